@@ -1,0 +1,1 @@
+//! Mixes, amplification, the floor, histograms.

@@ -1,0 +1,1 @@
+//! State per flow: the flow table, TCP tracking, fragments, timers. Knows no rules and no names.

@@ -1,0 +1,2 @@
+//! Bytes of a flow to facts: stream heads, protocol detection, TLS, QUIC, HTTP, DNS, PROXY protocol.
+//! Knows no flows and no rules.

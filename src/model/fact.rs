@@ -1,0 +1,206 @@
+//! What is known of a flow. Facts only ever grow: unknown, then known, absent or missed.
+
+use super::{DomainName, EndpointId};
+use std::fmt;
+use std::sync::Arc;
+
+/// One thing that may become known about a flow.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Fact<T> {
+    /// Not yet known; more bytes may tell.
+    #[default]
+    Unknown,
+    /// Known not to exist (a hello without a server name, a protocol without names).
+    Absent,
+    /// Its bytes passed before anybody looked (a flow met in the middle).
+    Missed,
+    /// Known.
+    Known(T),
+}
+
+impl<T> Fact<T> {
+    /// The value, if known.
+    pub const fn known(&self) -> Option<&T> {
+        match self {
+            Self::Known(value) => Some(value),
+            _ => None,
+        }
+    }
+
+    /// Whether more bytes may still tell.
+    pub const fn is_unknown(&self) -> bool {
+        matches!(self, Self::Unknown)
+    }
+}
+
+/// The application protocol, told from bytes, never from the port.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum App {
+    /// TLS over a stream.
+    Tls,
+    /// QUIC.
+    Quic,
+    /// HTTP/1 or HTTP/2 in clear text.
+    Http,
+    /// DNS over UDP or TCP.
+    Dns,
+    /// A protocol recognised by the greeting of its server (SSH, SMTP, FTP, ...); it has no name.
+    Greeting(&'static str),
+    /// None that is recognised.
+    Other,
+}
+
+impl App {
+    /// The word used in rules and logs.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Tls => "tls",
+            Self::Quic => "quic",
+            Self::Http => "http",
+            Self::Dns => "dns",
+            Self::Greeting(name) => name,
+            Self::Other => "unknown",
+        }
+    }
+}
+
+/// A TLS protocol version as on the wire (RFC 8446 section 4.1.2); SSL 3.0 is 0x0300.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct TlsVersion(pub u16);
+
+impl fmt::Display for TlsVersion {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            0x0300 => f.write_str("SSL 3.0"),
+            minor @ 0x0301..=0x0304 => write!(f, "1.{}", minor - 0x0301),
+            other => write!(f, "0x{other:04x}"),
+        }
+    }
+}
+
+/// A JA4 fingerprint of a ClientHello, 36 characters (FoxIO JA4, the BSD-licensed TLS client part).
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Ja4(pub [u8; 36]);
+
+impl fmt::Display for Ja4 {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(std::str::from_utf8(&self.0).unwrap_or("?"))
+    }
+}
+
+impl fmt::Debug for Ja4 {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// Whether a ClientHello carries Encrypted ClientHello. GREASE cannot be told from the real thing
+/// for certain (draft-ietf-tls-esni section 6.2), so presence is all that is said.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Ech {
+    /// No such extension.
+    #[default]
+    None,
+    /// The extension is there, real or GREASE; the name in the clear is the outer one.
+    Present,
+    /// The older encrypted server name (draft-ietf-tls-esni-02): there is no name in the clear.
+    Esni,
+}
+
+/// The client's certificate where it can be seen (TLS 1.2 and older).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Certificate {
+    /// Subject in RFC 4514 order.
+    pub subject: String,
+    /// Issuer in RFC 4514 order.
+    pub issuer: String,
+    /// DNS, e-mail, URI and IP subject alternative names as text.
+    pub names: Vec<String>,
+    /// SHA-256 of the DER.
+    pub sha256: [u8; 32],
+    /// Validity in seconds since the epoch, first and last.
+    pub validity: (i64, i64),
+}
+
+/// What TLS tells besides the name.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TlsFacts {
+    /// Highest version the client offers.
+    pub offered: Fact<TlsVersion>,
+    /// The version the server chose (ServerHello, supported_versions considered).
+    pub version: Fact<TlsVersion>,
+    /// The client's certificate, once CertificateVerify and the server's ChangeCipherSpec were seen.
+    /// `Absent`: the handshake ended without one. `Missed`: TLS 1.3 or a resumed session hides it.
+    pub client_certificate: Fact<Arc<Certificate>>,
+    /// Fingerprint of the hello.
+    pub ja4: Fact<Ja4>,
+    /// JA3 of the hello, 32 hex characters (MD5, an identifier, not a protection).
+    pub ja3: Option<[u8; 32]>,
+    /// Encrypted ClientHello.
+    pub ech: Ech,
+    /// First ALPN protocol offered.
+    pub alpn: Option<Box<str>>,
+}
+
+/// A QUIC version number as on the wire.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct QuicVersion(pub u32);
+
+/// Who a trusted proxy's PROXY protocol v2 header says the client is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ProxyIdentity {
+    /// A PrivateLink endpoint (AWS TLV 0xEA, subtype 1), text form `vpce-0` and 16 hex digits.
+    Endpoint(EndpointId),
+    /// A header without that TLV, or a LOCAL command: the proxy speaks for itself.
+    Proxy,
+}
+
+/// Everything known of a flow, or of the message of a flow that is being decided.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Facts {
+    /// The application protocol.
+    pub app: Fact<App>,
+    /// The name the client asks for: TLS or QUIC SNI, HTTP Host, `:authority`.
+    pub domain: Fact<Arc<DomainName>>,
+    /// The names of a DNS message's questions, of which every one must be allowed.
+    pub questions: Fact<Vec<DomainName>>,
+    /// What TLS (also inside QUIC) tells.
+    pub tls: TlsFacts,
+    /// The QUIC version of the client's first Initial; one that cannot be read is known too.
+    pub quic_version: Option<QuicVersion>,
+    /// What a PROXY protocol header said, for flows from a trusted proxy.
+    pub proxy: Fact<ProxyIdentity>,
+}
+
+impl Facts {
+    /// Nothing is known and nothing will be: the flow was met in the middle.
+    #[must_use]
+    pub fn missed() -> Self {
+        Self {
+            app: Fact::Missed,
+            domain: Fact::Missed,
+            questions: Fact::Missed,
+            tls: TlsFacts {
+                offered: Fact::Missed,
+                version: Fact::Missed,
+                client_certificate: Fact::Missed,
+                ja4: Fact::Missed,
+                ..TlsFacts::default()
+            },
+            quic_version: None,
+            proxy: Fact::Missed,
+        }
+    }
+
+    /// Known to be a protocol without names: everything about names is absent.
+    pub fn settle_without_names(&mut self, app: App) {
+        self.app = Fact::Known(app);
+        self.domain = Fact::Absent;
+        self.questions = Fact::Absent;
+        self.tls.offered = Fact::Absent;
+        self.tls.version = Fact::Absent;
+        self.tls.client_certificate = Fact::Absent;
+        self.tls.ja4 = Fact::Absent;
+    }
+}

@@ -1,0 +1,187 @@
+//! Domain names as they are compared: lower-case A-labels without a trailing dot.
+
+use std::fmt;
+
+/// The longest name in its dotted form, in bytes (RFC 1035 section 2.3.4: 255 on the wire).
+pub const NAME_LIMIT_BYTES: usize = 253;
+const LABEL_LIMIT_BYTES: usize = 63;
+
+/// A name, at most [`NAME_LIMIT_BYTES`] long, lower case, no trailing dot. Kept inline: making one
+/// never allocates. Names from [`DomainName::from_host`] hold letters, digits, hyphens,
+/// underscores and dots; names from [`DomainName::from_labels`] (DNS questions) may hold any byte.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct DomainName {
+    bytes: [u8; NAME_LIMIT_BYTES],
+    len: u8,
+}
+
+/// Why bytes are no name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NameFault {
+    /// No bytes, or a label without any.
+    Empty,
+    /// Longer than [`NAME_LIMIT_BYTES`].
+    TooLong,
+    /// A label longer than 63 bytes.
+    LabelTooLong,
+    /// A byte outside letters, digits, hyphen, underscore and dot.
+    Byte(u8),
+    /// An IP address, which is no name.
+    Address,
+}
+
+impl DomainName {
+    /// A name a client claims (SNI, Host without its port): one trailing dot is dropped, letters
+    /// become lower case.
+    ///
+    /// # Errors
+    /// The first [`NameFault`] found. An IPv4 or bracketed IPv6 literal is [`NameFault::Address`].
+    pub fn from_host(host: &[u8]) -> Result<Self, NameFault> {
+        let host = host.strip_suffix(b".").unwrap_or(host);
+        if is_address(host) {
+            return Err(NameFault::Address);
+        }
+        let mut name = Self::empty();
+        for label in host.split(|&b| b == b'.') {
+            if let Some(&bad) =
+                label.iter().find(|b| !(b.is_ascii_alphanumeric() || **b == b'-' || **b == b'_'))
+            {
+                return Err(NameFault::Byte(bad));
+            }
+            name.push_label(label)?;
+        }
+        Ok(name)
+    }
+
+    /// A name made of labels, as DNS carries it; any byte is taken, letters become lower case.
+    /// No labels at all is the root, an empty name.
+    ///
+    /// # Errors
+    /// [`NameFault::Empty`], [`NameFault::LabelTooLong`] or [`NameFault::TooLong`].
+    pub fn from_labels<'a>(labels: impl IntoIterator<Item = &'a [u8]>) -> Result<Self, NameFault> {
+        let mut name = Self::empty();
+        for label in labels {
+            name.push_label(label)?;
+        }
+        Ok(name)
+    }
+
+    /// The name without labels: the DNS root.
+    #[must_use]
+    pub const fn empty() -> Self {
+        Self { bytes: [0; NAME_LIMIT_BYTES], len: 0 }
+    }
+
+    /// Appends one label in lower case, with a dot before it if it is not the first.
+    ///
+    /// # Errors
+    /// [`NameFault::Empty`], [`NameFault::LabelTooLong`] or [`NameFault::TooLong`].
+    pub fn push_label(&mut self, label: &[u8]) -> Result<(), NameFault> {
+        if label.is_empty() {
+            return Err(NameFault::Empty);
+        }
+        if label.len() > LABEL_LIMIT_BYTES {
+            return Err(NameFault::LabelTooLong);
+        }
+        let start = if self.len == 0 { 0 } else { usize::from(self.len) + 1 };
+        let end = start + label.len();
+        let room = self.bytes.get_mut(start..end).ok_or(NameFault::TooLong)?;
+        room.copy_from_slice(label);
+        room.make_ascii_lowercase();
+        if let Some(dot) = start.checked_sub(1).and_then(|at| self.bytes.get_mut(at)) {
+            *dot = b'.';
+        }
+        self.len = u8::try_from(end).map_err(|_| NameFault::TooLong)?;
+        Ok(())
+    }
+
+    /// The bytes of the name.
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8] {
+        self.bytes.get(..usize::from(self.len)).unwrap_or_default()
+    }
+
+    /// The length in bytes.
+    #[must_use]
+    pub const fn len(&self) -> usize {
+        self.len as usize
+    }
+
+    /// Whether this is the root.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+}
+
+impl fmt::Display for DomainName {
+    /// The name; bytes that do not print, and backslashes, as `\xhh`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for &b in self.as_bytes() {
+            if b.is_ascii_graphic() && b != b'\\' {
+                write!(f, "{}", char::from(b))?;
+            } else {
+                write!(f, "\\x{b:02x}")?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Debug for DomainName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// Whether a host is an IPv4 dotted quad or an IPv6 address, with or without brackets.
+fn is_address(host: &[u8]) -> bool {
+    let Ok(text) = std::str::from_utf8(host) else { return false };
+    let bare = text.strip_prefix('[').and_then(|t| t.strip_suffix(']')).unwrap_or(text);
+    bare.parse::<std::net::IpAddr>().is_ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hosts_become_lower_case_without_a_trailing_dot() {
+        let name = DomainName::from_host(b"API.Payments.Example.").expect("valid");
+        assert_eq!(name.to_string(), "api.payments.example");
+    }
+
+    #[test]
+    fn faults_are_told_apart() {
+        for (host, fault) in [
+            (&b""[..], NameFault::Empty),
+            (b".", NameFault::Empty),
+            (b"a..b", NameFault::Empty),
+            (b"a\0.example", NameFault::Byte(0)),
+            (b"b\xc3\xbccher.example", NameFault::Byte(0xc3)),
+            (b"192.0.2.1", NameFault::Address),
+            (b"[2001:db8::1]", NameFault::Address),
+            (b"2001:db8::1", NameFault::Address),
+        ] {
+            assert_eq!(DomainName::from_host(host), Err(fault), "{host:?}");
+        }
+    }
+
+    #[test]
+    fn labels_and_names_end_at_their_limits() {
+        for (len, fits) in [(62, true), (63, true), (64, false)] {
+            let host = vec![b'a'; len];
+            assert_eq!(DomainName::from_host(&host).is_ok(), fits, "label of {len}");
+        }
+        for (len, fits) in [(252, true), (253, true), (254, false)] {
+            let host: Vec<u8> = (0..len).map(|i| if i % 64 == 63 { b'.' } else { b'a' }).collect();
+            assert_eq!(DomainName::from_host(&host).is_ok(), fits, "name of {len}");
+        }
+    }
+
+    #[test]
+    fn dns_names_hold_any_byte_and_print_safely() {
+        let name = DomainName::from_labels([&b"a\0B"[..], b"example"]).expect("valid");
+        assert_eq!(name.to_string(), "a\\x00b.example");
+    }
+}

@@ -1,0 +1,1 @@
+//! Flow records, summaries and counters made readable.

@@ -1,0 +1,1 @@
+//! Threads: sharding by flow, workers, backpressure, ordered output.

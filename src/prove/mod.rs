@@ -1,0 +1,1 @@
+//! Rule tests, explanations and reports, all by the production engine.

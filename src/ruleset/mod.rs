@@ -1,0 +1,1 @@
+//! Ruleset files to a checked model to a compiled policy, with diagnostics for people.
