@@ -1,2 +1,9 @@
 //! Bytes of a flow to facts: stream heads, protocol detection, TLS, QUIC, HTTP, DNS, PROXY protocol.
 //! Knows no flows and no rules.
+
+pub mod bytes;
+pub mod progress;
+pub mod quic;
+pub mod tls;
+
+pub use progress::{Outcome, Progress, Wants};

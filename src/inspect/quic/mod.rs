@@ -1,0 +1,1 @@
+//! QUIC in datagrams: the ClientHello inside Initial packets.

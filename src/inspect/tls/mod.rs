@@ -1,0 +1,1 @@
+//! TLS over a stream: server name, versions, fingerprints, client certificates.
