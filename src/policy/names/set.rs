@@ -1,0 +1,254 @@
+//! Sets of names, up to millions: one hash probe for each label of the name asked for, one pass
+//! for all patterns. A set only answers yes or no; which entry matched is not said.
+
+use super::globs::Globs;
+use super::pattern::NamePattern;
+use crate::model::{DomainName, NAME_LIMIT_BYTES};
+use foldhash::fast::FixedState;
+use hashbrown::HashTable;
+use std::fmt;
+use std::hash::{BuildHasher, Hasher};
+
+/// Most bytes the names of one set may take; offsets are 32 bits.
+pub const SET_LIMIT_BYTES: usize = 1 << 30;
+/// Most patterns with a `*` inside in one set.
+pub const GLOBS_LIMIT: usize = 65_536;
+
+/// The name itself matches.
+const EXACT: u8 = 1;
+/// What is below the name matches.
+const BELOW: u8 = 2;
+/// Names with this many labels or more share the last bit of the label masks.
+const LABEL_BITS: u32 = 63;
+
+/// A set of names. About 33 bytes a name of 20 bytes; a lookup allocates nothing.
+#[derive(Clone, Default)]
+pub struct NameSet {
+    /// For each name its flags, its length and its bytes.
+    arena: Box<[u8]>,
+    /// Offsets into the arena.
+    table: HashTable<u32>,
+    /// Bit n: some exact name has n labels.
+    exact_labels: u64,
+    /// Bit n: something below a name of n labels matches.
+    below_labels: u64,
+    any: bool,
+    globs: Option<Globs>,
+}
+
+/// Why names make no set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SetFault {
+    /// More than [`SET_LIMIT_BYTES`] bytes of names.
+    TooLarge,
+    /// More than [`GLOBS_LIMIT`] patterns, or patterns that take too much memory together.
+    Patterns,
+}
+
+impl fmt::Display for SetFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::TooLarge => write!(f, "the names of a set exceed {SET_LIMIT_BYTES} bytes"),
+            Self::Patterns => write!(f, "a set has more than {GLOBS_LIMIT} patterns with `*`"),
+        }
+    }
+}
+
+impl std::error::Error for SetFault {}
+
+impl NameSet {
+    /// A set of these patterns; repeated ones count once.
+    ///
+    /// # Errors
+    /// [`SetFault`] at the bounds.
+    pub fn build(patterns: impl IntoIterator<Item = NamePattern>) -> Result<Self, SetFault> {
+        let patterns = patterns.into_iter();
+        let mut builder = Builder::with_capacity(patterns.size_hint().0);
+        for pattern in patterns {
+            builder.add(pattern)?;
+        }
+        builder.finish()
+    }
+
+    /// Whether a name is in the set.
+    #[must_use]
+    pub fn contains(&self, name: &DomainName) -> bool {
+        self.contains_bytes(name.as_bytes())
+    }
+
+    /// Whether a name, in lower case without a trailing dot, is in the set.
+    #[must_use]
+    pub fn contains_bytes(&self, name: &[u8]) -> bool {
+        self.any
+            || self.contains_suffix(name)
+            || self.globs.as_ref().is_some_and(|globs| globs.matches(name))
+    }
+
+    /// Whether every name is in the set.
+    #[must_use]
+    pub const fn is_any(&self) -> bool {
+        self.any
+    }
+
+    /// How many different names and patterns there are; `.x` and `*.x` with `x` count once.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        let globs = self.globs.as_ref().map_or(0, |globs| globs.iter().count());
+        self.table.len() + globs + usize::from(self.any)
+    }
+
+    /// Whether nothing matches.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        !self.any && self.table.is_empty() && self.globs.is_none()
+    }
+
+    /// Every entry once, names in the order they came, then patterns.
+    pub fn iter(&self) -> impl Iterator<Item = NamePattern> {
+        let mut at = 0;
+        let names = std::iter::from_fn(move || {
+            let (flags, name) = entry(&self.arena, at)?;
+            at += 2 + name.len();
+            let text = Box::from(std::str::from_utf8(name).ok()?);
+            Some(match flags {
+                EXACT => NamePattern::Exact(text),
+                BELOW => NamePattern::Below(text),
+                _ => NamePattern::Suffix(text),
+            })
+        });
+        let globs = self.globs.iter().flat_map(Globs::iter);
+        let globs = globs.map(|glob| NamePattern::Glob(Box::from(glob)));
+        names.chain(globs).chain(self.any.then_some(NamePattern::Any))
+    }
+
+    /// Bytes of memory it takes.
+    #[must_use]
+    pub fn memory_bytes(&self) -> usize {
+        self.arena.len()
+            + self.table.allocation_size()
+            + self.globs.as_ref().map_or(0, Globs::memory_bytes)
+            + size_of::<Self>()
+    }
+
+    /// Goes from the last label to the first: each suffix below which something matches, then the
+    /// whole name.
+    fn contains_suffix(&self, name: &[u8]) -> bool {
+        if name.is_empty() || self.table.is_empty() {
+            return false;
+        }
+        let mut labels = 1;
+        for (at, _) in name.iter().enumerate().rev().filter(|&(_, &byte)| byte == b'.') {
+            if at > 0
+                && self.below_labels & label_bit(labels) != 0
+                && let Some(suffix) = name.get(at + 1..)
+                && self.flags(suffix) & BELOW != 0
+            {
+                return true;
+            }
+            labels += 1;
+        }
+        self.exact_labels & label_bit(labels) != 0 && self.flags(name) & EXACT != 0
+    }
+
+    fn flags(&self, name: &[u8]) -> u8 {
+        let same = |&at: &u32| entry(&self.arena, at as usize).is_some_and(|(_, n)| n == name);
+        let found = self.table.find(hash(name), same);
+        found.and_then(|&at| self.arena.get(at as usize)).copied().unwrap_or(0)
+    }
+}
+
+impl fmt::Debug for NameSet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "NameSet({} entries)", self.len())
+    }
+}
+
+/// A set while it grows.
+#[derive(Default)]
+struct Builder {
+    arena: Vec<u8>,
+    set: NameSet,
+    globs: Vec<Box<str>>,
+}
+
+impl Builder {
+    fn with_capacity(names: usize) -> Self {
+        let mut builder = Self::default();
+        builder.set.table.reserve(names.min(SET_LIMIT_BYTES / 4), |_| 0);
+        builder
+    }
+
+    fn add(&mut self, pattern: NamePattern) -> Result<(), SetFault> {
+        match pattern {
+            NamePattern::Any => self.set.any = true,
+            NamePattern::Exact(name) => self.add_name(name.as_bytes(), EXACT)?,
+            NamePattern::Suffix(name) => self.add_name(name.as_bytes(), EXACT | BELOW)?,
+            NamePattern::Below(name) => self.add_name(name.as_bytes(), BELOW)?,
+            NamePattern::Glob(glob) => {
+                if self.globs.len() == GLOBS_LIMIT {
+                    return Err(SetFault::Patterns);
+                }
+                if glob.bytes().all(|b| b == b'*') {
+                    self.set.any = true;
+                } else {
+                    self.globs.push(glob);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn add_name(&mut self, name: &[u8], flags: u8) -> Result<(), SetFault> {
+        let Ok(len) = u8::try_from(name.len()) else { return Err(SetFault::TooLarge) };
+        if self.arena.len() + name.len() + 2 > SET_LIMIT_BYTES || name.len() > NAME_LIMIT_BYTES {
+            return Err(SetFault::TooLarge);
+        }
+        let bit = label_bit(1 + name.iter().filter(|&&b| b == b'.').count() as u32);
+        self.set.exact_labels |= if flags & EXACT != 0 { bit } else { 0 };
+        self.set.below_labels |= if flags & BELOW != 0 { bit } else { 0 };
+        let arena = &mut self.arena;
+        let same = |&at: &u32| entry(arena, at as usize).is_some_and(|(_, n)| n == name);
+        if let Some(&at) = self.set.table.find(hash(name), same) {
+            if let Some(known) = arena.get_mut(at as usize) {
+                *known |= flags;
+            }
+            return Ok(());
+        }
+        let at = u32::try_from(arena.len()).map_err(|_| SetFault::TooLarge)?;
+        arena.extend_from_slice(&[flags, len]);
+        arena.extend_from_slice(name);
+        let rehash = |&at: &u32| hash(entry(arena, at as usize).map_or(&[], |(_, n)| n));
+        self.set.table.insert_unique(hash(name), at, rehash);
+        Ok(())
+    }
+
+    fn finish(mut self) -> Result<NameSet, SetFault> {
+        let arena = self.arena.into_boxed_slice();
+        let rehash = |&at: &u32| hash(entry(&arena, at as usize).map_or(&[], |(_, n)| n));
+        self.set.table.shrink_to_fit(rehash);
+        self.set.globs = Globs::build(self.globs)?;
+        self.set.arena = arena;
+        Ok(self.set)
+    }
+}
+
+/// Flags and name of the entry at an offset.
+fn entry(arena: &[u8], at: usize) -> Option<(u8, &[u8])> {
+    let [flags, len, rest @ ..] = arena.get(at..)? else { return None };
+    Some((*flags, rest.get(..usize::from(*len))?))
+}
+
+const fn label_bit(labels: u32) -> u64 {
+    1 << if labels < LABEL_BITS { labels } else { LABEL_BITS }
+}
+
+/// The seed is fixed: what is stored is the operator's, so a client cannot fill a bucket.
+fn hash(name: &[u8]) -> u64 {
+    let mut hasher = FixedState::with_seed(0).build_hasher();
+    hasher.write(name);
+    hasher.finish()
+}
+
+#[cfg(test)]
+#[path = "set_tests.rs"]
+mod tests;
