@@ -85,6 +85,8 @@ reasons! {
     VxlanHeader = "vxlan-header",
     /// More encapsulations inside each other than are followed.
     TooDeep = "too-deep",
+    /// A fragment of the outer datagram; GWLB does not fragment.
+    OuterFragment = "outer-fragment",
 
     // Inner headers.
     /// IP version is neither 4 nor 6.

@@ -1,0 +1,1 @@
+//! GENEVE options one by one: order, repetition, length, the critical bit.

@@ -1,0 +1,7 @@
+//! Whole frames through [`parse`], [`reflect`] and the answers.
+
+use super::*;
+use crate::model::{AttachmentId, EndpointId, FlowCookie, Reason};
+
+mod frames;
+mod gwlb;
