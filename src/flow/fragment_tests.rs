@@ -1,0 +1,3 @@
+//! Tests of fragment trains.
+
+use super::*;

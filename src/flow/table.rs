@@ -1,0 +1,391 @@
+//! The flow table: a bounded map from keys to states with exact deadlines. It does not know what
+//! a flow is, and it never throws one out to make room for another.
+//!
+//! Entries are cache-aligned and never move; the index is buckets of tags; timers are a wheel
+//! that is looked at when time passes, not when packets do. At 80 bytes of state an entry takes
+//! 128 bytes, its timer 8, its share of the index 9.
+
+use super::index::Index;
+use super::key::{FlowHash, FlowKey, Secret};
+use super::prefetch::prefetch;
+use super::wheel::{SPAN_TICKS, Wheel, tick};
+use crate::model::{Span, Timestamp};
+
+/// More flows than this no table holds.
+pub const FLOWS_MAX: usize = 1 << 28;
+
+/// Entries are allocated this many at a time: 2 MiB at 128 bytes, one huge page.
+const CHUNK: usize = 1 << CHUNK_SHIFT;
+const CHUNK_SHIFT: u32 = 14;
+/// Room kept for sorting what expires in one tick.
+const EXPIRING_KEPT: usize = 1 << 12;
+
+/// Names an entry of a table until it is removed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct FlowId(u32);
+
+impl FlowId {
+    /// A small number, unique among the entries now in the table, below the table's limit.
+    #[must_use]
+    pub const fn index(self) -> usize {
+        self.0 as usize
+    }
+}
+
+/// The table has as many entries as it may.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Full;
+
+/// What a table has under a key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Found {
+    /// Nothing.
+    No,
+    /// An entry whose deadline is still ahead.
+    Live(FlowId),
+    /// An entry whose deadline has passed, not yet visited by `expire`: remove it, then go on as
+    /// if there were nothing.
+    Expired(FlowId),
+}
+
+/// An entry whose deadline has passed.
+#[derive(Debug)]
+pub struct Expired<'a, S> {
+    /// Its name, valid until the visit is over (and after, if kept).
+    pub id: FlowId,
+    /// Its key.
+    pub key: &'a FlowKey,
+    /// When it expired.
+    pub deadline: Timestamp,
+    /// Its state.
+    pub state: &'a mut S,
+}
+
+/// What becomes of an expired entry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fate {
+    /// It goes.
+    Remove,
+    /// It stays for so long from now on.
+    Keep(Span),
+}
+
+/// One entry; two cache lines with 80 bytes of state.
+#[derive(Debug)]
+#[repr(C, align(64))]
+struct Slot<S> {
+    key: FlowKey,
+    /// Nanoseconds since the epoch. In a free slot the number of the next free one.
+    deadline: u64,
+    state: S,
+}
+
+/// See the module documentation. `S::default()` is what a free place holds.
+#[derive(Debug)]
+pub struct FlowTable<S> {
+    index: Index,
+    chunks: Vec<Vec<Slot<S>>>,
+    wheel: Wheel,
+    secret: Secret,
+    limit: usize,
+    len: usize,
+    /// Places used at least once.
+    touched: usize,
+    /// First of the freed places, linked through their `deadline`.
+    free: u64,
+    expiring: Vec<(u64, u32)>,
+}
+
+/// End of the list of freed places.
+const NO_PLACE: u64 = u64::MAX;
+
+impl<S: Default> FlowTable<S> {
+    /// A table for at most `limit` entries (and never more than [`FLOWS_MAX`]). Memory is
+    /// reserved now and touched as entries come.
+    #[must_use]
+    pub fn new(limit: usize, secret: Secret) -> Self {
+        let limit = limit.min(FLOWS_MAX);
+        Self {
+            index: Index::new(limit),
+            chunks: Vec::with_capacity(limit.div_ceil(CHUNK)),
+            wheel: Wheel::new(limit),
+            secret,
+            limit,
+            len: 0,
+            touched: 0,
+            free: NO_PLACE,
+            expiring: Vec::new(),
+        }
+    }
+
+    /// The hash of `key` in this table.
+    #[inline]
+    #[must_use]
+    pub fn hash(&self, key: &FlowKey) -> FlowHash {
+        key.hash(&self.secret)
+    }
+
+    /// Entries in the table, expired ones that were not visited yet included.
+    #[must_use]
+    pub const fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether there is no entry.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// The most entries there can be.
+    #[must_use]
+    pub const fn limit(&self) -> usize {
+        self.limit
+    }
+
+    /// Bytes of memory in use: entries of the chunks begun, timers and index in full.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        let entries = self.chunks.iter().map(Vec::capacity).sum::<usize>();
+        let fixed = self.index.bytes().saturating_add(self.wheel.bytes());
+        entries.saturating_mul(size_of::<Slot<S>>()).saturating_add(fixed)
+    }
+
+    /// The entry under `key`, whether or not its deadline has passed.
+    #[inline]
+    #[must_use]
+    pub fn lookup(&self, key: &FlowKey, hash: FlowHash) -> Option<FlowId> {
+        self.index.find(hash, |id| self.slot(id).is_some_and(|slot| slot.key == *key)).map(FlowId)
+    }
+
+    /// The entry under `key`, and whether its deadline has passed: at `now == deadline` it has.
+    #[inline]
+    #[must_use]
+    pub fn find(&self, key: &FlowKey, hash: FlowHash, now: Timestamp) -> Found {
+        match self.lookup(key, hash) {
+            None => Found::No,
+            Some(id) if self.deadline(id) <= Some(now) => Found::Expired(id),
+            Some(id) => Found::Live(id),
+        }
+    }
+
+    /// Adds an entry that is due at `now + timeout`.
+    ///
+    /// `key` must not be in the table and `hash` must be its hash here.
+    ///
+    /// # Errors
+    /// The table is full; nothing has changed and `state` is gone.
+    pub fn insert(
+        &mut self,
+        key: FlowKey,
+        hash: FlowHash,
+        state: S,
+        now: Timestamp,
+        timeout: Span,
+    ) -> Result<FlowId, Full> {
+        debug_assert_eq!(hash, self.hash(&key), "a hash of another table or key");
+        debug_assert_eq!(self.lookup(&key, hash), None, "the key is in the table");
+        if self.len >= self.limit || key.is_vacant() {
+            return Err(Full);
+        }
+        if self.len == 0 {
+            self.wheel.skip_to(tick(now.as_nanos()));
+        }
+        let deadline = (now + timeout).as_nanos();
+        let id = self.place(Slot { key, deadline, state }).ok_or(Full)?;
+        if !self.index.insert(hash, id) {
+            self.vacate(id);
+            return Err(Full);
+        }
+        self.len = self.len.saturating_add(1);
+        self.wheel.link(id, tick(deadline));
+        Ok(FlowId(id))
+    }
+
+    /// Takes an entry out; `None` if there is none of that name.
+    pub fn remove(&mut self, FlowId(id): FlowId) -> Option<S> {
+        self.key(FlowId(id))?;
+        self.wheel.unlink(id);
+        self.forget(id)
+    }
+
+    /// The state of an entry.
+    #[inline]
+    #[must_use]
+    pub fn get(&self, FlowId(id): FlowId) -> Option<&S> {
+        self.slot(id).filter(|slot| !slot.key.is_vacant()).map(|slot| &slot.state)
+    }
+
+    /// The state of an entry, to change.
+    #[inline]
+    #[must_use]
+    pub fn get_mut(&mut self, FlowId(id): FlowId) -> Option<&mut S> {
+        self.slot_mut(id).filter(|slot| !slot.key.is_vacant()).map(|slot| &mut slot.state)
+    }
+
+    /// The key of an entry.
+    #[inline]
+    #[must_use]
+    pub fn key(&self, FlowId(id): FlowId) -> Option<&FlowKey> {
+        self.slot(id).map(|slot| &slot.key).filter(|key| !key.is_vacant())
+    }
+
+    /// When an entry expires.
+    #[inline]
+    #[must_use]
+    pub fn deadline(&self, FlowId(id): FlowId) -> Option<Timestamp> {
+        let slot = self.slot(id).filter(|slot| !slot.key.is_vacant())?;
+        Some(Timestamp::from_nanos(slot.deadline))
+    }
+
+    /// Sets an entry's deadline to `now + timeout`. A later deadline than before costs one write;
+    /// only an earlier one (the state of the connection changed) moves the entry's timer.
+    #[inline]
+    pub fn touch(&mut self, FlowId(id): FlowId, now: Timestamp, timeout: Span) {
+        let deadline = (now + timeout).as_nanos();
+        let Some(slot) = self.slot_mut(id).filter(|slot| !slot.key.is_vacant()) else { return };
+        let before = std::mem::replace(&mut slot.deadline, deadline);
+        if tick(deadline) < tick(before) {
+            self.wheel.unlink(id);
+            self.wheel.link(id, tick(deadline));
+        }
+    }
+
+    /// Brings the index bucket of `hash` near.
+    #[inline]
+    pub fn prefetch_bucket(&self, hash: FlowHash) {
+        self.index.prefetch(hash);
+    }
+
+    /// Brings the entry near that `hash` most likely names; its bucket should be near already.
+    #[inline]
+    pub fn prefetch_entry(&self, hash: FlowHash) {
+        if let Some(slot) = self.index.guess(hash).and_then(|id| self.slot(id)) {
+            prefetch(slot);
+        }
+    }
+
+    /// All entries, in no useful order.
+    pub fn iter(&self) -> impl Iterator<Item = (FlowId, &FlowKey, &S)> {
+        let slots = self.chunks.iter().flatten();
+        (0u32..)
+            .zip(slots)
+            .filter(|(_, slot)| !slot.key.is_vacant())
+            .map(|(id, slot)| (FlowId(id), &slot.key, &slot.state))
+    }
+
+    /// Visits the entries whose deadline lies in a tick (268 ms) that is over at `now`, once
+    /// each, tick by tick and within a tick by deadline and key. Costs nothing while the tick
+    /// lasts, so it may be called for every packet; what is visited, and in which order, depends
+    /// on deadlines alone as long as none is farther away than the wheel reaches (2.4 hours).
+    #[inline]
+    pub fn expire(&mut self, now: Timestamp, visit: impl FnMut(Expired<'_, S>) -> Fate) {
+        if tick(now.as_nanos()) > self.wheel.cursor() {
+            self.expire_ticks(now, visit);
+        }
+    }
+
+    fn expire_ticks(&mut self, now: Timestamp, mut visit: impl FnMut(Expired<'_, S>) -> Fate) {
+        let end = tick(now.as_nanos());
+        let first = self.wheel.cursor();
+        // However far time jumped, each slot is looked at once.
+        let last = end.min(first.saturating_add(SPAN_TICKS));
+        let mut expiring = std::mem::take(&mut self.expiring);
+        for at in first..last {
+            if self.len == 0 {
+                break;
+            }
+            self.sort_out(at, last, end, &mut expiring);
+            for (deadline, id) in expiring.drain(..) {
+                let Some(slot) = self.slot_mut(id) else { continue };
+                let Slot { key, state, .. } = slot;
+                let deadline = Timestamp::from_nanos(deadline);
+                match visit(Expired { id: FlowId(id), key, deadline, state }) {
+                    Fate::Remove => drop(self.forget(id)),
+                    Fate::Keep(span) => {
+                        slot.deadline = (now + span).as_nanos();
+                        self.wheel.link_from(end, id, tick((now + span).as_nanos()));
+                    }
+                }
+            }
+        }
+        expiring.shrink_to(EXPIRING_KEPT);
+        self.expiring = expiring;
+        self.wheel.skip_to(end);
+    }
+
+    /// Empties the slot of tick `at`: what is due goes to `expiring`, in order; what is due at a
+    /// later tick before `last` goes there, to be visited in the same call; what is not due
+    /// before `end` goes to where it belongs once time stands at `end`.
+    fn sort_out(&mut self, at: u64, last: u64, end: u64, expiring: &mut Vec<(u64, u32)>) {
+        let mut next = self.wheel.take(at);
+        while let Some(id) = next {
+            next = self.wheel.after(id);
+            let Some(deadline) = self.slot(id).map(|slot| slot.deadline) else { continue };
+            let due = tick(deadline);
+            if due >= end {
+                self.wheel.link_from(end, id, due);
+            } else if at < due && due < last {
+                self.wheel.link_from(at, id, due);
+            } else {
+                expiring.push((deadline, id));
+            }
+        }
+        let key = |id| self.slot(id).map(|slot| slot.key);
+        expiring.sort_unstable_by(|(one, first), (other, second)| {
+            one.cmp(other).then_with(|| key(*first).cmp(&key(*second)))
+        });
+    }
+
+    /// Takes an entry out whose timer is in no list.
+    fn forget(&mut self, id: u32) -> Option<S> {
+        let hash = self.slot(id)?.key.hash(&self.secret);
+        let known = self.index.remove(hash, id);
+        debug_assert!(known, "an entry that the index does not hold");
+        self.len = self.len.saturating_sub(1);
+        self.vacate(id)
+    }
+
+    /// Finds a place, the last one freed first: its lines may still be near.
+    fn place(&mut self, slot: Slot<S>) -> Option<u32> {
+        if self.free != NO_PLACE {
+            let id = self.free as u32;
+            let place = self.slot_mut(id)?;
+            let next = std::mem::replace(place, slot).deadline;
+            self.free = next;
+            return Some(id);
+        }
+        let id = self.touched;
+        if id & (CHUNK - 1) == 0 {
+            let room = CHUNK.min(self.limit.saturating_sub(id));
+            self.chunks.push(Vec::with_capacity(room));
+        }
+        self.chunks.last_mut()?.push(slot);
+        self.touched = id.saturating_add(1);
+        u32::try_from(id).ok()
+    }
+
+    fn vacate(&mut self, id: u32) -> Option<S> {
+        let free = self.free;
+        let slot = self.slot_mut(id)?;
+        slot.key = FlowKey::default();
+        slot.deadline = free;
+        let state = std::mem::take(&mut slot.state);
+        self.free = u64::from(id);
+        Some(state)
+    }
+
+    #[inline]
+    fn slot(&self, id: u32) -> Option<&Slot<S>> {
+        self.chunks.get((id >> CHUNK_SHIFT) as usize)?.get(id as usize & (CHUNK - 1))
+    }
+
+    #[inline]
+    fn slot_mut(&mut self, id: u32) -> Option<&mut Slot<S>> {
+        self.chunks.get_mut((id >> CHUNK_SHIFT) as usize)?.get_mut(id as usize & (CHUNK - 1))
+    }
+}
+
+#[cfg(test)]
+#[path = "table_tests.rs"]
+mod tests;
