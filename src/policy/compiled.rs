@@ -1,29 +1,20 @@
-//! The compiled policy as the engine sees it.
+//! The compiled policy as the engine sees it: compiled whole, then only asked. What a question is
+//! about and how it is answered stand in the files beside.
 
+use super::decide::Block;
 use super::decision::{Decision, Query, Trace};
 use super::info::{BlockInfo, RuleInfo, SegmentInfo};
-use super::spec::{DefaultsSpec, Mode, PolicySpec};
+use super::pairs::{Pairs, SEGMENTS_LIMIT};
+use super::segments::{Located, Locator};
+use super::spec::{BlockSpec, DefaultsSpec, Mode, PolicySpec, RuleSpec, SegmentSpec};
 use crate::model::{
     Action, Addr, EndpointId, Facts, FlowVerdict, PolicyId, ProxyIdentity, Reason, RuleId, ScopeId,
     SegmentId, Timestamp,
 };
 use std::fmt;
 
-/// Whose the two sides of a packet are.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Located {
-    /// Both belong to a segment, and these two may meet in the scope.
-    Pair {
-        /// The segment of the source.
-        from: SegmentId,
-        /// The segment of the destination.
-        to: SegmentId,
-        /// The source is a trusted proxy: who it speaks for is not known before its PROXY header.
-        from_proxy: bool,
-    },
-    /// At least one side belongs nowhere, or the two must not meet in this scope.
-    Unknown,
-}
+/// Most rules, and most policies, of a ruleset.
+pub const RULES_LIMIT: usize = 1 << 20;
 
 /// Why a specification is not compiled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,36 +42,73 @@ impl std::error::Error for CompileFault {}
 /// A compiled ruleset: immutable, shared by all workers.
 #[derive(Debug)]
 pub struct Policy {
-    segments: Vec<SegmentInfo>,
-    blocks: Vec<BlockInfo>,
-    rules: Vec<RuleInfo>,
+    locator: Locator,
+    pairs: Pairs,
+    blocks: Vec<Block>,
+    segment_infos: Vec<SegmentInfo>,
+    block_infos: Vec<BlockInfo>,
+    rule_infos: Vec<RuleInfo>,
+    /// Ascending, each once.
+    expiries: Vec<Timestamp>,
     defaults: DefaultsSpec,
 }
 
 impl Policy {
-    /// Compiles; scope ids are those of `previous` for segments that had one.
+    /// Compiles. Scope ids are those of `previous` for segments that had one there, so that flows
+    /// keep their key over a reload.
     ///
     /// # Errors
-    /// [`CompileFault`] at the bounds.
-    pub fn compile(spec: &PolicySpec, _previous: Option<&Self>) -> Result<Self, CompileFault> {
+    /// [`CompileFault`] at the bounds. That names are known and unique, and that no pair of
+    /// segments is ambiguous (see [`super::ambiguities`]), is for the caller to check.
+    pub fn compile(spec: &PolicySpec, previous: Option<&Self>) -> Result<Self, CompileFault> {
+        if spec.segments.len() > SEGMENTS_LIMIT {
+            return Err(CompileFault::TooManySegments);
+        }
+        let rules = spec.policies.iter().map(|block| block.rules.len());
+        let rules = rules.fold(0, usize::saturating_add);
+        if rules > RULES_LIMIT || spec.policies.len() > RULES_LIMIT {
+            return Err(CompileFault::TooManyRules);
+        }
+        let registry = previous.map(|policy| policy.locator.registry.clone()).unwrap_or_default();
+        let locator = Locator::build(spec, registry)?;
+        let mut blocks = Vec::with_capacity(spec.policies.len());
+        let mut block_infos = Vec::with_capacity(spec.policies.len());
+        let mut rule_infos: Vec<RuleInfo> = Vec::with_capacity(rules);
+        for (block, id) in spec.policies.iter().zip(0..) {
+            let info = block_info(block, PolicyId(id), rule_infos.len());
+            blocks.push(Block::build(block, info.first_rule));
+            for (rule, id) in block.rules.iter().zip(info.first_rule.0..) {
+                rule_infos.push(rule_info(rule, RuleId(id), info.id));
+            }
+            block_infos.push(info);
+        }
+        let mut expiries: Vec<Timestamp> = blocks.iter().flat_map(Block::ends).collect();
+        expiries.sort_unstable();
+        expiries.dedup();
+        let infos = spec.segments.iter().zip(0..);
         Ok(Self {
-            segments: Vec::new(),
-            blocks: Vec::new(),
-            rules: Vec::new(),
+            pairs: Pairs::build(spec),
+            segment_infos: infos.map(|(s, id)| segment_info(s, SegmentId(id), &locator)).collect(),
+            locator,
+            blocks,
+            block_infos,
+            rule_infos,
+            expiries,
             defaults: spec.defaults.clone(),
         })
     }
 
-    /// The scope of a packet; `None` is an endpoint that is listed nowhere.
+    /// The scope of a packet; `None` is an endpoint that is listed nowhere, or a packet without
+    /// one where only listed endpoints are taken.
     #[must_use]
-    pub fn scope(&self, _endpoint: Option<EndpointId>) -> Option<ScopeId> {
-        None
+    pub fn scope(&self, endpoint: Option<EndpointId>) -> Option<ScopeId> {
+        self.locator.scope(endpoint)
     }
 
     /// Whose the two sides of a packet are.
     #[must_use]
-    pub fn locate(&self, _scope: ScopeId, _src: Addr, _dst: Addr) -> Located {
-        Located::Unknown
+    pub fn locate(&self, scope: ScopeId, src: Addr, dst: Addr) -> Located {
+        self.locator.locate(scope, src, dst)
     }
 
     /// The segment a trusted proxy speaks for: `proxy` itself, the one that lists the endpoint,
@@ -95,19 +123,23 @@ impl Policy {
 
     /// The segment that lists a PrivateLink endpoint.
     #[must_use]
-    pub fn by_proxy_endpoint(&self, _endpoint: EndpointId) -> Option<SegmentId> {
-        None
+    pub fn by_proxy_endpoint(&self, endpoint: EndpointId) -> Option<SegmentId> {
+        self.locator.by_proxy_endpoint(endpoint)
     }
 
     /// The policy that decides between two segments.
     #[must_use]
-    pub fn block(&self, _from: SegmentId, _to: SegmentId) -> Option<PolicyId> {
-        None
+    pub fn block(&self, from: SegmentId, to: SegmentId) -> Option<PolicyId> {
+        self.pairs.block(from, to)
     }
 
-    /// Decides.
-    pub fn decide<T: Trace>(&self, _query: &Query<'_>, _facts: &Facts, _trace: &mut T) -> Decision {
-        Decision::Final(Self::NO_POLICY)
+    /// Decides a flow, or the message of it that `facts` tell of. Without any facts a final
+    /// answer holds for every message of the flow.
+    pub fn decide<T: Trace>(&self, query: &Query<'_>, facts: &Facts, trace: &mut T) -> Decision {
+        match self.blocks.get(query.policy.0 as usize) {
+            Some(block) => block.decide(query, facts, &self.defaults, trace),
+            None => Decision::Final(Self::NO_POLICY),
+        }
     }
 
     /// The verdict where no policy stands for a pair of segments.
@@ -139,8 +171,9 @@ impl Policy {
 
     /// The next time after `now` at which a rule expires.
     #[must_use]
-    pub fn next_expiry(&self, _now: Timestamp) -> Option<Timestamp> {
-        None
+    pub fn next_expiry(&self, now: Timestamp) -> Option<Timestamp> {
+        let passed = self.expiries.partition_point(|&expiry| expiry <= now);
+        self.expiries.get(passed).copied()
     }
 
     /// What stands where nothing else is said.
@@ -152,36 +185,80 @@ impl Policy {
     /// All segments, by id.
     #[must_use]
     pub fn segments(&self) -> &[SegmentInfo] {
-        &self.segments
+        &self.segment_infos
     }
 
     /// All policies, by id.
     #[must_use]
     pub fn policies(&self) -> &[BlockInfo] {
-        &self.blocks
+        &self.block_infos
     }
 
     /// All rules, by id.
     #[must_use]
     pub fn rules(&self) -> &[RuleInfo] {
-        &self.rules
+        &self.rule_infos
     }
 
     /// One segment.
     #[must_use]
     pub fn segment(&self, id: SegmentId) -> Option<&SegmentInfo> {
-        self.segments.get(usize::from(id.0))
+        self.segment_infos.get(usize::from(id.0))
     }
 
     /// One policy.
     #[must_use]
     pub fn policy(&self, id: PolicyId) -> Option<&BlockInfo> {
-        self.blocks.get(id.0 as usize)
+        self.block_infos.get(id.0 as usize)
     }
 
     /// One rule.
     #[must_use]
     pub fn rule(&self, id: RuleId) -> Option<&RuleInfo> {
-        self.rules.get(id.0 as usize)
+        self.rule_infos.get(id.0 as usize)
     }
 }
+
+fn segment_info(spec: &SegmentSpec, id: SegmentId, locator: &Locator) -> SegmentInfo {
+    SegmentInfo {
+        id,
+        name: spec.name.as_str().into(),
+        kind: spec.kind,
+        labels: spec.labels.clone().into_boxed_slice(),
+        scope: locator.scope_of(id),
+        trusted_proxy: spec.trusted_proxy,
+        limits: spec.limits,
+        midstream: spec.midstream,
+        owner: spec.owner.as_deref().map(Box::from),
+    }
+}
+
+fn block_info(spec: &BlockSpec, id: PolicyId, first_rule: usize) -> BlockInfo {
+    let number = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
+    BlockInfo {
+        id,
+        location: spec.location.as_str().into(),
+        mode: spec.mode,
+        otherwise: spec.otherwise,
+        first_rule: RuleId(number(first_rule)),
+        rules: number(spec.rules.len()),
+    }
+}
+
+fn rule_info(spec: &RuleSpec, id: RuleId, policy: PolicyId) -> RuleInfo {
+    RuleInfo {
+        id,
+        name: spec.id.as_str().into(),
+        description: spec.description.as_deref().map(Box::from),
+        policy,
+        action: spec.action,
+        log: spec.log,
+        midstream: spec.midstream,
+        expires: spec.expires,
+        ticket: spec.ticket.as_deref().map(Box::from),
+    }
+}
+
+#[cfg(test)]
+#[path = "compiled_tests.rs"]
+mod tests;

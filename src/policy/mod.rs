@@ -1,15 +1,24 @@
 //! The compiled policy: segments, five-tuple classifier, name sets, and the one three-valued decision
 //! function. Immutable; knows no files and no flows.
 
+mod classifier;
 mod compiled;
+mod conditions;
+mod decide;
 mod decision;
 mod info;
+mod matcher;
 pub mod names;
+mod networks;
+mod pairs;
+mod segments;
 pub mod spec;
 
-pub use compiled::{CompileFault, Located, Policy};
+pub use compiled::{CompileFault, Policy, RULES_LIMIT};
 pub use decision::{
     BindingLookup, Bound, Condition, Decision, Needs, NoTrace, Query, RecordedTrace, Trace,
     TraceStep, Truth,
 };
 pub use info::{BlockInfo, RuleInfo, SegmentInfo};
+pub use pairs::{AMBIGUITIES_LIMIT, Ambiguity, SEGMENTS_LIMIT, ambiguities};
+pub use segments::{COMMON_SCOPE, Located};

@@ -1,0 +1,349 @@
+//! The conditions of one rule that depend on facts, and how the rule stands against what is known.
+//! Which rule of several decides is not known here.
+
+use super::decision::{Bound, Condition, Needs, Query, Truth};
+use super::names::NameSet;
+use super::spec::{
+    Answer, AppMatch, CertificateSpec, DefaultsSpec, EncryptedClientHello, RuleSpec,
+};
+use crate::model::{
+    Action, App, Certificate, DomainName, Ech, Fact, Facts, Ja4, Reason, Timestamp, TlsVersion,
+};
+use std::sync::Arc;
+
+const TLS_1_3: TlsVersion = TlsVersion(0x0304);
+const SECS_PER_DAY: u64 = 86_400;
+
+/// What a rule is judged against.
+pub(super) struct Case<'a> {
+    pub(super) query: &'a Query<'a>,
+    pub(super) facts: &'a Facts,
+    pub(super) defaults: &'a DefaultsSpec,
+    /// The DNS question being judged.
+    pub(super) question: Seen<&'a DomainName>,
+}
+
+/// A fact as a rule sees it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Seen<T> {
+    /// Known.
+    Known(T),
+    /// Known not to exist.
+    Absent,
+    /// Comes with what the client sends.
+    FromClient,
+    /// Comes with what the server answers.
+    FromServer,
+    /// Passed before anybody looked.
+    Missed,
+    /// Hidden by the protocol; the default leans this way.
+    Hidden(Answer, Reason),
+}
+
+impl<T> Seen<T> {
+    fn map<U>(self, f: impl FnOnce(T) -> U) -> Seen<U> {
+        match self {
+            Self::Known(value) => Seen::Known(f(value)),
+            Self::Absent => Seen::Absent,
+            Self::FromClient => Seen::FromClient,
+            Self::FromServer => Seen::FromServer,
+            Self::Missed => Seen::Missed,
+            Self::Hidden(answer, reason) => Seen::Hidden(answer, reason),
+        }
+    }
+}
+
+/// How a rule stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Standing {
+    pub(super) truth: Truth,
+    /// The first condition that made it false or unknown.
+    pub(super) condition: Option<Condition>,
+    /// What an unknown rule waits for.
+    pub(super) needs: Needs,
+    /// A fact that cannot be seen, or a name that is not bound, made it false, or a deny rule true.
+    pub(super) cause: Option<Reason>,
+}
+
+/// The conditions of a rule that are not in its five-tuple.
+#[derive(Debug)]
+pub(super) struct Conditions {
+    action: Action,
+    midstream: Answer,
+    /// The first moment at which the rule no longer stands.
+    pub(super) ends: Option<Timestamp>,
+    /// None of what follows is asked for.
+    plain: bool,
+    app: Option<AppMatch>,
+    domains: Option<Arc<NameSet>>,
+    dns: Option<Arc<NameSet>>,
+    bind: bool,
+    ja4: Option<Box<[Ja4]>>,
+    min_version: Option<TlsVersion>,
+    certificate: Option<Box<CertificateSpec>>,
+}
+
+/// How one condition stands.
+enum Holds {
+    Yes,
+    No(Option<Reason>),
+    Later(Needs),
+    /// Cannot be seen; leans one way.
+    Leans(Answer, Reason),
+}
+
+impl Conditions {
+    pub(super) fn new(rule: &RuleSpec) -> Self {
+        let tls = &rule.tls;
+        Self {
+            action: rule.action,
+            midstream: rule.midstream,
+            ends: rule.expires.map(|day| Timestamp::from_secs((u64::from(day) + 1) * SECS_PER_DAY)),
+            plain: rule.app.is_none()
+                && rule.domains.is_none()
+                && rule.dns.is_none()
+                && !rule.bind_dns
+                && tls.ja4.is_none()
+                && tls.min_version.is_none()
+                && tls.client_certificate.is_none(),
+            app: rule.app,
+            domains: rule.domains.clone(),
+            dns: rule.dns.clone(),
+            bind: rule.bind_dns,
+            ja4: tls.ja4.as_ref().map(|list| list.clone().into_boxed_slice()),
+            min_version: tls.min_version,
+            certificate: tls.client_certificate.clone().map(Box::new),
+        }
+    }
+
+    /// How the rule stands, its five-tuple conditions being met. The first condition that is
+    /// false settles it; one that cannot be seen counts as true or false as it leans.
+    pub(super) fn stand(&self, case: &Case<'_>) -> Standing {
+        if self.ends.is_some_and(|ends| case.query.now >= ends) {
+            return Standing::refused(Condition::Expires, None);
+        }
+        let mut standing = Standing::HOLDS;
+        if self.plain {
+            return standing;
+        }
+        let mut leaning: Option<(Condition, Reason)> = None;
+        for condition in Condition::ON_FACTS {
+            let Some(holds) = self.holds(condition, case) else { continue };
+            match holds {
+                Holds::Yes => {}
+                Holds::No(cause) => {
+                    let hint = cause.filter(|_| self.action == Action::Allow);
+                    return Standing::refused(condition, hint);
+                }
+                Holds::Later(needs) => {
+                    standing.truth = Truth::Unknown;
+                    standing.condition = standing.condition.or(Some(condition));
+                    standing.needs = standing.needs.or(needs);
+                }
+                Holds::Leans(answer, reason) => {
+                    let holds = (answer == Answer::Allow) == (self.action == Action::Allow);
+                    if !holds {
+                        leaning = leaning.or(Some((condition, reason)));
+                    } else if self.action != Action::Allow {
+                        standing.cause = standing.cause.or(Some(reason));
+                    }
+                }
+            }
+        }
+        match leaning {
+            None => standing,
+            Some((condition, reason)) => {
+                let hint = (self.action == Action::Allow).then_some(reason);
+                Standing::refused(condition, hint)
+            }
+        }
+    }
+
+    /// `None`: not asked for.
+    fn holds(&self, condition: Condition, case: &Case<'_>) -> Option<Holds> {
+        Some(match condition {
+            Condition::App => {
+                let app = self.app?;
+                self.judge(case.app(), |seen| app.is(seen))
+            }
+            Condition::Domains => {
+                let set = self.domains.as_deref()?;
+                self.judge(case.domain(), |name| set.contains(name))
+            }
+            Condition::Dns => {
+                let set = self.dns.as_deref()?;
+                self.judge(case.question, |name| set.contains(name))
+            }
+            Condition::Bind if self.bind => {
+                let bound = |name: &DomainName| {
+                    let lookup = case.query.bound.map(|bound| bound(name, case.query.tuple.dst));
+                    lookup == Some(Bound::Yes)
+                };
+                match (case.domain(), self.judge(case.domain(), bound)) {
+                    (Seen::Known(_), Holds::No(_)) => Holds::No(Some(Reason::NameNotBound)),
+                    (_, holds) => holds,
+                }
+            }
+            Condition::Ja4 => {
+                let list = self.ja4.as_deref()?;
+                self.judge(case.ja4(), |ja4| list.contains(ja4))
+            }
+            Condition::MinVersion => {
+                let least = self.min_version?;
+                self.judge(case.version(least), |version| version >= least)
+            }
+            Condition::ClientCertificate => {
+                let wanted = self.certificate.as_deref()?;
+                self.judge(case.certificate(), |shown| wanted.is_met_by(shown))
+            }
+            _ => return None,
+        })
+    }
+
+    fn judge<T>(&self, seen: Seen<T>, holds: impl FnOnce(T) -> bool) -> Holds {
+        match seen {
+            Seen::Known(value) => {
+                if holds(value) {
+                    Holds::Yes
+                } else {
+                    Holds::No(None)
+                }
+            }
+            Seen::Absent => Holds::No(None),
+            Seen::FromClient => Holds::Later(Needs { client: true, ..Needs::default() }),
+            Seen::FromServer => Holds::Later(Needs { server: true, ..Needs::default() }),
+            Seen::Missed => Holds::Leans(self.midstream, Reason::Midstream),
+            Seen::Hidden(answer, reason) => Holds::Leans(answer, reason),
+        }
+    }
+}
+
+impl Condition {
+    const ON_FACTS: [Self; 7] = [
+        Self::App,
+        Self::Domains,
+        Self::Dns,
+        Self::Bind,
+        Self::Ja4,
+        Self::MinVersion,
+        Self::ClientCertificate,
+    ];
+}
+
+impl Standing {
+    const HOLDS: Self = Self {
+        truth: Truth::True,
+        condition: None,
+        needs: Needs { client: false, server: false, may_allow: false },
+        cause: None,
+    };
+
+    pub(super) const fn refused(condition: Condition, cause: Option<Reason>) -> Self {
+        Self { truth: Truth::False, condition: Some(condition), cause, ..Self::HOLDS }
+    }
+}
+
+impl CertificateSpec {
+    fn is_met_by(&self, shown: &Certificate) -> bool {
+        self.issuers.as_ref().is_none_or(|list| list.contains(&shown.issuer))
+            && self.names.as_ref().is_none_or(|list| {
+                list.iter().any(|wanted| shown.names.iter().any(|name| wanted.matches(name)))
+            })
+            && self.sha256.as_ref().is_none_or(|list| list.contains(&shown.sha256))
+    }
+}
+
+/// Facts as rules see them. A protocol that cannot carry something settles it at once.
+impl<'a> Case<'a> {
+    /// What is not known yet comes with `later`; on a flow met in the middle it was missed.
+    fn see<T>(&self, fact: &'a Fact<T>, later: Seen<&'a T>) -> Seen<&'a T> {
+        match fact {
+            Fact::Known(value) => Seen::Known(value),
+            Fact::Absent => Seen::Absent,
+            Fact::Missed => Seen::Missed,
+            Fact::Unknown => match later {
+                Seen::FromClient | Seen::FromServer if self.query.midstream => Seen::Missed,
+                later => later,
+            },
+        }
+    }
+
+    fn app(&self) -> Seen<App> {
+        self.see(&self.facts.app, Seen::FromClient).map(|app| *app)
+    }
+
+    fn domain(&self) -> Seen<&'a DomainName> {
+        let facts = self.facts;
+        let deny = self.defaults.encrypted_client_hello == EncryptedClientHello::Deny;
+        if deny && facts.tls.ech != Ech::None {
+            return Seen::Hidden(Answer::Deny, Reason::EncryptedClientHello);
+        }
+        let nameless = |app: &App| !matches!(app, App::Tls | App::Quic | App::Http);
+        let absent = facts.app.known().is_some_and(nameless);
+        let later = if absent { Seen::Absent } else { Seen::FromClient };
+        self.see(&facts.domain, later).map(|name| &**name)
+    }
+
+    /// What the questions of a message are, where there is none to be judged by itself.
+    pub(super) fn no_question(query: &Query<'_>, facts: &Facts) -> Seen<&'a DomainName> {
+        let other = facts.app.known().is_some_and(|app| *app != App::Dns);
+        match facts.questions {
+            Fact::Missed => Seen::Missed,
+            Fact::Unknown if other => Seen::Absent,
+            Fact::Unknown if query.midstream => Seen::Missed,
+            Fact::Unknown => Seen::FromClient,
+            Fact::Known(_) | Fact::Absent => Seen::Absent,
+        }
+    }
+
+    /// A fact of TLS that the client's hello tells.
+    fn of_hello<T>(&self) -> Seen<&'a T> {
+        match self.facts.app {
+            Fact::Known(App::Tls | App::Quic) | Fact::Unknown | Fact::Missed => Seen::FromClient,
+            Fact::Known(_) | Fact::Absent => Seen::Absent,
+        }
+    }
+
+    fn ja4(&self) -> Seen<&'a Ja4> {
+        self.see(&self.facts.tls.ja4, self.of_hello())
+    }
+
+    /// The version the server chose. What the client offers bounds it from above, QUIC from below
+    /// (RFC 9001 section 4.2), so that a rule may be settled before the server has answered.
+    fn version(&self, least: TlsVersion) -> Seen<TlsVersion> {
+        let tls = &self.facts.tls;
+        let later = match tls.offered {
+            _ if self.facts.app == Fact::Known(App::Quic) && least <= TLS_1_3 => {
+                Seen::Known(&TLS_1_3)
+            }
+            Fact::Known(ref offered) if *offered < least => Seen::Known(offered),
+            Fact::Known(_) => Seen::FromServer,
+            Fact::Absent => Seen::Absent,
+            Fact::Missed => Seen::Missed,
+            Fact::Unknown => self.of_hello(),
+        };
+        self.see(&tls.version, later).map(|version| *version)
+    }
+
+    const fn hidden<T>(&self) -> Seen<T> {
+        let answer = self.defaults.client_certificate_not_visible;
+        Seen::Hidden(answer, Reason::CertificateNotVisible)
+    }
+
+    /// The client's certificate, which TLS 1.3 and resumed sessions hide.
+    fn certificate(&self) -> Seen<&'a Certificate> {
+        let tls = &self.facts.tls;
+        let later = match (&tls.version, &tls.offered) {
+            _ if self.facts.app == Fact::Known(App::Quic) => self.hidden(),
+            (Fact::Known(version), _) if *version >= TLS_1_3 => self.hidden(),
+            (_, Fact::Known(_)) => Seen::FromServer,
+            (_, Fact::Absent) => Seen::Absent,
+            (_, Fact::Missed) => Seen::Missed,
+            (_, Fact::Unknown) => self.of_hello(),
+        };
+        match self.see(&tls.client_certificate, later).map(|shown| &**shown) {
+            Seen::Missed if tls.version.known().is_some() => self.hidden(),
+            seen => seen,
+        }
+    }
+}

@@ -1,0 +1,178 @@
+//! The one decision: a policy's rules in order, three-valued, first match. `explain` prints the
+//! trace of this very function.
+//!
+//! The first rule that is not false decides. If it is true, its action is taken. If it is unknown,
+//! every action that is still possible counts: those of the unknown rules up to the first true
+//! one, and of that one (or of `otherwise`). If they are all the same the flow is decided now, in
+//! the name of the first rule that may be true; else it is pending. Deny and reject are different
+//! outcomes. Facts of different rules are taken to be independent, which can only prolong a
+//! pending flow, never change its outcome.
+
+use super::classifier::{Candidates, Classifier};
+use super::conditions::{Case, Conditions, Seen, Standing};
+use super::decision::{Condition, Decision, Needs, Query, Trace, Truth};
+use super::matcher::{Matcher, Probe};
+use super::spec::{BlockSpec, DefaultsSpec};
+use crate::model::{Action, DomainName, Facts, FlowVerdict, Reason, RuleId, Timestamp};
+
+/// The rules of one policy, compiled.
+#[derive(Debug)]
+pub(super) struct Block {
+    first: RuleId,
+    otherwise: Action,
+    actions: Box<[Action]>,
+    matchers: Box<[Matcher]>,
+    conditions: Box<[Conditions]>,
+    classifier: Classifier,
+    /// Some rule asks for what only the server's answer tells.
+    asks_server: bool,
+}
+
+impl Block {
+    pub(super) fn build(spec: &BlockSpec, first: RuleId) -> Self {
+        let rules = &spec.rules;
+        Self {
+            first,
+            otherwise: spec.otherwise,
+            actions: rules.iter().map(|rule| rule.action).collect(),
+            matchers: rules.iter().map(Matcher::new).collect(),
+            conditions: rules.iter().map(Conditions::new).collect(),
+            classifier: Classifier::build(rules),
+            asks_server: rules.iter().any(|rule| {
+                rule.tls.min_version.is_some() || rule.tls.client_certificate.is_some()
+            }),
+        }
+    }
+
+    /// When rules expire, in the order of the rules.
+    pub(super) fn ends(&self) -> impl Iterator<Item = Timestamp> {
+        self.conditions.iter().filter_map(|conditions| conditions.ends)
+    }
+
+    /// Decides a flow or its present message. A DNS message is decided question by question: it
+    /// is what its first question that is not allowed is, and pending before it is allowed.
+    pub(super) fn decide<T: Trace>(
+        &self,
+        query: &Query<'_>,
+        facts: &Facts,
+        defaults: &DefaultsSpec,
+        trace: &mut T,
+    ) -> Decision {
+        let case = |question| Case { query, facts, defaults, question };
+        match facts.questions.known().map_or(&[][..], Vec::as_slice) {
+            [] => self.judge(&case(Case::no_question(query, facts)), trace),
+            [question] => self.judge(&case(Seen::Known(question)), trace),
+            questions => {
+                let judge =
+                    |question, trace: &mut T| self.judge(&case(Seen::Known(question)), trace);
+                worst(questions, judge, trace)
+            }
+        }
+    }
+
+    fn judge<T: Trace>(&self, case: &Case<'_>, trace: &mut T) -> Decision {
+        let probe = Probe { tuple: &case.query.tuple, icmp: case.query.icmp };
+        let mut possible = Possible::default();
+        let mut hint = None;
+        for (at, failing) in self.walk::<T>(probe) {
+            let (Some(conditions), Some(&action)) = (self.conditions.get(at), self.actions.get(at))
+            else {
+                break;
+            };
+            let rule = RuleId(self.first.0.saturating_add(u32::try_from(at).unwrap_or(u32::MAX)));
+            let standing = match failing {
+                Some(condition) => Standing::refused(condition, None),
+                None => conditions.stand(case),
+            };
+            trace.rule(rule, standing.truth, standing.condition);
+            let reason = standing.cause.unwrap_or(Reason::Rule);
+            let verdict = FlowVerdict { action, rule: Some(rule), reason };
+            match standing.truth {
+                Truth::True => return possible.settle(verdict),
+                Truth::False => hint = hint.or(standing.cause),
+                Truth::Unknown => possible.add(verdict, standing.needs),
+            }
+            if !T::WATCHES && possible.cannot_change(self.asks_server) {
+                break;
+            }
+        }
+        let reason = hint.filter(|_| self.otherwise != Action::Allow).unwrap_or(Reason::Otherwise);
+        possible.settle(FlowVerdict { action: self.otherwise, rule: None, reason })
+    }
+
+    /// The rules to look at, in order, each with its first five-tuple condition that fails.
+    /// Watched, all of them; else those that match.
+    fn walk<'a, T: Trace>(
+        &'a self,
+        probe: Probe<'a>,
+    ) -> impl Iterator<Item = (usize, Option<Condition>)> + 'a {
+        let watched = T::WATCHES.then(|| self.matchers.iter().enumerate());
+        let found: Option<Candidates<'a>> =
+            (!T::WATCHES).then(|| self.classifier.candidates(&self.matchers, probe));
+        let watched = watched.into_iter().flatten();
+        let watched = watched.map(move |(at, matcher)| (at, matcher.failing(probe)));
+        watched.chain(found.into_iter().flatten().map(|at| (at, None)))
+    }
+}
+
+/// The outcomes that are still possible.
+#[derive(Default)]
+struct Possible {
+    /// That of the first rule that may be true.
+    first: Option<FlowVerdict>,
+    /// Another differs from it.
+    differ: bool,
+    needs: Needs,
+}
+
+impl Possible {
+    fn add(&mut self, verdict: FlowVerdict, needs: Needs) {
+        let first = self.first.get_or_insert(verdict);
+        self.differ |= first.action != verdict.action;
+        self.needs = self.needs.or(needs);
+        self.needs.may_allow |= verdict.action == Action::Allow;
+    }
+
+    /// Whether no further rule can make a difference to a pending flow or to what it needs.
+    const fn cannot_change(&self, asks_server: bool) -> bool {
+        let needs = self.needs;
+        self.differ && needs.may_allow && needs.client && (needs.server || !asks_server)
+    }
+
+    fn settle(mut self, last: FlowVerdict) -> Decision {
+        let Some(first) = self.first else { return Decision::Final(last) };
+        if !self.differ && first.action == last.action {
+            return Decision::Final(first);
+        }
+        self.needs.may_allow |= last.action == Action::Allow;
+        Decision::Pending { needs: self.needs }
+    }
+}
+
+/// The decision of a message with several questions.
+fn worst<'a, T: Trace>(
+    questions: &'a [DomainName],
+    judge: impl Fn(&'a DomainName, &mut T) -> Decision,
+    trace: &mut T,
+) -> Decision {
+    let mut allowed: Option<Decision> = None;
+    let mut pending: Option<Needs> = None;
+    for question in questions {
+        trace.question(question);
+        match judge(question, trace) {
+            Decision::Pending { needs } => pending = Some(pending.unwrap_or_default().or(needs)),
+            Decision::Final(verdict) if verdict.action == Action::Allow => {
+                allowed = allowed.or(Some(Decision::Final(verdict)));
+            }
+            denied @ Decision::Final(_) => return denied,
+        }
+    }
+    match (pending, allowed) {
+        (None, Some(allowed)) => allowed,
+        (needs, _) => Decision::Pending { needs: needs.unwrap_or_default() },
+    }
+}
+
+#[cfg(test)]
+#[path = "decide_tests.rs"]
+mod tests;

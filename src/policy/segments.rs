@@ -1,0 +1,169 @@
+//! Who a packet belongs to: the scope by its endpoint, the segments by its addresses. What two
+//! segments may do to each other is not known here.
+
+use super::compiled::CompileFault;
+use super::networks::{Held, Holders, Prefix};
+use super::spec::{CommonEndpoints, PolicySpec, SegmentKind, SegmentSpec};
+use crate::model::{Addr, EndpointId, ScopeId, SegmentId};
+use foldhash::fast::FixedState;
+use hashbrown::HashMap;
+use std::sync::Arc;
+
+/// The scope of endpoints whose traffic is told apart by address alone.
+pub const COMMON_SCOPE: ScopeId = ScopeId(0);
+
+/// Whose the two sides of a packet are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Located {
+    /// Both belong to a segment, and these two may meet in the scope.
+    Pair {
+        /// The segment of the source.
+        from: SegmentId,
+        /// The segment of the destination.
+        to: SegmentId,
+        /// The source is a trusted proxy: who it speaks for is not known before its PROXY header.
+        from_proxy: bool,
+    },
+    /// At least one side belongs nowhere, or the two must not meet in this scope.
+    Unknown,
+}
+
+/// Scope ids by segment name. An id once given is never given to another name, so flows of a
+/// scope that is gone never meet those of a new one.
+#[derive(Clone, Debug, Default)]
+pub(super) struct ScopeRegistry {
+    ids: HashMap<Arc<str>, ScopeId, FixedState>,
+}
+
+impl ScopeRegistry {
+    fn id(&mut self, name: &str) -> Result<ScopeId, CompileFault> {
+        if let Some(&id) = self.ids.get(name) {
+            return Ok(id);
+        }
+        let next = self.ids.len().checked_add(1).and_then(|next| u16::try_from(next).ok());
+        let id = ScopeId(next.ok_or(CompileFault::TooManyScopes)?);
+        self.ids.insert(name.into(), id);
+        Ok(id)
+    }
+}
+
+/// Everything that tells segments.
+#[derive(Debug)]
+pub(super) struct Locator {
+    by_endpoint: HashMap<EndpointId, ScopeId, FixedState>,
+    by_proxy_endpoint: HashMap<EndpointId, SegmentId, FixedState>,
+    /// Unlisted endpoints and bare packets are in the common scope.
+    common_any: bool,
+    /// Networks of all segments, for the common scope.
+    all: Holders,
+    /// Networks of workload and shared segments, for every other scope.
+    home: Holders,
+    /// By scope id.
+    owners: Vec<Option<Owner>>,
+    /// By segment id.
+    trusted_proxy: Vec<bool>,
+    pub(super) registry: ScopeRegistry,
+}
+
+/// The segment whose endpoints make a scope.
+#[derive(Debug)]
+struct Owner {
+    segment: SegmentId,
+    networks: Holders,
+    /// A partner without networks: what nobody else holds is its own.
+    rest: bool,
+}
+
+impl Locator {
+    pub(super) fn build(
+        spec: &PolicySpec,
+        mut registry: ScopeRegistry,
+    ) -> Result<Self, CompileFault> {
+        let numbered = || spec.segments.iter().zip(0..).map(|(s, id)| (s, SegmentId(id)));
+        let networks = |(segment, id): (&SegmentSpec, SegmentId)| {
+            let prefixes: Vec<Prefix> = segment.networks.iter().map(Prefix::new).collect();
+            prefixes.into_iter().map(move |prefix| (prefix, id))
+        };
+        let mut by_endpoint = HashMap::default();
+        if let CommonEndpoints::List(list) = &spec.common {
+            by_endpoint.extend(list.iter().map(|&endpoint| (endpoint, COMMON_SCOPE)));
+        }
+        let mut by_proxy_endpoint = HashMap::default();
+        let mut owners: Vec<Option<Owner>> = Vec::new();
+        for (segment, id) in numbered() {
+            by_proxy_endpoint.extend(segment.proxy_endpoints.iter().map(|&e| (e, id)));
+            if segment.endpoints.is_empty() {
+                continue;
+            }
+            let scope = registry.id(&segment.name)?;
+            by_endpoint.extend(segment.endpoints.iter().map(|&e| (e, scope)));
+            let at = usize::from(scope.0);
+            if owners.len() <= at {
+                owners.resize_with(at + 1, || None);
+            }
+            if let Some(slot) = owners.get_mut(at) {
+                *slot = Some(Owner {
+                    segment: id,
+                    networks: Holders::build(networks((segment, id))),
+                    rest: segment.kind == SegmentKind::Partner && segment.networks.is_empty(),
+                });
+            }
+        }
+        let home = numbered().filter(|(s, _)| s.kind != SegmentKind::Partner).flat_map(networks);
+        Ok(Self {
+            by_endpoint,
+            by_proxy_endpoint,
+            common_any: spec.common == CommonEndpoints::Any,
+            all: Holders::build(numbered().flat_map(networks)),
+            home: Holders::build(home),
+            owners,
+            trusted_proxy: spec.segments.iter().map(|s| s.trusted_proxy).collect(),
+            registry,
+        })
+    }
+
+    pub(super) fn scope(&self, endpoint: Option<EndpointId>) -> Option<ScopeId> {
+        let listed = endpoint.and_then(|endpoint| self.by_endpoint.get(&endpoint));
+        listed.copied().or(self.common_any.then_some(COMMON_SCOPE))
+    }
+
+    pub(super) fn scope_of(&self, segment: SegmentId) -> Option<ScopeId> {
+        let owns = |owner: &Option<Owner>| owner.as_ref().is_some_and(|o| o.segment == segment);
+        self.owners.iter().zip(0..).find(|(owner, _)| owns(owner)).map(|(_, id)| ScopeId(id))
+    }
+
+    pub(super) fn by_proxy_endpoint(&self, endpoint: EndpointId) -> Option<SegmentId> {
+        self.by_proxy_endpoint.get(&endpoint).copied()
+    }
+
+    pub(super) fn locate(&self, scope: ScopeId, src: Addr, dst: Addr) -> Located {
+        let pair = if scope == COMMON_SCOPE {
+            let of = |addr| self.all.find(addr).map(|held| held.segment);
+            of(src).zip(of(dst))
+        } else {
+            let owner = self.owners.get(usize::from(scope.0)).and_then(Option::as_ref);
+            owner.and_then(|owner| {
+                let pair = self.holder(owner, src).zip(self.holder(owner, dst));
+                pair.filter(|&(from, to)| (from == owner.segment) != (to == owner.segment))
+            })
+        };
+        let Some((from, to)) = pair else { return Located::Unknown };
+        let from_proxy = self.trusted_proxy.get(usize::from(from.0)).copied().unwrap_or(false);
+        Located::Pair { from, to, from_proxy }
+    }
+
+    /// The longest network wins; between equals the workload or shared segment, so that a partner
+    /// never takes an address by writing the same network.
+    fn holder(&self, owner: &Owner, addr: Addr) -> Option<SegmentId> {
+        let longer = |own: Held, home: Option<Held>| home.is_none_or(|home| own.len > home.len);
+        let home = self.home.find(addr);
+        match owner.networks.find(addr) {
+            Some(own) if longer(own, home) => Some(owner.segment),
+            _ => home.map(|home| home.segment).or(owner.rest.then_some(owner.segment)),
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "segments_tests.rs"]
+mod tests;
