@@ -2,6 +2,7 @@
 //! Knows no flows and no rules.
 
 pub mod bytes;
+pub mod dns;
 pub mod progress;
 pub mod quic;
 pub mod tls;

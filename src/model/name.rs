@@ -66,6 +66,37 @@ impl DomainName {
         Ok(name)
     }
 
+    /// A name from its uncompressed DNS form without the root label: every label behind a byte that
+    /// holds its length. The caller has walked the labels: each length is 1 to 63 and they add up.
+    /// Any byte is taken, letters become lower case.
+    ///
+    /// # Errors
+    /// [`NameFault::TooLong`]; [`NameFault::Empty`] or [`NameFault::LabelTooLong`] where the lengths
+    /// are not as promised.
+    #[inline]
+    pub fn from_wire(labels: &[u8]) -> Result<Self, NameFault> {
+        let mut name = Self::empty();
+        let Some((&first, text)) = labels.split_first() else { return Ok(name) };
+        let room = name.bytes.get_mut(..text.len()).ok_or(NameFault::TooLong)?;
+        room.copy_from_slice(text);
+        room.make_ascii_lowercase();
+        let mut at = usize::from(first);
+        while let Some(length) = room.get_mut(at) {
+            // Lower-casing leaves lengths of 1 to 63 as they are.
+            let step = usize::from(*length);
+            if step == 0 {
+                return Err(NameFault::Empty);
+            }
+            *length = b'.';
+            at = at.saturating_add(step).saturating_add(1);
+        }
+        if at != text.len() || first == 0 {
+            return Err(NameFault::LabelTooLong);
+        }
+        name.len = u8::try_from(text.len()).map_err(|_| NameFault::TooLong)?;
+        Ok(name)
+    }
+
     /// The name without labels: the DNS root.
     #[must_use]
     pub const fn empty() -> Self {
@@ -176,6 +207,22 @@ mod tests {
         for (len, fits) in [(252, true), (253, true), (254, false)] {
             let host: Vec<u8> = (0..len).map(|i| if i % 64 == 63 { b'.' } else { b'a' }).collect();
             assert_eq!(DomainName::from_host(&host).is_ok(), fits, "name of {len}");
+        }
+    }
+
+    #[test]
+    fn the_wire_form_gives_the_same_name_as_its_labels() {
+        for labels in [&[][..], &[&b"A"[..]], &[b"Api", b"x.y", b"\0\x80"], &[&[b'Z'; 63][..]; 3]] {
+            let mut wire = Vec::new();
+            for label in labels {
+                wire.push(u8::try_from(label.len()).expect("short"));
+                wire.extend_from_slice(label);
+            }
+            let named = DomainName::from_labels(labels.iter().copied());
+            assert_eq!(DomainName::from_wire(&wire), named, "{labels:?}");
+        }
+        for wire in [&b"\x00"[..], b"\x02a", b"\x01a\x00", b"\x01a\x02b", b"\x00a"] {
+            assert!(DomainName::from_wire(wire).is_err(), "{wire:?}");
         }
     }
 

@@ -1,0 +1,240 @@
+//! What a DNS response answers: addresses and aliases with the time they may be kept. Remembers
+//! nothing; whether the server is believed is the caller's decision.
+
+use super::name::{NameError, name_at};
+use super::{HEADER_BYTES, Header, QUESTION_LIMIT, Question, Record};
+use crate::model::{Addr, DomainName, Reason};
+
+/// Records of one answer section that are read; what stands behind is left out.
+pub const ANSWER_LIMIT: u16 = 256;
+/// Aliases followed from a question to its addresses.
+pub const ALIAS_LIMIT: usize = 16;
+
+const KIND_A: u16 = 1;
+const KIND_CNAME: u16 = 5;
+const KIND_AAAA: u16 = 28;
+const CLASS_IN: u16 = 1;
+
+/// What a record says of its owner.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// A or AAAA.
+    Address(Addr),
+    /// CNAME.
+    Alias(DomainName),
+}
+
+/// Calls `visit` with owner, answer and seconds to live for every A, AAAA and CNAME record of the
+/// answer section of a successful response, in order; at most [`ANSWER_LIMIT`] records are read.
+///
+/// # Errors
+/// [`Reason::DnsMalformed`] if it is no response or a record is malformed; what was visited before
+/// stands. A response that is cut (TC) ends without an error at the cut.
+pub fn answers(
+    message: &[u8],
+    mut visit: impl FnMut(&DomainName, Answer, u32),
+) -> Result<(), Reason> {
+    let Some((header, start)) = answer_section(message)? else { return Ok(()) };
+    let mut at = start;
+    for _ in 0..header.answers.min(ANSWER_LIMIT) {
+        match answer_at(message, at) {
+            Ok((Some((owner, answer, ttl)), behind)) => {
+                visit(&owner, answer, ttl);
+                at = behind;
+            }
+            Ok((None, behind)) => at = behind,
+            Err(_) if header.is_truncated() => return Ok(()),
+            Err(_) => return Err(Reason::DnsMalformed),
+        }
+    }
+    Ok(())
+}
+
+/// Calls `visit` with the question's name, an address and seconds to live for every address the
+/// question leads to, directly or through at most [`ALIAS_LIMIT`] aliases; the time is the
+/// shortest on the way. A response with none or several questions binds nothing.
+///
+/// # Errors
+/// As [`answers`]; then nothing was visited.
+pub fn bindings(
+    message: &[u8],
+    mut visit: impl FnMut(&DomainName, Addr, u32),
+) -> Result<(), Reason> {
+    answers(message, |_, _, _| ())?;
+    let Some(question) = sole_question(message) else { return Ok(()) };
+    let mut name = question.name;
+    let mut limit = u32::MAX;
+    for _ in 0..=ALIAS_LIMIT {
+        let mut next = None;
+        answers(message, |owner, answer, ttl| {
+            if *owner != name {
+                return;
+            }
+            match answer {
+                Answer::Address(address) => visit(&question.name, address, ttl.min(limit)),
+                Answer::Alias(target) => next = next.or(Some((target, ttl))),
+            }
+        })?;
+        let Some((target, ttl)) = next else { return Ok(()) };
+        name = target;
+        limit = limit.min(ttl);
+    }
+    Ok(())
+}
+
+/// The question of a message that has exactly one.
+#[must_use]
+pub fn sole_question(message: &[u8]) -> Option<Question> {
+    let header = Header::read(message)?;
+    if header.questions != 1 {
+        return None;
+    }
+    Question::read(message, HEADER_BYTES).ok().map(|(question, _)| question)
+}
+
+/// Where the answers of a successful response start; `None` where there are none to read.
+fn answer_section(message: &[u8]) -> Result<Option<(Header, usize)>, Reason> {
+    let header = Header::read(message).ok_or(Reason::DnsMalformed)?;
+    if !header.is_response() || header.questions > QUESTION_LIMIT {
+        return Err(Reason::DnsMalformed);
+    }
+    if header.opcode() != 0 || header.rcode() != 0 {
+        return Ok(None);
+    }
+    let mut at = HEADER_BYTES;
+    for _ in 0..header.questions {
+        at = Question::read(message, at).map_err(|_| Reason::DnsMalformed)?.1;
+    }
+    Ok(Some((header, at)))
+}
+
+type Found = Option<(DomainName, Answer, u32)>;
+
+fn answer_at(message: &[u8], at: usize) -> Result<(Found, usize), NameError> {
+    let (record, behind) = Record::read(message, at)?;
+    if record.class != CLASS_IN {
+        return Ok((None, behind));
+    }
+    let data = message.get(record.data..behind).unwrap_or_default();
+    let answer = match record.kind {
+        KIND_A => Answer::Address(Addr::v4(data.try_into().map_err(|_| NameError::Malformed)?)),
+        KIND_AAAA => Answer::Address(Addr::v6(data.try_into().map_err(|_| NameError::Malformed)?)),
+        KIND_CNAME => {
+            let (target, end) = name_at(message, record.data)?;
+            if end != behind {
+                return Err(NameError::Malformed);
+            }
+            Answer::Alias(target)
+        }
+        _ => return Ok((None, behind)),
+    };
+    let (owner, _) = name_at(message, record.owner)?;
+    // RFC 2181 section 8: a time with its top bit set is taken as zero.
+    let ttl = if record.ttl > i32::MAX as u32 { 0 } else { record.ttl };
+    Ok((Some((owner, answer, ttl)), behind))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use simple_dns::rdata::{A, AAAA, CNAME, RData};
+    use simple_dns::{CLASS, Name, Packet, QCLASS, QTYPE, Question as Asked, ResourceRecord, TYPE};
+
+    fn response(records: Vec<(&'static str, u32, RData<'static>)>) -> Vec<u8> {
+        let mut packet = Packet::new_reply(7);
+        packet.questions.push(Asked::new(
+            Name::new_unchecked("Api.example"),
+            QTYPE::TYPE(TYPE::A),
+            QCLASS::CLASS(CLASS::IN),
+            false,
+        ));
+        for (owner, ttl, data) in records {
+            let owner = Name::new_unchecked(owner);
+            packet.answers.push(ResourceRecord::new(owner, CLASS::IN, ttl, data));
+        }
+        packet.build_bytes_vec_compressed().unwrap()
+    }
+
+    fn alias(to: &'static str) -> RData<'static> {
+        RData::CNAME(CNAME(Name::new_unchecked(to)))
+    }
+
+    fn bound(message: &[u8]) -> Vec<(String, String, u32)> {
+        let mut found = Vec::new();
+        bindings(message, |name, addr, ttl| found.push((name.to_string(), addr.to_string(), ttl)))
+            .unwrap();
+        found
+    }
+
+    #[test]
+    fn addresses_are_bound_to_the_question_through_aliases_in_any_order() {
+        let records = vec![
+            ("cdn.example", 20, RData::A(A { address: 0xc000_0201 })),
+            ("other.example", 20, RData::A(A { address: 0xc000_0209 })),
+            ("api.EXAMPLE", 60, alias("Edge.example")),
+            ("edge.example", 10, alias("cdn.example")),
+            ("cdn.example", 5, RData::AAAA(AAAA { address: 0x2001_0db8 << 96 | 1 })),
+        ];
+        let name = || "api.example".to_owned();
+        assert_eq!(
+            bound(&response(records)),
+            [(name(), "192.0.2.1".to_owned(), 10), (name(), "2001:db8::1".to_owned(), 5)]
+        );
+    }
+
+    #[test]
+    fn aliases_end_at_their_limit_and_loops_end() {
+        for (aliases, found) in [(ALIAS_LIMIT - 1, 1), (ALIAS_LIMIT, 1), (ALIAS_LIMIT + 1, 0)] {
+            let mut packet = Packet::new_reply(7);
+            let name = |i: usize| Name::new(&format!("n{i}.example")).unwrap().into_owned();
+            packet.questions.push(Asked::new(
+                name(0),
+                QTYPE::TYPE(TYPE::A),
+                QCLASS::CLASS(CLASS::IN),
+                false,
+            ));
+            for i in 0..aliases {
+                let data = RData::CNAME(CNAME(name(i + 1)));
+                packet.answers.push(ResourceRecord::new(name(i), CLASS::IN, 9, data));
+            }
+            let data = RData::A(A { address: 1 });
+            packet.answers.push(ResourceRecord::new(name(aliases), CLASS::IN, 9, data));
+            let message = packet.build_bytes_vec_compressed().unwrap();
+            assert_eq!(bound(&message).len(), found, "{aliases} aliases");
+        }
+        let looping = response(vec![("api.example", 1, alias("api.example"))]);
+        assert!(bound(&looping).is_empty());
+    }
+
+    #[test]
+    fn answers_end_at_their_limit() {
+        let limit = usize::from(ANSWER_LIMIT);
+        for (count, found) in [(limit - 1, limit - 1), (limit, limit), (limit + 1, limit)] {
+            let records = (0..count)
+                .map(|i| ("api.example", 1, RData::A(A { address: u32::try_from(i).unwrap() })))
+                .collect();
+            assert_eq!(bound(&response(records)).len(), found, "{count} answers");
+        }
+    }
+
+    #[test]
+    fn failures_and_other_classes_bind_nothing() {
+        let good = response(vec![("api.example", 1, RData::A(A { address: 1 }))]);
+        assert_eq!(bound(&good).len(), 1);
+        let mut refused = good.clone();
+        refused[3] |= 5;
+        assert!(bound(&refused).is_empty());
+        let mut query = good.clone();
+        query[2] &= 0x7f;
+        assert_eq!(bindings(&query, |_, _, _| ()), Err(Reason::DnsMalformed));
+        let mut huge = good.clone();
+        let ttl = huge.len() - 10;
+        huge[ttl] = 0x80;
+        assert_eq!(bound(&huge)[0].2, 0, "a time with its top bit set");
+        let mut cut = good;
+        cut.pop();
+        assert_eq!(bindings(&cut, |_, _, _| ()), Err(Reason::DnsMalformed));
+        cut[2] |= 2;
+        assert_eq!(bindings(&cut, |_, _, _| ()), Ok(()), "TC");
+    }
+}

@@ -1,0 +1,201 @@
+//! DNS messages (RFC 1035 section 4): header, questions, records; a query's names become facts.
+//! Caches nothing and knows no transport but the datagram; [`stream`] has the one of TCP.
+
+pub mod answers;
+pub mod name;
+pub mod stream;
+
+use super::bytes::Reader;
+use super::progress::{Outcome, Progress};
+use crate::model::{App, Direction, DomainName, Fact, Facts, Reason};
+use name::{NameError, name_at, skip_name};
+
+pub use stream::DnsStreamReader;
+
+/// Bytes of a message's header (RFC 1035 section 4.1.1).
+pub const HEADER_BYTES: usize = 12;
+/// Questions read from one message. Real messages have one; servers refuse more.
+pub const QUESTION_LIMIT: u16 = 32;
+
+/// A message's header.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Header {
+    /// Chosen by the client, repeated by the server.
+    pub id: u16,
+    /// QR, opcode, AA, TC, RD, RA, Z, AD, CD and RCODE as they stand.
+    pub flags: u16,
+    /// Entries of the question section.
+    pub questions: u16,
+    /// Records of the answer section.
+    pub answers: u16,
+    /// Records of the authority section.
+    pub authorities: u16,
+    /// Records of the additional section.
+    pub additionals: u16,
+}
+
+impl Header {
+    /// The header in front of a message; `None` if it is cut.
+    #[inline]
+    #[must_use]
+    pub fn read(message: &[u8]) -> Option<Self> {
+        let mut reader = Reader::new(message);
+        Some(Self {
+            id: reader.u16()?,
+            flags: reader.u16()?,
+            questions: reader.u16()?,
+            answers: reader.u16()?,
+            authorities: reader.u16()?,
+            additionals: reader.u16()?,
+        })
+    }
+
+    /// Whether this is a response (QR).
+    #[must_use]
+    pub const fn is_response(self) -> bool {
+        self.flags & 0x8000 != 0
+    }
+
+    /// What is asked for: 0 query, 1 inverse, 2 status, 4 notify, 5 update, 6 stateful.
+    #[must_use]
+    pub const fn opcode(self) -> u8 {
+        ((self.flags >> 11) & 0xf) as u8
+    }
+
+    /// How it went; 0 is well.
+    #[must_use]
+    pub const fn rcode(self) -> u8 {
+        (self.flags & 0xf) as u8
+    }
+
+    /// Whether the message was cut to fit (TC).
+    #[must_use]
+    pub const fn is_truncated(self) -> bool {
+        self.flags & 0x0200 != 0
+    }
+}
+
+/// One entry of the question section.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Question {
+    /// QNAME.
+    pub name: DomainName,
+    /// QTYPE.
+    pub kind: u16,
+    /// QCLASS.
+    pub class: u16,
+}
+
+impl Question {
+    /// The question that starts at `at`, and the position behind it.
+    ///
+    /// # Errors
+    /// What is wrong with the name, or that the message ends within the question.
+    #[inline]
+    pub fn read(message: &[u8], at: usize) -> Result<(Self, usize), NameError> {
+        let (name, behind) = name_at(message, at)?;
+        let mut reader = Reader::new(message.get(behind..).unwrap_or_default());
+        let kind = reader.u16().ok_or(NameError::Truncated)?;
+        let class = reader.u16().ok_or(NameError::Truncated)?;
+        Ok((Self { name, kind, class }, behind.saturating_add(4)))
+    }
+}
+
+/// One resource record (RFC 1035 section 4.1.3), its name and data left where they are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Record {
+    /// Position of the owner's name.
+    pub owner: usize,
+    /// TYPE.
+    pub kind: u16,
+    /// CLASS; the sender's UDP size for OPT.
+    pub class: u16,
+    /// Seconds the record may be kept; flags for OPT.
+    pub ttl: u32,
+    /// Position of the data.
+    pub data: usize,
+    /// Length of the data.
+    pub data_len: usize,
+}
+
+impl Record {
+    /// The record that starts at `at`, and the position behind it.
+    ///
+    /// # Errors
+    /// What is wrong with the owner, or that the message ends within the record.
+    pub fn read(message: &[u8], at: usize) -> Result<(Self, usize), NameError> {
+        let behind = skip_name(message, at)?;
+        let mut reader = Reader::new(message.get(behind..).unwrap_or_default());
+        let fields = (reader.u16(), reader.u16(), reader.u32(), reader.vec16());
+        let (Some(kind), Some(class), Some(ttl), Some(data)) = fields else {
+            return Err(NameError::Truncated);
+        };
+        let start = behind.saturating_add(10);
+        let record = Self { owner: at, kind, class, ttl, data: start, data_len: data.len() };
+        Ok((record, start.saturating_add(data.len())))
+    }
+}
+
+/// Reads one datagram of a DNS flow. Every datagram of the client is a message of its own; those
+/// of the server are passed over (see [`answers`]).
+pub fn read_datagram(direction: Direction, payload: &[u8], facts: &mut Facts) -> Progress {
+    if direction == Direction::Reply {
+        return Progress::more(payload.len());
+    }
+    match read_query(payload, facts) {
+        Ok(()) => Progress::message(payload.len()),
+        Err(reason) => Progress::new(payload.len(), Outcome::Fault(reason)),
+    }
+}
+
+/// Fills `facts` from a message a client sent. Bytes behind the last record are ignored, as
+/// resolvers do.
+///
+/// # Errors
+/// [`Reason::DnsMalformed`] if it is no well-formed query; the names of a response's questions are
+/// facts all the same, for the record. [`Reason::LimitInspection`] beyond [`QUESTION_LIMIT`].
+pub fn read_query(message: &[u8], facts: &mut Facts) -> Result<(), Reason> {
+    let mut names = match std::mem::take(&mut facts.questions) {
+        Fact::Known(names) => names,
+        _ => Vec::new(),
+    };
+    names.clear();
+    facts.settle_without_names(App::Dns);
+    let header = Header::read(message).ok_or(Reason::DnsMalformed)?;
+    if header.questions > QUESTION_LIMIT {
+        return Err(Reason::LimitInspection);
+    }
+    let mut at = HEADER_BYTES;
+    for _ in 0..header.questions {
+        let (question, behind) = Question::read(message, at).map_err(fault)?;
+        names.push(question.name);
+        at = behind;
+    }
+    if !names.is_empty() {
+        facts.questions = Fact::Known(names);
+    }
+    if header.is_response() {
+        return Err(Reason::DnsMalformed);
+    }
+    skip_records(message, at, header)
+}
+
+/// Walks the records behind the questions. Each is eleven bytes or more, so the message bounds it.
+fn skip_records(message: &[u8], start: usize, header: Header) -> Result<(), Reason> {
+    let counts = [header.answers, header.authorities, header.additionals];
+    let mut at = start;
+    for _ in 0..counts.into_iter().map(u32::from).sum() {
+        at = Record::read(message, at).map_err(fault)?.1;
+    }
+    Ok(())
+}
+
+const fn fault(error: NameError) -> Reason {
+    match error {
+        NameError::Truncated | NameError::Malformed => Reason::DnsMalformed,
+        NameError::Pointers => Reason::LimitInspection,
+    }
+}
+
+#[cfg(test)]
+mod tests;
