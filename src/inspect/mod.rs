@@ -5,6 +5,9 @@ pub mod bytes;
 pub mod dns;
 pub mod progress;
 pub mod quic;
+pub mod stream;
 pub mod tls;
 
+pub use dns::DnsStreamReader;
 pub use progress::{Outcome, Progress, Wants};
+pub use stream::{Inserted, StreamHead};
