@@ -4,10 +4,12 @@
 pub mod bytes;
 pub mod dns;
 pub mod progress;
+pub mod proxy;
 pub mod quic;
 pub mod stream;
 pub mod tls;
 
 pub use dns::DnsStreamReader;
 pub use progress::{Outcome, Progress, Wants};
+pub use proxy::ProxyReader;
 pub use stream::{Inserted, StreamHead};

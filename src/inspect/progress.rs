@@ -27,6 +27,10 @@ pub enum Outcome {
     Fact,
     /// Nothing later in this flow can be a new message: neither direction is read any more.
     Done,
+    /// What follows the consumed bytes, in both directions, is a new protocol to be told from its
+    /// bytes (behind a PROXY header, after CONNECT or an upgrade). Readers say it to the inspector,
+    /// the inspector never to its caller.
+    Switch,
     /// Malformed, or a bound was reached: inspection of the flow ends with this reason.
     Fault(Reason),
 }
