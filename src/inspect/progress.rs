@@ -17,8 +17,19 @@ pub struct Progress {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
     /// More bytes are needed, of this direction or of the other. Bytes consumed belong to the
-    /// message decided last.
+    /// message decided last. If something was consumed, what is left is shown again at once, in
+    /// both directions: a body may end where the next head is already there, and an answer may
+    /// free bytes of the other side that waited for it.
     More,
+    /// The bytes consumed are no part of a message, but the other side waits for them before
+    /// there can be one (HTTP/2's preface and SETTINGS, RFC 9113 section 3.4). They may go while
+    /// the decision is pending, if it may still allow. As after `More`, what is left is shown
+    /// again.
+    Opening,
+    /// The bytes behind `consumed`, and all bytes of the other direction not yet consumed, are a
+    /// new protocol, to be detected anew (after CONNECT, an upgrade). Bytes consumed belong to
+    /// the message decided last.
+    Switch,
     /// The facts of a message are complete and `consumed` ends at the message's head: decide, then
     /// let bytes up to `consumed` go and read on.
     Message,
@@ -27,10 +38,6 @@ pub enum Outcome {
     Fact,
     /// Nothing later in this flow can be a new message: neither direction is read any more.
     Done,
-    /// What follows the consumed bytes, in both directions, is a new protocol to be told from its
-    /// bytes (behind a PROXY header, after CONNECT or an upgrade). Readers say it to the inspector,
-    /// the inspector never to its caller.
-    Switch,
     /// Malformed, or a bound was reached: inspection of the flow ends with this reason.
     Fault(Reason),
 }

@@ -17,11 +17,11 @@ const CLASS_IN: u16 = 1;
 
 /// What a record says of its owner.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Answer {
+pub enum Answer<'a> {
     /// A or AAAA.
     Address(Addr),
     /// CNAME.
-    Alias(DomainName),
+    Alias(&'a DomainName),
 }
 
 /// Calls `visit` with owner, answer and seconds to live for every A, AAAA and CNAME record of the
@@ -32,20 +32,16 @@ pub enum Answer {
 /// stands. A response that is cut (TC) ends without an error at the cut.
 pub fn answers(
     message: &[u8],
-    mut visit: impl FnMut(&DomainName, Answer, u32),
+    mut visit: impl FnMut(&DomainName, Answer<'_>, u32),
 ) -> Result<(), Reason> {
     let Some((header, start)) = answer_section(message)? else { return Ok(()) };
     let mut at = start;
     for _ in 0..header.answers.min(ANSWER_LIMIT) {
-        match answer_at(message, at) {
-            Ok((Some((owner, answer, ttl)), behind)) => {
-                visit(&owner, answer, ttl);
-                at = behind;
-            }
-            Ok((None, behind)) => at = behind,
+        at = match visit_record(message, at, &mut visit) {
+            Ok(behind) => behind,
             Err(_) if header.is_truncated() => return Ok(()),
             Err(_) => return Err(Reason::DnsMalformed),
-        }
+        };
     }
     Ok(())
 }
@@ -72,7 +68,7 @@ pub fn bindings(
             }
             match answer {
                 Answer::Address(address) => visit(&question.name, address, ttl.min(limit)),
-                Answer::Alias(target) => next = next.or(Some((target, ttl))),
+                Answer::Alias(target) => next = next.or(Some((*target, ttl))),
             }
         })?;
         let Some((target, ttl)) = next else { return Ok(()) };
@@ -108,30 +104,34 @@ fn answer_section(message: &[u8]) -> Result<Option<(Header, usize)>, Reason> {
     Ok(Some((header, at)))
 }
 
-type Found = Option<(DomainName, Answer, u32)>;
-
-fn answer_at(message: &[u8], at: usize) -> Result<(Found, usize), NameError> {
+/// Visits the record at `at` if it is of interest; the position behind it.
+fn visit_record(
+    message: &[u8],
+    at: usize,
+    visit: &mut impl FnMut(&DomainName, Answer<'_>, u32),
+) -> Result<usize, NameError> {
     let (record, behind) = Record::read(message, at)?;
-    if record.class != CLASS_IN {
-        return Ok((None, behind));
+    if record.class != CLASS_IN || !matches!(record.kind, KIND_A | KIND_AAAA | KIND_CNAME) {
+        return Ok(behind);
     }
-    let data = message.get(record.data..behind).unwrap_or_default();
-    let answer = match record.kind {
-        KIND_A => Answer::Address(Addr::v4(data.try_into().map_err(|_| NameError::Malformed)?)),
-        KIND_AAAA => Answer::Address(Addr::v6(data.try_into().map_err(|_| NameError::Malformed)?)),
-        KIND_CNAME => {
-            let (target, end) = name_at(message, record.data)?;
-            if end != behind {
-                return Err(NameError::Malformed);
-            }
-            Answer::Alias(target)
-        }
-        _ => return Ok((None, behind)),
-    };
     let (owner, _) = name_at(message, record.owner)?;
     // RFC 2181 section 8: a time with its top bit set is taken as zero.
     let ttl = if record.ttl > i32::MAX as u32 { 0 } else { record.ttl };
-    Ok((Some((owner, answer, ttl)), behind))
+    let data = message.get(record.data..behind).unwrap_or_default();
+    if record.kind == KIND_CNAME {
+        let (target, end) = name_at(message, record.data)?;
+        if end != behind {
+            return Err(NameError::Malformed);
+        }
+        visit(&owner, Answer::Alias(&target), ttl);
+        return Ok(behind);
+    }
+    let address = match record.kind {
+        KIND_A => data.try_into().map(Addr::v4),
+        _ => data.try_into().map(Addr::v6),
+    };
+    visit(&owner, Answer::Address(address.map_err(|_| NameError::Malformed)?), ttl);
+    Ok(behind)
 }
 
 #[cfg(test)]
