@@ -24,6 +24,7 @@ pub(super) const FRAME_BYTES: u32 = 12;
 const LOOK_BYTES: usize = 12;
 /// An interface description is read whole; none has use for options longer than this.
 const INTERFACE_LIMIT_BYTES: u32 = 64 * 1024;
+const INTERFACE_LEAST_BYTES: u32 = 20;
 
 const OPTION_END: u16 = 0;
 const OPTION_RESOLUTION: u16 = 9;
@@ -85,6 +86,9 @@ impl Section {
 
     /// An interface description block (section 4.2).
     fn describe(&mut self, window: &mut Window, trailer: Trailer) -> Result<Step, Fault> {
+        if trailer.len < INTERFACE_LEAST_BYTES {
+            return Err(Fault::Malformed("an interface description without its fields"));
+        }
         if trailer.len > INTERFACE_LIMIT_BYTES {
             return Err(Fault::Malformed("an interface description of more than 64 KiB"));
         }
@@ -99,7 +103,7 @@ impl Section {
         let (Some(link), Some(snap_len)) =
             (self.order.u16_at(block, 8), self.order.u32_at(block, 12))
         else {
-            return Err(Fault::Malformed("an interface description without its fields"));
+            return Ok(Step::Cut);
         };
         let mut interface = Interface {
             link: LinkType(link),
