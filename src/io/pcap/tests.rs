@@ -289,7 +289,7 @@ fn packed_captures_are_unpacked_even_in_several_pieces() {
 
 #[test]
 fn a_packed_capture_that_is_cut_gives_what_is_before_the_cut() {
-    let noise = |n: u64| (0..1000).map(move |i| (i * 2_654_435_761 * (n + 7) >> 13) as u8);
+    let noise = |n: u64| (0..1000).map(move |i| ((i * 2_654_435_761 * (n + 7)) >> 13) as u8);
     let long: Vec<Packet> = (0..600).map(|n| (n, Link::RawIp, noise(n).collect(), 1000)).collect();
     let file = written(&long, Format::Pcap);
     for packed in [gzip(&file), zstd(&file)] {
