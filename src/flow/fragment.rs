@@ -17,7 +17,7 @@ const PACKET_MAX: u32 = 65_535;
 const PIECES_MAX: usize = 128;
 
 /// Whose fragment it is (RFC 791 section 3.2, RFC 8200 section 4.5), per scope.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct FragmentKey {
     /// The packet's scope.
     pub scope: ScopeId,

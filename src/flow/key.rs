@@ -126,6 +126,11 @@ impl std::hash::Hash for FlowKey {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FlowHash(pub(super) u64);
 
+impl FlowHash {
+    /// What stands where there is no key.
+    pub const NONE: Self = Self(0);
+}
+
 /// What keys the hash: drawn at start (chosen in tests), so that an outsider cannot make flows
 /// that collide. Never printed.
 #[derive(Clone)]

@@ -3,6 +3,7 @@
 
 pub mod bytes;
 pub mod dns;
+pub mod inspector;
 pub mod progress;
 pub mod proxy;
 pub mod quic;
@@ -10,6 +11,7 @@ pub mod stream;
 pub mod tls;
 
 pub use dns::DnsStreamReader;
+pub use inspector::Inspector;
 pub use progress::{Outcome, Progress, Wants};
 pub use proxy::ProxyReader;
 pub use stream::{Inserted, StreamHead};

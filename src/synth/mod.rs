@@ -1,1 +1,6 @@
-//! Deterministic frames and flows for tests and benches; wraps captures as GWLB does.
+//! Deterministic frames and flows for tests and benches; wraps captures as GWLB does. Nothing here
+//! is read by the engine.
+
+pub mod gwlb;
+pub mod packet;
+pub mod session;

@@ -1,0 +1,146 @@
+//! Denials carried out: who is told, and with what. The frames themselves are built by `wire`.
+
+use super::frame::{Extra, Origin};
+use super::record::Event;
+use super::state::{Cleared, Inspection, Stage};
+use super::{Engine, Output, Parcel};
+use crate::flow::{FlowId, TcpState};
+use crate::model::{Action, Direction, FlowVerdict, Reason, Verdict};
+use crate::wire::{Body, answer};
+
+impl Engine {
+    /// Ends a stream on a denial: held frames are dropped; a flow whose handshake passed is reset
+    /// towards the server, and with `reject` towards the client too.
+    pub(super) fn end_stream(
+        &mut self,
+        id: FlowId,
+        inspection: &mut Inspection,
+        parcel: &Parcel<'_>,
+        direction: Direction,
+        verdict: FlowVerdict,
+        out: &mut Output,
+    ) -> Verdict {
+        self.drop_held(id, inspection, Reason::HeldDenied, out);
+        inspection.done = true;
+        let sent = inspection.lanes.each_ref().map(|lane| match lane.cleared {
+            Cleared::To(seq) => Some(seq),
+            Cleared::All => None,
+        });
+        self.end_flow(id, verdict);
+        self.reset(id, parcel, direction, verdict, sent, out);
+        Verdict::Drop(verdict.reason)
+    }
+
+    /// Writes a denial into a flow.
+    pub(super) fn end_flow(&mut self, id: FlowId, verdict: FlowVerdict) {
+        let now = self.now;
+        if let Some(flow) = self.table.get_mut(id) {
+            flow.verdict = verdict;
+            flow.stage = Stage::Final;
+        }
+        self.table.touch(id, now, super::open::REFUSED);
+    }
+
+    /// RST to the sides that have seen the flow, the server first: GWLB may forget the flow at the
+    /// first. `sent` says up to where either direction was forwarded.
+    pub(super) fn reset(
+        &mut self,
+        id: FlowId,
+        parcel: &Parcel<'_>,
+        direction: Direction,
+        verdict: FlowVerdict,
+        sent: [Option<u32>; 2],
+        out: &mut Output,
+    ) {
+        let Some(flow) = self.table.get(id) else { return };
+        let seq = |of: Direction| {
+            sent.get(of.index()).copied().flatten().unwrap_or_else(|| flow.tcp.next_seq(of))
+        };
+        let (from_client, from_server) = (seq(Direction::Original), seq(Direction::Reply));
+        let answers = flow.tcp.state() != TcpState::SynSent;
+        let mut sides = Vec::with_capacity(2);
+        if answers {
+            sides.push((Direction::Original, from_client, from_server));
+        }
+        if verdict.action == Action::Reject {
+            sides.push((Direction::Reply, from_server, from_client));
+        }
+        for (as_sent, seq, ack) in sides {
+            let toward = if as_sent == direction {
+                answer::Toward::Receiver
+            } else {
+                answer::Toward::Sender
+            };
+            if self.gate.answer(self.now) {
+                let frame = answer::rst(parcel.bytes, &parcel.packet, seq, Some(ack), toward);
+                self.send_answer(frame, parcel, out);
+            }
+        }
+    }
+
+    /// Answers the packet on which a flow was refused, as its action says.
+    pub(super) fn refuse(&mut self, parcel: &Parcel<'_>, verdict: FlowVerdict, out: &mut Output) {
+        let packet = &parcel.packet;
+        if verdict.action != Action::Reject || !answer::is_answerable(packet) {
+            return;
+        }
+        if !self.gate.answer(self.now) {
+            return;
+        }
+        let frame = match packet.body {
+            Body::Tcp(_) => answer::rst_to_sender(parcel.bytes, packet),
+            _ => answer::icmp_prohibited(parcel.bytes, packet),
+        };
+        self.send_answer(frame, parcel, out);
+    }
+
+    /// A packet of a flow that was refused before: a rejected TCP client that comes again is told
+    /// again, everything else is silent.
+    pub(super) fn refuse_again(
+        &mut self,
+        parcel: &Parcel<'_>,
+        direction: Direction,
+        verdict: FlowVerdict,
+        out: &mut Output,
+    ) {
+        if direction == Direction::Original {
+            self.refuse(parcel, verdict, out);
+        }
+    }
+
+    /// Refuses one DNS message; its flow goes on.
+    pub(super) fn refuse_message(
+        &mut self,
+        id: FlowId,
+        parcel: &Parcel<'_>,
+        direction: Direction,
+        verdict: FlowVerdict,
+        out: &mut Output,
+    ) {
+        if let Some(flow) = self.table.get_mut(id) {
+            flow.verdict = verdict;
+            flow.stage = Stage::Following;
+        }
+        if verdict.action == Action::Reject
+            && direction == Direction::Original
+            && self.gate.answer(self.now)
+        {
+            let frame = answer::dns_refused(parcel.bytes, &parcel.packet);
+            self.send_answer(frame, parcel, out);
+        }
+        if let Some(record) = self.record(id) {
+            out.events.push(Event::MessageDenied(Box::new(record)));
+        }
+    }
+
+    fn send_answer(&mut self, frame: Option<Vec<u8>>, parcel: &Parcel<'_>, out: &mut Output) {
+        let Some(bytes) = frame else { return };
+        self.counters.answers += 1;
+        out.extras.push(Extra {
+            before: parcel.position.saturating_add(1),
+            origin: Origin::Answer,
+            link: parcel.packet.link,
+            bytes,
+        });
+    }
+}

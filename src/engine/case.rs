@@ -1,0 +1,59 @@
+//! Opening a flow's case: what is read of it, from where, and who it turns out to be.
+
+use super::Engine;
+use super::state::{Case, CaseRef, Inspection, Stage};
+use crate::flow::FlowId;
+use crate::inspect::Inspector;
+use crate::model::{Fact, Facts};
+
+impl Engine {
+    /// The case of a flow, opened if its payload has not been looked at.
+    pub(super) fn case_of(&mut self, id: FlowId, stream: bool) -> CaseRef {
+        let Some(flow) = self.table.get_mut(id) else { return CaseRef::NONE };
+        if flow.case != CaseRef::NONE || !flow.fresh {
+            return flow.case;
+        }
+        flow.fresh = false;
+        if self.cases.len() >= self.limits.inspections && flow.stage == Stage::Final {
+            return CaseRef::NONE;
+        }
+        let unasked = flow.stage == Stage::Final || flow.monitored;
+        let deadline = self.now + self.limits.pending_timeout;
+        let inspector = match (flow.behind_proxy, stream) {
+            (true, true) => Inspector::stream_behind_proxy(),
+            (_, true) => Inspector::stream(),
+            (_, false) => Inspector::datagrams(),
+        };
+        let bound =
+            if unasked { self.limits.unasked_bytes } else { self.limits.held_bytes_per_flow };
+        let first_bytes = flow.first_bytes;
+        let mut case = Case::new(Facts::default());
+        case.inspection =
+            Some(Box::new(Inspection::of_stream(inspector, first_bytes, bound, unasked, deadline)));
+        let at = self.cases.open(case);
+        if let Some(flow) = self.table.get_mut(id) {
+            flow.case = at;
+        }
+        at
+    }
+
+    /// Gives a flow from a trusted proxy the segment its PROXY protocol header names.
+    pub(super) fn identify(&mut self, id: FlowId, case: &Case) {
+        let Some(flow) = self.table.get_mut(id) else { return };
+        if !flow.behind_proxy {
+            return;
+        }
+        let Fact::Known(identity) = case.facts.proxy else { return };
+        flow.behind_proxy = false;
+        let Some(from) = self.policy.proxied(flow.from, identity) else {
+            flow.policy = None;
+            return;
+        };
+        self.gate.move_flow(flow.from, from);
+        flow.from = from;
+        flow.policy = self.policy.block(from, flow.to);
+        flow.monitored = flow
+            .policy
+            .is_some_and(|policy| self.policy.mode(policy) == crate::policy::spec::Mode::Monitor);
+    }
+}

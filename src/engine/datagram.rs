@@ -1,0 +1,151 @@
+//! Payload of a UDP flow under inspection: every datagram is shown to the inspector; those of an
+//! undecided flow are held.
+
+use super::state::{Case, Inspection, Stage};
+use super::stream::{Reading, deny};
+use super::{Engine, Output, Parcel};
+use crate::flow::FlowId;
+use crate::inspect::Outcome;
+use crate::model::{Direction, Reason, Verdict};
+use crate::policy::Decision;
+
+impl Engine {
+    /// Judges a datagram of a flow that is read.
+    pub(super) fn datagram(
+        &mut self,
+        id: FlowId,
+        parcel: &Parcel<'_>,
+        direction: Direction,
+        out: &mut Output,
+    ) -> Verdict {
+        let at = self.case_of(id, false);
+        let Some(mut case) = self.cases.take(at) else {
+            return Verdict::Drop(Reason::LimitInspection);
+        };
+        let Some(mut inspection) = case.inspection.take() else {
+            self.cases.put(at, case);
+            return Verdict::Forward;
+        };
+        let verdict = self.read_datagram(id, &mut case, &mut inspection, parcel, direction, out);
+        let keeps = self
+            .table
+            .get(id)
+            .is_some_and(|flow| !inspection.done && (flow.stage != Stage::Final || flow.passes()));
+        if keeps {
+            case.inspection = Some(inspection);
+        } else {
+            self.drop_held(id, &mut inspection, Reason::HeldDiscarded, out);
+        }
+        self.cases.put(at, case);
+        verdict
+    }
+
+    fn read_datagram(
+        &mut self,
+        id: FlowId,
+        case: &mut Case,
+        inspection: &mut Inspection,
+        parcel: &Parcel<'_>,
+        direction: Direction,
+        out: &mut Output,
+    ) -> Verdict {
+        let progress = inspection.inspector.datagram(direction, parcel.payload, &mut case.facts);
+        inspection.read_bytes = inspection.read_bytes.saturating_add(parcel.payload.len());
+        match self.heed_datagram(id, case, inspection, progress.outcome) {
+            Reading::Ends(verdict) if self.goes_on(id, case) => {
+                // One message of many is refused; the flow goes on without it.
+                self.refuse_message(id, parcel, direction, verdict, out);
+                Verdict::Drop(verdict.reason)
+            }
+            Reading::Ends(verdict) => {
+                self.drop_held(id, inspection, Reason::HeldDenied, out);
+                self.end_flow(id, verdict);
+                self.refuse(parcel, verdict, out);
+                Verdict::Drop(verdict.reason)
+            }
+            Reading::Goes => {
+                let stage = self.table.get(id).map_or(Stage::Final, |flow| flow.stage);
+                if stage != Stage::Pending || inspection.unasked {
+                    self.release_all(id, inspection, parcel.position, out);
+                    return Verdict::Forward;
+                }
+                self.hold(id, inspection, parcel, direction, (0, 0))
+            }
+        }
+    }
+
+    fn heed_datagram(
+        &mut self,
+        id: FlowId,
+        case: &mut Case,
+        inspection: &mut Inspection,
+        outcome: Outcome,
+    ) -> Reading {
+        let asked = !inspection.unasked;
+        match outcome {
+            Outcome::More | Outcome::Opening => {
+                if !asked && inspection.read_bytes > self.limits.unasked_bytes {
+                    inspection.done = true;
+                }
+                Reading::Goes
+            }
+            Outcome::Message | Outcome::Fact | Outcome::Switch => {
+                case.note_names();
+                self.decide_datagram(id, case, inspection)
+            }
+            Outcome::Done => {
+                inspection.done = true;
+                case.close_facts();
+                case.note_names();
+                let reading = self.decide_datagram(id, case, inspection);
+                if let Some(flow) = self.table.get_mut(id)
+                    && matches!(reading, Reading::Goes)
+                {
+                    flow.stage = Stage::Final;
+                }
+                reading
+            }
+            Outcome::Fault(reason) => {
+                inspection.done = true;
+                if asked { Reading::Ends(deny(reason)) } else { Reading::Goes }
+            }
+        }
+    }
+
+    fn decide_datagram(
+        &mut self,
+        id: FlowId,
+        case: &mut Case,
+        inspection: &mut Inspection,
+    ) -> Reading {
+        let Some((policy, tuple, icmp, midstream, monitored)) = self.question(id) else {
+            return Reading::Goes;
+        };
+        if midstream || (inspection.unasked && !monitored) {
+            return Reading::Goes;
+        }
+        let decision = match self.ask(policy, tuple, icmp, &case.facts, false) {
+            Decision::Final(verdict) => verdict,
+            Decision::Pending { .. } if inspection.done => {
+                self.undecided(policy, Reason::Undecided)
+            }
+            Decision::Pending { .. } => return Reading::Goes,
+        };
+        let Some(flow) = self.table.get_mut(id) else { return Reading::Goes };
+        if flow.monitored || decision.action == crate::model::Action::Allow {
+            let denied = flow.stage == Stage::Following
+                && flow.verdict.action != crate::model::Action::Allow;
+            if !denied || flow.monitored {
+                flow.settle(decision, Stage::Following);
+            }
+            return Reading::Goes;
+        }
+        Reading::Ends(decision)
+    }
+
+    /// Whether a denied message leaves its flow alive: DNS questions are refused one by one.
+    fn goes_on(&self, id: FlowId, case: &Case) -> bool {
+        let dns = case.facts.app.known() == Some(&crate::model::App::Dns);
+        dns && self.table.get(id).is_some()
+    }
+}

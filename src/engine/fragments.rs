@@ -1,0 +1,295 @@
+//! Packets that came in fragments: every fragment is kept until all are there, then the packet is
+//! judged as one, and all of its frames share the verdict. What the receiver puts together is what
+//! was judged: no two fragments may share a byte (RFC 5722, RFC 1858).
+
+use super::frame::{Discard, Extra, Origin};
+use super::{Engine, Output, Parcel};
+use crate::flow::{FlowKey, FragmentKey};
+use crate::model::{Protocol, Reason, Span, Timestamp, Verdict};
+use crate::policy::spec::FragmentMode;
+use crate::wire::{self, Fragment, Packet};
+use std::collections::HashMap;
+
+/// How long a packet may take from its first fragment to its last; RFC 8200 section 4.5 allows
+/// receivers 60 s, the largest deployed ones take half of it.
+const TIMEOUT: Span = Span::from_secs(30);
+/// The largest number of bytes in all fragments of one packet (RFC 791 section 3.1).
+const PACKET_MAX: u32 = 65_535;
+/// Fragments of one packet: 64 KiB at an MTU of 576.
+const PARTS_MAX: usize = 128;
+/// The smallest first fragment: a TCP header without options.
+const TCP_HEADER: u32 = 20;
+
+/// One fragment of a packet, kept.
+#[derive(Debug)]
+pub(super) struct Part {
+    pub(super) number: u64,
+    pub(super) packet: Packet,
+    pub(super) bytes: Vec<u8>,
+    offset: u32,
+    len: u32,
+}
+
+/// A packet of which not all fragments are there.
+#[derive(Debug)]
+struct Train {
+    parts: Vec<Part>,
+    since: Timestamp,
+    /// The length behind the last fragment, once that is there.
+    end: Option<u32>,
+    /// Broken by an overlap: nothing of it passes any more.
+    broken: bool,
+}
+
+/// All packets whose fragments are being waited for.
+#[derive(Debug)]
+pub(super) struct Assembly {
+    trains: HashMap<FragmentKey, Train>,
+    limit: usize,
+    oldest: Timestamp,
+}
+
+/// Where a fragment stands in its packet.
+#[derive(Clone, Copy)]
+struct Place {
+    offset: u32,
+    len: u32,
+    more: bool,
+    id: u32,
+    protocol: Protocol,
+}
+
+impl Assembly {
+    pub(super) fn new(limit: usize) -> Self {
+        Self { trains: HashMap::new(), limit, oldest: Timestamp::ZERO }
+    }
+}
+
+impl Engine {
+    /// Takes a fragment in; judges its packet if it was the last one missing.
+    pub(super) fn fragment(&mut self, parcel: &Parcel<'_>, out: &mut Output) -> Verdict {
+        let Some(place) = place_of(&parcel.packet) else {
+            return Verdict::Drop(Reason::FragmentTiny);
+        };
+        if self.policy.defaults().fragments == FragmentMode::Deny {
+            return Verdict::Drop(Reason::FragmentsDenied);
+        }
+        let key = FragmentKey {
+            scope: parcel.scope,
+            src: parcel.packet.tuple.src,
+            dst: parcel.packet.tuple.dst,
+            protocol: place.protocol,
+            id: place.id,
+        };
+        if let Err(reason) = self.take_in(key, place, parcel, out) {
+            return Verdict::Drop(reason);
+        }
+        let Some(parts) = self.complete(key) else { return Verdict::Hold };
+        self.judge_train(parts, parcel, out)
+    }
+
+    fn take_in(
+        &mut self,
+        key: FragmentKey,
+        place: Place,
+        parcel: &Parcel<'_>,
+        out: &mut Output,
+    ) -> Result<(), Reason> {
+        let full = self.assembly.trains.len() >= self.assembly.limit;
+        if full && !self.assembly.trains.contains_key(&key) {
+            return Err(Reason::LimitFragments);
+        }
+        if self.assembly.trains.is_empty() {
+            self.assembly.oldest = self.now;
+        }
+        let now = self.now;
+        let train = self.assembly.trains.entry(key).or_insert_with(|| Train {
+            parts: Vec::new(),
+            since: now,
+            end: None,
+            broken: false,
+        });
+        if let Err(reason) = train.admit(place) {
+            if train.broken {
+                for part in std::mem::take(&mut train.parts) {
+                    self.counters.drop_held(reason);
+                    out.discards.push(Discard { number: part.number, reason });
+                }
+            }
+            return Err(reason);
+        }
+        let at = train.parts.partition_point(|part| part.offset < place.offset);
+        let part = Part {
+            number: parcel.number,
+            packet: parcel.packet,
+            bytes: parcel.bytes.to_vec(),
+            offset: place.offset,
+            len: place.len,
+        };
+        train.parts.insert(at, part);
+        Ok(())
+    }
+
+    /// The parts of a packet that is whole now.
+    fn complete(&mut self, key: FragmentKey) -> Option<Vec<Part>> {
+        let train = self.assembly.trains.get(&key)?;
+        let end = train.end?;
+        let mut reached = 0;
+        for part in &train.parts {
+            if part.offset != reached {
+                return None;
+            }
+            reached = part.offset.saturating_add(part.len);
+        }
+        if reached != end {
+            return None;
+        }
+        self.assembly.trains.remove(&key).map(|train| train.parts)
+    }
+
+    /// Judges a packet that is whole; its frames, but the last one received, leave as extras.
+    fn judge_train(&mut self, parts: Vec<Part>, last: &Parcel<'_>, out: &mut Output) -> Verdict {
+        let Some(first) = parts.first() else { return Verdict::Drop(Reason::FragmentIncomplete) };
+        let mut body = Vec::with_capacity(usize::from(u16::MAX));
+        for part in &parts {
+            let bytes = part.packet.inner(&part.bytes);
+            let header = usize::from(part.packet.transport.saturating_sub(part.packet.ip));
+            body.extend_from_slice(bytes.get(header..).unwrap_or_default());
+        }
+        let header = usize::from(first.packet.payload.saturating_sub(first.packet.transport));
+        let mut packet = first.packet;
+        packet.fragment = Fragment::Whole;
+        packet.ip_len = parts.iter().map(|part| part.packet.ip_len).sum();
+        let payload = body.get(header..).unwrap_or_default();
+        packet.payload_len = u16::try_from(payload.len()).unwrap_or(u16::MAX);
+        let (key, reversed) = FlowKey::new(last.scope, &packet.tuple);
+        let whole = Parcel {
+            key,
+            hash: self.table.hash(&key),
+            reversed,
+            packet,
+            payload,
+            bytes: &first.bytes,
+            number: first.number,
+            parts: &parts,
+            ..*last
+        };
+        let verdict = self.whole(&whole, out);
+        self.settle_train(parts, last, verdict, out)
+    }
+
+    /// Gives all frames of a packet its verdict. That of the last one received is returned.
+    fn settle_train(
+        &mut self,
+        parts: Vec<Part>,
+        last: &Parcel<'_>,
+        verdict: Verdict,
+        out: &mut Output,
+    ) -> Verdict {
+        for mut part in parts {
+            if part.number == last.number {
+                continue;
+            }
+            match verdict {
+                Verdict::Forward => {
+                    self.counters.release();
+                    wire::reflect(&mut part.bytes, &part.packet);
+                    out.extras.push(Extra {
+                        before: last.position,
+                        origin: Origin::Held(part.number),
+                        link: part.packet.link,
+                        bytes: part.bytes,
+                    });
+                }
+                Verdict::Drop(reason) => {
+                    self.counters.drop_held(reason);
+                    out.discards.push(Discard { number: part.number, reason });
+                }
+                Verdict::Hold => {}
+            }
+        }
+        verdict
+    }
+
+    /// Drops what waited too long.
+    pub(super) fn expire_fragments(&mut self, out: &mut Output) {
+        if self.assembly.trains.is_empty() || self.now.since(self.assembly.oldest) <= TIMEOUT {
+            return;
+        }
+        let now = self.now;
+        self.end_trains(out, |train| now.since(train.since) > TIMEOUT);
+        let oldest = self.assembly.trains.values().map(|train| train.since).min();
+        self.assembly.oldest = oldest.unwrap_or(now);
+    }
+
+    /// Drops everything that waits.
+    pub(super) fn drop_fragments(&mut self, out: &mut Output) {
+        self.end_trains(out, |_| true);
+    }
+
+    fn end_trains(&mut self, out: &mut Output, ends: impl Fn(&Train) -> bool) {
+        let counters = &mut self.counters;
+        let reason = Reason::FragmentIncomplete;
+        let mut gone = Vec::new();
+        self.assembly.trains.retain(|_, train| {
+            if !ends(train) {
+                return true;
+            }
+            gone.extend(train.parts.iter().map(|part| part.number));
+            false
+        });
+        gone.sort_unstable();
+        for number in gone {
+            counters.drop_held(reason);
+            out.discards.push(Discard { number, reason });
+        }
+    }
+}
+
+impl Train {
+    /// Whether a fragment fits between those that are there.
+    fn admit(&mut self, place: Place) -> Result<(), Reason> {
+        if self.broken {
+            return Err(Reason::FragmentOverlap);
+        }
+        if self.parts.len() >= PARTS_MAX {
+            return Err(Reason::LimitFragments);
+        }
+        let end = place.offset.saturating_add(place.len);
+        let twin = |part: &Part| part.offset == place.offset && part.len == place.len;
+        if self.parts.iter().any(twin) {
+            return Err(Reason::FragmentOverlap);
+        }
+        let overlaps = self
+            .parts
+            .iter()
+            .any(|part| part.offset < end && place.offset < part.offset + part.len);
+        let behind_end = self.end.is_some_and(|known| end > known || !place.more);
+        let cuts = !place.more && self.parts.iter().any(|part| part.offset + part.len > end);
+        if overlaps || behind_end || cuts {
+            self.broken = true;
+            return Err(Reason::FragmentOverlap);
+        }
+        if !place.more {
+            self.end = Some(end);
+        }
+        Ok(())
+    }
+}
+
+/// Where a fragment stands; none if its length fits no fragment.
+fn place_of(packet: &Packet) -> Option<Place> {
+    let place = match packet.fragment {
+        Fragment::Whole => return None,
+        Fragment::First { id, len, key } => {
+            Place { offset: 0, len: u32::from(len), more: true, id, protocol: key }
+        }
+        Fragment::Later { id, offset, len, more, key } => {
+            Place { offset: u32::from(offset), len: u32::from(len), more, id, protocol: key }
+        }
+    };
+    let whole_words = !place.more || place.len % 8 == 0;
+    let tiny = place.offset == 0 && place.protocol == Protocol::TCP && place.len < TCP_HEADER;
+    let fits = place.offset.saturating_add(place.len) <= PACKET_MAX;
+    (whole_words && !tiny && fits && place.len > 0).then_some(place)
+}

@@ -1,0 +1,253 @@
+//! A packet of a known flow.
+
+use super::record::Ended;
+use super::state::{Flow, Stage};
+use super::{Engine, Output, Parcel};
+use crate::flow::{Candidate, FlowId, TcpEvent, TcpTracker, flag};
+use crate::model::{Direction, Protocol, Reason, Span, Verdict};
+use crate::wire::{self, Body, Packet, TcpSegment};
+
+/// SYNs on live flows waited for at once; beyond, the live flow simply goes on.
+const CANDIDATES_MAX: usize = 4096;
+
+impl Engine {
+    /// Judges a packet of a known flow.
+    pub(super) fn known(&mut self, id: FlowId, parcel: &Parcel<'_>, out: &mut Output) -> Verdict {
+        let Some(flow) = self.table.get(id) else { return Verdict::Drop(Reason::Truncated) };
+        if flow.epoch != self.epoch.0 {
+            self.decide_again(id, parcel, out);
+        }
+        let Some(flow) = self.table.get(id) else { return Verdict::Drop(Reason::FlowDenied) };
+        let direction =
+            if flow.reversed == parcel.reversed { Direction::Original } else { Direction::Reply };
+        if self.must_verify(flow, &parcel.packet) && !self.intact(parcel) {
+            return Verdict::Drop(Reason::TransportChecksum);
+        }
+        let verdict = match parcel.packet.body {
+            Body::Tcp(segment) => match self.track(id, parcel, &segment, direction, out) {
+                Tracked::Goes => self.tcp_packet(id, parcel, &segment, direction, out),
+                Tracked::Ends(verdict) => verdict,
+                Tracked::Anew => return self.begin_anew(id, parcel, out),
+                Tracked::Replaces(tracker) => {
+                    self.forget(id, Ended::Replaced, out);
+                    return self.open_replacement(tracker, parcel, out);
+                }
+            },
+            Body::Udp => self.udp_packet(id, parcel, direction, out),
+            _ => self.settled(id, parcel, direction, out),
+        };
+        self.tally(id, direction, &parcel.packet, verdict);
+        self.rest(id, parcel.packet.tuple.protocol);
+        verdict
+    }
+
+    /// A packet of a flow whose payload is of no interest.
+    pub(super) fn settled(
+        &mut self,
+        id: FlowId,
+        parcel: &Parcel<'_>,
+        direction: Direction,
+        out: &mut Output,
+    ) -> Verdict {
+        let Some(flow) = self.table.get(id) else { return Verdict::Drop(Reason::FlowDenied) };
+        if flow.passes() {
+            return Verdict::Forward;
+        }
+        let verdict = flow.verdict;
+        self.refuse_again(parcel, direction, verdict, out);
+        Verdict::Drop(Reason::FlowDenied)
+    }
+
+    fn tcp_packet(
+        &mut self,
+        id: FlowId,
+        parcel: &Parcel<'_>,
+        segment: &TcpSegment,
+        direction: Direction,
+        out: &mut Output,
+    ) -> Verdict {
+        let Some(flow) = self.table.get(id) else { return Verdict::Drop(Reason::FlowDenied) };
+        if flow.stage == Stage::Final && !flow.passes() {
+            return self.settled(id, parcel, direction, out);
+        }
+        let read = flow.fresh || self.cases.inspects(flow.case);
+        if !read {
+            return Verdict::Forward;
+        }
+        if segment.flags.rst() {
+            self.discard_held(id, Reason::HeldDiscarded, out);
+            return Verdict::Forward;
+        }
+        if segment.flags.ack() {
+            self.acknowledge(id, direction, segment.ack);
+        }
+        if parcel.payload.is_empty() && !segment.flags.fin() {
+            return Verdict::Forward;
+        }
+        if parcel.payload.is_empty() && flow_is_fresh(self.table.get(id)) {
+            return Verdict::Forward;
+        }
+        self.stream(id, parcel, segment, direction, out)
+    }
+
+    fn udp_packet(
+        &mut self,
+        id: FlowId,
+        parcel: &Parcel<'_>,
+        direction: Direction,
+        out: &mut Output,
+    ) -> Verdict {
+        let Some(flow) = self.table.get(id) else { return Verdict::Drop(Reason::FlowDenied) };
+        if flow.stage == Stage::Final && !flow.passes() {
+            return self.settled(id, parcel, direction, out);
+        }
+        if parcel.payload.is_empty() || !(flow.fresh || self.cases.inspects(flow.case)) {
+            return Verdict::Forward;
+        }
+        self.datagram(id, parcel, direction, out)
+    }
+
+    /// Runs the TCP tracker over a segment.
+    fn track(
+        &mut self,
+        id: FlowId,
+        parcel: &Parcel<'_>,
+        segment: &TcpSegment,
+        direction: Direction,
+        out: &mut Output,
+    ) -> Tracked {
+        let input = super::segment_of(segment, &parcel.packet);
+        if segment.flags.syn()
+            && segment.flags.ack()
+            && let Some(candidate) = self.candidates.get_mut(&id)
+            && candidate.confirm(direction, &input)
+        {
+            return Tracked::Replaces(candidate.tracker);
+        }
+        let Some(flow) = self.table.get_mut(id) else { return Tracked::Ends(Verdict::Forward) };
+        if flow.fresh {
+            flow.first_bytes =
+                [flow.tcp.next_seq(Direction::Original), flow.tcp.next_seq(Direction::Reply)];
+        }
+        let event = match flow.tcp.observe(direction, &input) {
+            Ok(event) => event,
+            Err(reason) => return Tracked::Ends(Verdict::Drop(reason)),
+        };
+        let refused = flow.stage == Stage::Final && !flow.passes();
+        match event {
+            TcpEvent::Reopen => return Tracked::Anew,
+            TcpEvent::CandidateSyn { .. } => {
+                let passes = !refused;
+                self.note_candidate(id, &input, direction);
+                let verdict = if passes && parcel.payload.is_empty() {
+                    Verdict::Forward
+                } else if passes {
+                    Verdict::Drop(Reason::SynData)
+                } else {
+                    self.settled(id, parcel, direction, out)
+                };
+                return Tracked::Ends(verdict);
+            }
+            TcpEvent::Closed => flow.ended = flow.ended.or(Some(Ended::Closed)),
+            TcpEvent::Reset => flow.ended = Some(Ended::Reset),
+            _ => {}
+        }
+        Tracked::Goes
+    }
+
+    fn note_candidate(&mut self, id: FlowId, segment: &crate::flow::Segment, direction: Direction) {
+        if self.candidates.len() >= CANDIDATES_MAX && !self.candidates.contains_key(&id) {
+            return;
+        }
+        self.candidates.insert(id, Candidate::new(direction, segment));
+    }
+
+    /// A SYN on a flow that is over: the old one ends, a new one opens.
+    fn begin_anew(&mut self, id: FlowId, parcel: &Parcel<'_>, out: &mut Output) -> Verdict {
+        self.forget(id, Ended::Closed, out);
+        self.open(parcel, out)
+    }
+
+    /// Whether the transport checksum of this packet must be right: it can change state, or its
+    /// payload is read.
+    fn must_verify(&self, flow: &Flow, packet: &Packet) -> bool {
+        if flow.fresh || flow.stage != Stage::Final || self.cases.inspects(flow.case) {
+            return true;
+        }
+        match packet.body {
+            Body::Tcp(segment) => segment.flags.0 & (flag::SYN | flag::FIN | flag::RST) != 0,
+            Body::Udp => false,
+            _ => true,
+        }
+    }
+
+    /// Whether the transport checksum is right, or nobody asks.
+    pub(super) fn intact(&self, parcel: &Parcel<'_>) -> bool {
+        !parcel.parts.is_empty()
+            || self.settings.checksums == wire::Checksums::Ignore
+            || wire::transport_checksum_ok(parcel.bytes, &parcel.packet)
+    }
+
+    /// The idle time of a flow as it is now.
+    pub(super) fn idle(&self, flow: &Flow, protocol: Protocol) -> Span {
+        match protocol {
+            Protocol::TCP => flow.tcp.timeout(&self.limits.timeouts),
+            Protocol::UDP => self.limits.timeouts.udp,
+            Protocol::ICMP | Protocol::ICMPV6 => self.limits.timeouts.icmp,
+            _ => self.limits.timeouts.other,
+        }
+    }
+
+    /// Sets when a flow ends if nothing more comes. A refused flow is not kept alive by retries.
+    pub(super) fn rest(&mut self, id: FlowId, protocol: Protocol) {
+        let Some(flow) = self.table.get(id) else { return };
+        if flow.stage == Stage::Final && !flow.passes() {
+            return;
+        }
+        let mut idle = self.idle(flow, protocol);
+        if flow.stage == Stage::Pending
+            && let Some(inspection) =
+                self.cases.get(flow.case).and_then(|case| case.inspection.as_deref())
+            && !inspection.held.is_empty()
+        {
+            idle = idle.min(inspection.deadline.since(self.now));
+        }
+        self.table.touch(id, self.now, idle);
+    }
+
+    /// Counts a packet into its flow.
+    pub(super) fn tally(
+        &mut self,
+        id: FlowId,
+        direction: Direction,
+        packet: &Packet,
+        verdict: Verdict,
+    ) {
+        let now = self.now;
+        let Some(flow) = self.table.get_mut(id) else { return };
+        flow.last = now;
+        let Some(volume) = flow.volume.get_mut(direction.index()) else { return };
+        volume.packets += 1;
+        volume.bytes += u64::from(packet.ip_len);
+        if verdict == Verdict::Forward {
+            volume.forwarded_packets += 1;
+            volume.forwarded_bytes += u64::from(packet.ip_len);
+        }
+    }
+}
+
+fn flow_is_fresh(flow: Option<&Flow>) -> bool {
+    flow.is_some_and(|flow| flow.fresh)
+}
+
+/// What the tracker makes of a segment.
+enum Tracked {
+    /// It goes on to inspection.
+    Goes,
+    /// Its verdict stands.
+    Ends(Verdict),
+    /// It opens a new flow in the place of one that is over.
+    Anew,
+    /// It completes the handshake of a candidate.
+    Replaces(TcpTracker),
+}

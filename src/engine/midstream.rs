@@ -1,0 +1,160 @@
+//! Flows met in the middle: after a restart, a rebalance, a drain elsewhere.
+
+use super::state::{Flow, Stage};
+use super::{Engine, Output, Parcel};
+use crate::flow::TcpTracker;
+use crate::model::{
+    Action, Direction, Facts, FiveTuple, FlowVerdict, PolicyId, Reason, SegmentId, Verdict,
+};
+use crate::policy::spec::Midstream;
+use crate::policy::{Decision, Located};
+use crate::wire::Body;
+
+/// Who of the two sides of a packet seems to have opened its flow.
+struct Sides {
+    from: SegmentId,
+    to: SegmentId,
+    policy: Option<PolicyId>,
+    /// The packet travels in the original direction.
+    forward: bool,
+}
+
+impl Engine {
+    /// A packet from the middle of an unknown flow, by the setting of its segments.
+    pub(super) fn meet_midstream(
+        &mut self,
+        parcel: &Parcel<'_>,
+        (from, to): (SegmentId, SegmentId),
+        out: &mut Output,
+    ) -> Verdict {
+        let guess = self.guess(parcel, from, to);
+        let (sides, verdict) = match self.midstream_of(from, to) {
+            Midstream::Deny => (guess, fixed(Action::Deny, Reason::Midstream)),
+            Midstream::Reject => (guess, fixed(Action::Reject, Reason::Midstream)),
+            Midstream::Allow => (guess, fixed(Action::Allow, Reason::Midstream)),
+            Midstream::Adopt => self.adopt(parcel, from, to, guess),
+        };
+        self.open_midstream(sides, verdict, parcel, out)
+    }
+
+    /// The SYN+ACK of a candidate, or any packet whose flow's beginning was seen elsewhere in time:
+    /// its flow opens with the tracker as it is.
+    pub(super) fn open_replacement(
+        &mut self,
+        tracker: TcpTracker,
+        parcel: &Parcel<'_>,
+        out: &mut Output,
+    ) -> Verdict {
+        let tuple = parcel.packet.tuple;
+        let Located::Pair { from, to, from_proxy } =
+            self.policy.locate(parcel.scope, tuple.dst, tuple.src)
+        else {
+            return Verdict::Drop(Reason::UnknownSegment);
+        };
+        let mut flow = self.blank(parcel, from, to);
+        flow.tcp = tracker;
+        flow.reversed = !parcel.reversed;
+        flow.behind_proxy = from_proxy;
+        flow.policy = if from_proxy { None } else { self.policy.block(from, to) };
+        self.admit(flow, parcel, out)
+    }
+
+    /// The setting of the first of the two segments that has one, else the ruleset's.
+    fn midstream_of(&self, from: SegmentId, to: SegmentId) -> Midstream {
+        let of = |id| self.policy.segment(id).and_then(|segment| segment.midstream);
+        of(from).or_else(|| of(to)).unwrap_or(self.policy.defaults().midstream)
+    }
+
+    /// Judges both orientations; exactly one must be allowed.
+    fn adopt(
+        &self,
+        parcel: &Parcel<'_>,
+        from: SegmentId,
+        to: SegmentId,
+        guess: Sides,
+    ) -> (Sides, FlowVerdict) {
+        let tuple = parcel.packet.tuple;
+        let forward = self.orientation(parcel, tuple, from, to);
+        let backward = self.orientation(parcel, tuple.reverse(), to, from);
+        let sides = |forward: bool| {
+            let (from, to) = if forward { (from, to) } else { (to, from) };
+            Sides { from, to, policy: self.policy.block(from, to), forward }
+        };
+        match (forward.action, backward.action) {
+            (Action::Allow, Action::Allow) => {
+                (guess, fixed(Action::Deny, Reason::MidstreamAmbiguous))
+            }
+            (Action::Allow, _) => (sides(true), forward),
+            (_, Action::Allow) => (sides(false), backward),
+            _ => (sides(guess.forward), if guess.forward { forward } else { backward }),
+        }
+    }
+
+    fn orientation(
+        &self,
+        parcel: &Parcel<'_>,
+        tuple: FiveTuple,
+        from: SegmentId,
+        to: SegmentId,
+    ) -> FlowVerdict {
+        let policy = self.policy.block(from, to);
+        match self.ask(policy, tuple, super::icmp_of(&parcel.packet), &Facts::missed(), true) {
+            Decision::Final(verdict) => verdict,
+            Decision::Pending { .. } => self.undecided(policy, Reason::Undecided),
+        }
+    }
+
+    /// Who opened the flow, as far as one packet tells: a SYN+ACK comes from the server, and so
+    /// does, most likely, what comes from the lower port.
+    fn guess(&self, parcel: &Parcel<'_>, from: SegmentId, to: SegmentId) -> Sides {
+        let tuple = parcel.packet.tuple;
+        let answer = match parcel.packet.body {
+            Body::Tcp(segment) => segment.flags.syn() || tuple.src_port < tuple.dst_port,
+            Body::Echo { reply } => reply,
+            _ => false,
+        };
+        let (from, to) = if answer { (to, from) } else { (from, to) };
+        Sides { from, to, policy: self.policy.block(from, to), forward: !answer }
+    }
+
+    fn open_midstream(
+        &mut self,
+        sides: Sides,
+        verdict: FlowVerdict,
+        parcel: &Parcel<'_>,
+        out: &mut Output,
+    ) -> Verdict {
+        let mut flow = self.blank(parcel, sides.from, sides.to);
+        flow.policy = sides.policy;
+        flow.midstream = true;
+        flow.reversed = parcel.reversed == sides.forward;
+        if let Body::Tcp(segment) = parcel.packet.body {
+            let direction = if sides.forward { Direction::Original } else { Direction::Reply };
+            let input = super::segment_of(&segment, &parcel.packet);
+            flow.tcp = TcpTracker::adopt(direction, &input);
+            let first = [segment.seq, segment.ack];
+            flow.first_bytes = if sides.forward { first } else { [segment.ack, segment.seq] };
+        }
+        flow.settle(verdict, Stage::Final);
+        self.admit(flow, parcel, out)
+    }
+
+    /// A flow of which nothing is known yet but its first packet.
+    pub(super) fn blank(&self, parcel: &Parcel<'_>, from: SegmentId, to: SegmentId) -> Flow {
+        Flow {
+            start: self.now,
+            last: self.now,
+            endpoint: parcel.packet.outer.map(|outer| outer.endpoint),
+            epoch: self.epoch.0,
+            from,
+            to,
+            reversed: parcel.reversed,
+            icmp: super::icmp_of(&parcel.packet),
+            ..Flow::default()
+        }
+    }
+}
+
+const fn fixed(action: Action, reason: Reason) -> FlowVerdict {
+    FlowVerdict { action, rule: None, reason }
+}

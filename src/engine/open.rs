@@ -1,0 +1,137 @@
+//! The first packet of a flow: who it belongs to, whether there is room, what the rules say of what
+//! its headers tell.
+
+use super::record::Ended;
+use super::state::{Flow, Stage};
+use super::{Engine, Output, Parcel};
+use crate::flow::{FlowId, TcpTracker};
+use crate::model::{App, Direction, Facts, Protocol, Reason, Span, Verdict};
+use crate::policy::spec::Mode;
+use crate::policy::{Decision, Located};
+use crate::wire::{self, Body};
+
+/// How long a refused flow is remembered, so that its retries are one record and not many.
+pub(super) const REFUSED: Span = Span::from_secs(30);
+
+impl Engine {
+    /// Opens a flow with its first packet, unless limits or the middle of a stream forbid.
+    pub(super) fn open(&mut self, parcel: &Parcel<'_>, out: &mut Output) -> Verdict {
+        let packet = &parcel.packet;
+        if !self.intact(parcel) {
+            return Verdict::Drop(Reason::TransportChecksum);
+        }
+        let tuple = packet.tuple;
+        let Located::Pair { from, to, from_proxy } =
+            self.policy.locate(parcel.scope, tuple.src, tuple.dst)
+        else {
+            return Verdict::Drop(Reason::UnknownSegment);
+        };
+        if self.draining {
+            return Verdict::Drop(Reason::Draining);
+        }
+        let tcp = match Self::first_segment(parcel) {
+            First::Opens(tcp) => tcp,
+            First::Middle => return self.meet_midstream(parcel, (from, to), out),
+            First::Refused(reason) => return Verdict::Drop(reason),
+        };
+        let mut flow = self.blank(parcel, from, to);
+        flow.tcp = tcp;
+        flow.behind_proxy = from_proxy;
+        flow.policy = if from_proxy { None } else { self.policy.block(from, to) };
+        self.admit(flow, parcel, out)
+    }
+
+    /// Decides a new flow by its headers, finds room for it and judges its first packet.
+    pub(super) fn admit(
+        &mut self,
+        mut flow: Flow,
+        parcel: &Parcel<'_>,
+        out: &mut Output,
+    ) -> Verdict {
+        let tuple = if flow.reversed == parcel.reversed {
+            parcel.packet.tuple
+        } else {
+            parcel.packet.tuple.reverse()
+        };
+        flow.monitored =
+            flow.policy.is_some_and(|policy| self.policy.mode(policy) == Mode::Monitor);
+        if !flow.behind_proxy && !flow.midstream {
+            let facts = header_facts(&parcel.packet);
+            let decision = self.ask(flow.policy, tuple, flow.icmp, &facts, false);
+            if let Decision::Final(verdict) = decision {
+                flow.settle(verdict, Stage::Final);
+            }
+        }
+        let charged = flow.from;
+        if let Err(reason) = self.gate.open_flow(charged, self.now) {
+            return Verdict::Drop(reason);
+        }
+        let refused = flow.stage == Stage::Final && !flow.passes();
+        let idle = if refused { REFUSED } else { self.idle(&flow, tuple.protocol) };
+        let Ok(id) = self.table.insert(parcel.key, parcel.hash, flow, self.now, idle) else {
+            self.gate.close_flow(charged);
+            return Verdict::Drop(Reason::LimitFlows);
+        };
+        self.counters.flows += 1;
+        self.first_packet(id, parcel, out)
+    }
+
+    /// Judges the first packet of a flow that has just got its place.
+    fn first_packet(&mut self, id: FlowId, parcel: &Parcel<'_>, out: &mut Output) -> Verdict {
+        let Some(flow) = self.table.get(id) else { return Verdict::Drop(Reason::LimitFlows) };
+        let direction =
+            if flow.reversed == parcel.reversed { Direction::Original } else { Direction::Reply };
+        if flow.stage == Stage::Final && !flow.passes() {
+            let verdict = flow.verdict;
+            self.refuse(parcel, verdict, out);
+            self.tally(id, direction, &parcel.packet, Verdict::Drop(verdict.reason));
+            self.start_event(id, out);
+            return Verdict::Drop(verdict.reason);
+        }
+        let decided = flow.stage == Stage::Final;
+        let verdict = match parcel.packet.body {
+            _ if parcel.payload.is_empty() => Verdict::Forward,
+            Body::Tcp(segment) => self.stream(id, parcel, &segment, direction, out),
+            Body::Udp => self.datagram(id, parcel, direction, out),
+            _ => Verdict::Forward,
+        };
+        self.tally(id, direction, &parcel.packet, verdict);
+        self.rest(id, parcel.packet.tuple.protocol);
+        if decided {
+            self.start_event(id, out);
+        }
+        if verdict == Verdict::Hold && parcel.packet.tcp().is_some_and(|tcp| tcp.flags.syn()) {
+            self.forget(id, Ended::Denied, out);
+            return Verdict::Drop(Reason::SynData);
+        }
+        verdict
+    }
+
+    /// What a flow's first packet is to TCP.
+    fn first_segment(parcel: &Parcel<'_>) -> First {
+        match parcel.packet.body {
+            Body::Tcp(segment) if segment.flags.syn() && !segment.flags.ack() => {
+                First::Opens(TcpTracker::open(&super::segment_of(&segment, &parcel.packet)))
+            }
+            Body::Tcp(segment) if segment.flags.rst() => First::Refused(Reason::Midstream),
+            Body::Tcp(_) | Body::Echo { reply: true } => First::Middle,
+            _ => First::Opens(TcpTracker::default()),
+        }
+    }
+}
+
+/// What the first packet of an unknown flow is.
+enum First {
+    Opens(TcpTracker),
+    Middle,
+    Refused(Reason),
+}
+
+/// What the headers alone tell.
+fn header_facts(packet: &wire::Packet) -> Facts {
+    let mut facts = Facts::default();
+    if !matches!(packet.tuple.protocol, Protocol::TCP | Protocol::UDP) {
+        facts.settle_without_names(App::Other);
+    }
+    facts
+}

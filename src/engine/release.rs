@@ -1,0 +1,149 @@
+//! Holding frames and letting them go: in the order they came, each in its own encapsulation, once.
+
+use super::frame::{Discard, Extra};
+use super::state::{Held, Inspection};
+use super::{Engine, Output, Parcel};
+use crate::flow::FlowId;
+use crate::model::{Direction, Reason, SegmentId, Verdict};
+use crate::wire;
+
+impl Engine {
+    /// Keeps a parcel until its flow is decided.
+    pub(super) fn hold(
+        &mut self,
+        id: FlowId,
+        inspection: &mut Inspection,
+        parcel: &Parcel<'_>,
+        direction: Direction,
+        (start, end): (u32, u32),
+    ) -> Verdict {
+        let single = parcel.bytes.len();
+        let size = if parcel.parts.is_empty() {
+            single
+        } else {
+            parcel.parts.iter().map(|part| part.bytes.len()).sum()
+        };
+        if inspection.held_bytes.saturating_add(size) > self.limits.held_bytes_per_flow {
+            return Verdict::Drop(Reason::LimitHeld);
+        }
+        let segment = self.charged(id);
+        if let Err(reason) = self.gate.hold(segment, size) {
+            return Verdict::Drop(reason);
+        }
+        inspection.held_bytes = inspection.held_bytes.saturating_add(size);
+        let keep = |number, bytes: &[u8], packet: &wire::Packet| Held {
+            number,
+            link: packet.link,
+            direction,
+            start,
+            end,
+            packet: *packet,
+            bytes: bytes.to_vec(),
+        };
+        if parcel.parts.is_empty() {
+            inspection.held.push(keep(parcel.number, parcel.bytes, &parcel.packet));
+        }
+        for part in parcel.parts {
+            inspection.held.push(keep(part.number, &part.bytes, &part.packet));
+        }
+        Verdict::Hold
+    }
+
+    /// Lets every held frame go that its direction's clearance covers.
+    pub(super) fn release(
+        &mut self,
+        id: FlowId,
+        inspection: &mut Inspection,
+        parcel: &Parcel<'_>,
+        out: &mut Output,
+    ) {
+        if inspection.held.is_empty() {
+            return;
+        }
+        let cleared = inspection.lanes.each_ref().map(|lane| lane.cleared);
+        let goes = |held: &Held| {
+            cleared.get(held.direction.index()).is_some_and(|cleared| cleared.covers(held.end))
+        };
+        let (free, kept) = std::mem::take(&mut inspection.held).into_iter().partition(goes);
+        inspection.held = kept;
+        self.send_held(id, inspection, free, parcel.position, out);
+    }
+
+    /// Lets every held frame go.
+    pub(super) fn release_all(
+        &mut self,
+        id: FlowId,
+        inspection: &mut Inspection,
+        position: usize,
+        out: &mut Output,
+    ) {
+        let held = std::mem::take(&mut inspection.held);
+        self.send_held(id, inspection, held, position, out);
+    }
+
+    fn send_held(
+        &mut self,
+        id: FlowId,
+        inspection: &mut Inspection,
+        held: Vec<Held>,
+        position: usize,
+        out: &mut Output,
+    ) {
+        for mut frame in held {
+            self.unhold(id, inspection, frame.bytes.len());
+            self.counters.release();
+            self.tally_release(id, &frame);
+            wire::reflect(&mut frame.bytes, &frame.packet);
+            out.extras.push(Extra {
+                before: position,
+                origin: frame.origin(),
+                link: frame.link,
+                bytes: frame.bytes,
+            });
+        }
+    }
+
+    /// Drops every held frame.
+    pub(super) fn drop_held(
+        &mut self,
+        id: FlowId,
+        inspection: &mut Inspection,
+        reason: Reason,
+        out: &mut Output,
+    ) {
+        for frame in std::mem::take(&mut inspection.held) {
+            self.unhold(id, inspection, frame.bytes.len());
+            self.counters.drop_held(reason);
+            out.discards.push(Discard { number: frame.number, reason });
+        }
+    }
+
+    /// Drops what a flow holds, wherever its case is.
+    pub(super) fn discard_held(&mut self, id: FlowId, reason: Reason, out: &mut Output) {
+        let Some(at) = self.table.get(id).map(|flow| flow.case) else { return };
+        let Some(mut case) = self.cases.take(at) else { return };
+        if let Some(inspection) = case.inspection.as_mut() {
+            self.drop_held(id, inspection, reason, out);
+        }
+        self.cases.put(at, case);
+    }
+
+    fn unhold(&mut self, id: FlowId, inspection: &mut Inspection, bytes: usize) {
+        let segment = self.charged(id);
+        self.gate.unhold(segment, bytes);
+        inspection.held_bytes = inspection.held_bytes.saturating_sub(bytes);
+    }
+
+    fn tally_release(&mut self, id: FlowId, frame: &Held) {
+        let Some(flow) = self.table.get_mut(id) else { return };
+        if let Some(volume) = flow.volume.get_mut(frame.direction.index()) {
+            volume.forwarded_packets += 1;
+            volume.forwarded_bytes += u64::from(frame.packet.ip_len);
+        }
+    }
+
+    /// The segment that pays for a flow.
+    pub(super) fn charged(&self, id: FlowId) -> SegmentId {
+        self.table.get(id).map_or(SegmentId(u16::MAX), |flow| flow.from)
+    }
+}

@@ -1,0 +1,452 @@
+//! Payload of a TCP flow under inspection: collected in order, shown to the inspector, let go as far
+//! as it is decided, held otherwise.
+
+use super::state::{Case, Cleared, Flow, Inspection, Lane, Stage};
+use super::{Engine, Output, Parcel};
+use crate::flow::FlowId;
+use crate::inspect::stream::StreamHead;
+use crate::inspect::{Inspector, Outcome};
+use crate::model::{Action, Direction, Facts, FlowVerdict, Reason, Verdict};
+use crate::policy::Decision;
+use crate::wire::TcpSegment;
+
+/// Looks at bytes in one go at most this often: a bound against readers that make no headway.
+const LOOKS_MAX: usize = 4096;
+
+/// What reading a segment came to.
+pub(super) enum Reading {
+    /// As far as the lanes are cleared.
+    Goes,
+    /// The flow ends here.
+    Ends(FlowVerdict),
+}
+
+impl Engine {
+    /// Judges a segment with payload or FIN of a flow that is read.
+    pub(super) fn stream(
+        &mut self,
+        id: FlowId,
+        parcel: &Parcel<'_>,
+        segment: &TcpSegment,
+        direction: Direction,
+        out: &mut Output,
+    ) -> Verdict {
+        let at = self.case_of(id, true);
+        let Some(mut case) = self.cases.take(at) else {
+            return Verdict::Drop(Reason::LimitInspection);
+        };
+        let Some(mut inspection) = case.inspection.take() else {
+            self.cases.put(at, case);
+            return Verdict::Forward;
+        };
+        let reading = self.read_segment(id, &mut case, &mut inspection, parcel, segment, direction);
+        let verdict = match reading {
+            Ok(Reading::Goes) => {
+                self.pass_or_hold(id, &mut inspection, parcel, segment, direction, out)
+            }
+            Ok(Reading::Ends(verdict)) => {
+                self.end_stream(id, &mut inspection, parcel, direction, verdict, out)
+            }
+            Err(reason) => Verdict::Drop(reason),
+        };
+        if self.keeps_reading(id, &inspection) {
+            case.inspection = Some(inspection);
+        } else {
+            self.drop_held(id, &mut inspection, Reason::HeldDiscarded, out);
+        }
+        self.cases.put(at, case);
+        verdict
+    }
+
+    /// Collects the segment's bytes and shows the inspector what is in order.
+    fn read_segment(
+        &mut self,
+        id: FlowId,
+        case: &mut Case,
+        inspection: &mut Inspection,
+        parcel: &Parcel<'_>,
+        segment: &TcpSegment,
+        direction: Direction,
+    ) -> Result<Reading, Reason> {
+        let Some(lane) = inspection.lanes.get_mut(direction.index()) else {
+            return Ok(Reading::Goes);
+        };
+        let first = segment.seq.wrapping_add(u32::from(segment.flags.syn()));
+        if inspection.done {
+            // What was read and is not acknowledged yet must not change on its way.
+            let known = lane.head.in_order_end().wrapping_sub(first);
+            let read = usize::try_from(known).ok().and_then(|known| parcel.payload.get(..known));
+            let read = match read {
+                Some(read) => read,
+                None if (known as i32) > 0 => parcel.payload,
+                None => return Ok(Reading::Goes),
+            };
+            return match lane.head.insert(first, read) {
+                Err(Reason::InconsistentRetransmission) if !inspection.unasked => {
+                    Ok(Reading::Ends(deny(Reason::InconsistentRetransmission)))
+                }
+                _ => Ok(Reading::Goes),
+            };
+        }
+        if segment.urgent && !inspection.unasked {
+            return Ok(Reading::Ends(deny(Reason::UrgentData)));
+        }
+        let stage = self.table.get(id).map_or(Stage::Final, |flow| flow.stage);
+        if direction == Direction::Reply
+            && stage == Stage::Following
+            && !inspection.inspector.wants().reply
+        {
+            lane.cleared = Cleared::All;
+            let behind = first.wrapping_add(u32::try_from(parcel.payload.len()).unwrap_or(0));
+            lane.head = StreamHead::new(behind, self.limits.held_bytes_per_flow);
+            return Ok(Reading::Goes);
+        }
+        if let Err(reason) = lane.head.insert(first, parcel.payload) {
+            if inspection.unasked {
+                inspection.done = true;
+                return Ok(Reading::Goes);
+            }
+            return match reason {
+                Reason::InconsistentRetransmission => Ok(Reading::Ends(deny(reason))),
+                _ => Err(reason),
+            };
+        }
+        Ok(self.read(id, case, inspection, direction))
+    }
+
+    /// Shows the inspector what is in order, in this direction and, where that lets it go on, in
+    /// the other one.
+    fn read(
+        &mut self,
+        id: FlowId,
+        case: &mut Case,
+        inspection: &mut Inspection,
+        direction: Direction,
+    ) -> Reading {
+        let mut turn = direction;
+        let mut idle = 0;
+        for _ in 0..LOOKS_MAX {
+            let wants = inspection.inspector.wants().has(turn);
+            let Some(lane) = inspection.lanes.get_mut(turn.index()) else { break };
+            if inspection.done {
+                break;
+            }
+            let bytes = lane.head.bytes();
+            let before = bytes.len();
+            if bytes.is_empty() || !wants {
+                idle += 1;
+                turn = turn.flip();
+                if idle == 2 {
+                    break;
+                }
+                continue;
+            }
+            let progress = inspection.inspector.read(turn, bytes, &mut case.facts);
+            lane.head.consume(progress.consumed);
+            inspection.read_bytes = inspection.read_bytes.saturating_add(progress.consumed);
+            if let Some(verdict) = self.heed(id, case, inspection, turn, progress.outcome) {
+                return Reading::Ends(verdict);
+            }
+            let moved = progress.consumed > 0 && progress.consumed <= before;
+            if progress.outcome == Outcome::More && !moved {
+                idle += 1;
+                turn = turn.flip();
+                if idle == 2 {
+                    break;
+                }
+            } else {
+                idle = 0;
+            }
+        }
+        self.bound_reading(id, case, inspection)
+    }
+
+    /// Takes one outcome of the inspector to heart. A verdict that ends the flow is returned.
+    fn heed(
+        &mut self,
+        id: FlowId,
+        case: &mut Case,
+        inspection: &mut Inspection,
+        turn: Direction,
+        outcome: Outcome,
+    ) -> Option<FlowVerdict> {
+        let asked = !inspection.unasked;
+        let verdict = match outcome {
+            Outcome::More => None,
+            Outcome::Opening => {
+                self.let_opening_go(id, case, inspection, turn);
+                None
+            }
+            Outcome::Message => {
+                case.note_names();
+                self.decide_message(id, case, inspection)
+            }
+            Outcome::Fact => self.decide_message(id, case, inspection),
+            Outcome::Switch => {
+                inspection.inspector = Inspector::stream();
+                self.forget_message(case);
+                None
+            }
+            Outcome::Done => {
+                inspection.done = true;
+                case.close_facts();
+                case.note_names();
+                self.finish_reading(id, case, inspection)
+            }
+            Outcome::Fault(reason) => {
+                inspection.done = true;
+                case.close_facts();
+                asked.then(|| deny(reason))
+            }
+        };
+        if verdict.is_none() {
+            self.clear_lanes(id, inspection, turn);
+        }
+        verdict
+    }
+
+    /// Decides a message by its facts. `None`: allowed, or still open.
+    fn decide_message(
+        &mut self,
+        id: FlowId,
+        case: &mut Case,
+        inspection: &mut Inspection,
+    ) -> Option<FlowVerdict> {
+        self.identify(id, case);
+        let (policy, tuple, icmp, midstream, monitored) = self.question(id)?;
+        if midstream || (inspection.unasked && !monitored) {
+            return None;
+        }
+        match self.ask(policy, tuple, icmp, &case.facts, false) {
+            Decision::Final(verdict) => {
+                let flow = self.table.get_mut(id)?;
+                flow.settle(verdict, Stage::Following);
+                inspection.handshake = false;
+                (!flow.passes()).then_some(verdict)
+            }
+            Decision::Pending { needs } => {
+                inspection.handshake = needs.server && needs.may_allow && !needs.client;
+                if let Some(flow) = self.table.get_mut(id) {
+                    flow.stage = Stage::Pending;
+                }
+                None
+            }
+        }
+    }
+
+    /// Lets bytes go that open a protocol and are no message, if the flow may still be allowed.
+    fn let_opening_go(
+        &self,
+        id: FlowId,
+        case: &Case,
+        inspection: &mut Inspection,
+        turn: Direction,
+    ) {
+        let Some((policy, tuple, icmp, ..)) = self.question(id) else { return };
+        let may_allow = match self.ask(policy, tuple, icmp, &case.facts, false) {
+            Decision::Pending { needs } => needs.may_allow,
+            Decision::Final(verdict) => verdict.action == Action::Allow,
+        };
+        if let Some(lane) = inspection.lanes.get_mut(turn.index())
+            && may_allow
+            && lane.cleared != Cleared::All
+        {
+            lane.cleared = Cleared::To(lane.head.read_seq());
+        }
+    }
+
+    /// Nothing more will be read: what is open now is decided with what is known.
+    fn finish_reading(
+        &mut self,
+        id: FlowId,
+        case: &mut Case,
+        inspection: &mut Inspection,
+    ) -> Option<FlowVerdict> {
+        let stage = self.table.get(id)?.stage;
+        if stage == Stage::Pending {
+            let verdict = self.decide_message(id, case, inspection);
+            if verdict.is_some() {
+                return verdict;
+            }
+            let flow = self.table.get(id)?;
+            if flow.stage == Stage::Pending && !inspection.unasked {
+                return Some(self.undecided(flow.policy, Reason::Undecided));
+            }
+        }
+        self.table.get_mut(id)?.stage = Stage::Final;
+        None
+    }
+
+    /// Moves the lanes' clearance to what the present decision covers.
+    fn clear_lanes(&self, id: FlowId, inspection: &mut Inspection, turn: Direction) {
+        let Some(flow) = self.table.get(id) else { return };
+        let wants = inspection.inspector.wants();
+        if inspection.unasked || inspection.done && flow.passes() {
+            for lane in &mut inspection.lanes {
+                lane.cleared = Cleared::All;
+            }
+            return;
+        }
+        if flow.stage == Stage::Pending && !inspection.handshake {
+            return;
+        }
+        let Some(lane) = inspection.lanes.get_mut(turn.index()) else { return };
+        if lane.cleared != Cleared::All {
+            lane.cleared = Cleared::To(lane.head.read_seq());
+        }
+        if flow.stage == Stage::Following
+            && !wants.reply
+            && let [_, reply] = &mut inspection.lanes
+        {
+            reply.cleared = Cleared::All;
+        }
+    }
+
+    /// Ends what was read long enough without a decision.
+    fn bound_reading(
+        &mut self,
+        id: FlowId,
+        case: &mut Case,
+        inspection: &mut Inspection,
+    ) -> Reading {
+        let unread: usize = inspection.lanes.iter().map(|lane| lane.head.bytes().len()).sum();
+        if inspection.unasked {
+            if inspection.read_bytes.saturating_add(unread) > self.limits.unasked_bytes {
+                inspection.done = true;
+                case.close_facts();
+            }
+            return Reading::Goes;
+        }
+        let Some(flow) = self.table.get(id) else { return Reading::Goes };
+        if !inspection.done && unread >= self.limits.held_bytes_per_flow {
+            return Reading::Ends(self.undecided(flow.policy, Reason::Undecided));
+        }
+        Reading::Goes
+    }
+
+    /// Forgets what belonged to the message before: the bytes that follow are a new protocol.
+    fn forget_message(&self, case: &mut Case) {
+        let proxy = case.facts.proxy.clone();
+        case.facts = Facts { proxy, ..Facts::default() };
+    }
+
+    /// Lets the segment go if all of it is cleared, holds it otherwise.
+    fn pass_or_hold(
+        &mut self,
+        id: FlowId,
+        inspection: &mut Inspection,
+        parcel: &Parcel<'_>,
+        segment: &TcpSegment,
+        direction: Direction,
+        out: &mut Output,
+    ) -> Verdict {
+        self.release(id, inspection, parcel, out);
+        let end = end_of(segment, parcel.payload.len());
+        let Some(lane) = inspection.lanes.get(direction.index()) else { return Verdict::Forward };
+        let fin_waits =
+            segment.flags.fin() && inspection.held.iter().any(|held| held.direction == direction);
+        let clear = lane.cleared.covers(end) || (parcel.payload.is_empty() && !fin_waits);
+        if clear && !fin_waits {
+            return Verdict::Forward;
+        }
+        let duplicate = inspection.held.iter().any(|held| {
+            held.direction == direction && held.start == segment.seq && held.end == end
+        });
+        if duplicate {
+            return Verdict::Drop(Reason::HeldDuplicate);
+        }
+        self.hold(id, inspection, parcel, direction, (segment.seq, end))
+    }
+
+    /// The other side has these bytes: nothing below `ack` need be compared any more.
+    pub(super) fn acknowledge(&mut self, id: FlowId, direction: Direction, ack: u32) {
+        let Some(flow) = self.table.get(id) else { return };
+        let at = flow.case;
+        let Some(case) = self.cases.get_mut(at) else { return };
+        let Some(inspection) = case.inspection.as_mut() else { return };
+        if let Some(lane) = inspection.lanes.get_mut(direction.flip().index()) {
+            lane.head.acked(ack);
+        }
+        if inspection.done
+            && inspection.held.is_empty()
+            && inspection.lanes.iter().all(|lane| lane.head.held_bytes() == 0)
+        {
+            case.inspection = None;
+        }
+    }
+
+    fn keeps_reading(&self, id: FlowId, inspection: &Inspection) -> bool {
+        let Some(flow) = self.table.get(id) else { return false };
+        if flow.stage == Stage::Final && !flow.passes() {
+            return false;
+        }
+        !inspection.done
+            || !inspection.held.is_empty()
+            || (!inspection.unasked
+                && inspection.lanes.iter().any(|lane| lane.head.held_bytes() > 0))
+    }
+}
+
+impl Cleared {
+    /// Whether everything before `end` may travel.
+    pub(super) const fn covers(self, end: u32) -> bool {
+        match self {
+            Self::All => true,
+            Self::To(limit) => (limit.wrapping_sub(end) as i32) >= 0,
+        }
+    }
+}
+
+impl Inspection {
+    /// An inspection of a stream whose directions start at these sequence numbers.
+    pub(super) fn of_stream(
+        inspector: Inspector,
+        first_bytes: [u32; 2],
+        bound: usize,
+        unasked: bool,
+        deadline: crate::model::Timestamp,
+    ) -> Self {
+        let lane = |seq: u32| Lane {
+            head: StreamHead::new(seq, bound),
+            cleared: if unasked { Cleared::All } else { Cleared::To(seq) },
+        };
+        Self {
+            inspector,
+            lanes: first_bytes.map(lane),
+            held: Vec::new(),
+            held_bytes: 0,
+            deadline,
+            unasked,
+            read_bytes: 0,
+            done: false,
+            handshake: false,
+        }
+    }
+}
+
+/// The sequence number behind a segment, FIN counted.
+fn end_of(segment: &TcpSegment, payload: usize) -> u32 {
+    let payload = u32::try_from(payload).unwrap_or(u32::MAX);
+    segment
+        .seq
+        .wrapping_add(u32::from(segment.flags.syn()))
+        .wrapping_add(payload)
+        .wrapping_add(u32::from(segment.flags.fin() && payload == 0))
+}
+
+/// A denial for a reason of ours.
+pub(super) const fn deny(reason: Reason) -> FlowVerdict {
+    FlowVerdict { action: Action::Deny, rule: None, reason }
+}
+
+/// What a question about a flow needs.
+pub(super) type Question =
+    (Option<crate::model::PolicyId>, crate::model::FiveTuple, Option<(u8, u8)>, bool, bool);
+
+impl Engine {
+    /// What to ask the policy about a flow.
+    pub(super) fn question(&self, id: FlowId) -> Option<Question> {
+        let flow: &Flow = self.table.get(id)?;
+        Some((flow.policy, self.tuple_of(id)?, flow.icmp, flow.midstream, flow.monitored))
+    }
+}
