@@ -21,6 +21,8 @@ mod release;
 mod reload;
 mod state;
 mod stream;
+#[cfg(test)]
+mod tests;
 
 pub use counters::Counters;
 pub use frame::{Discard, Extra, Frame, Origin, Output};

@@ -1,0 +1,343 @@
+//! The engine over whole conversations: synthetic frames in, verdicts and records out.
+
+use super::record::{Ended, Event};
+use super::{Engine, Frame, Limits, Origin, Output};
+use crate::flow::Secret;
+use crate::model::{Action, EndpointId, FiveTuple, Protocol, Reason, Timestamp, Verdict};
+use crate::policy::Policy;
+use crate::policy::spec::{
+    BlockSpec, Midstream, Mode, PolicySpec, PortRange, RuleSpec, SegmentKind, SegmentSpec, Selector,
+};
+use crate::synth::gwlb::Encapsulation;
+use crate::synth::packet::{self, Segment, flag};
+use crate::synth::session::{Session, Side};
+use crate::wire::{Link, Settings};
+use std::sync::Arc;
+
+const ENDPOINT: EndpointId = EndpointId(0x1234_5678_9abc_def0);
+const OTHER: EndpointId = EndpointId(0x0fee_ddcc_bbaa_9988);
+
+fn spec() -> PolicySpec {
+    let mut acme = SegmentSpec::new("acme", SegmentKind::Partner);
+    acme.endpoints = vec![ENDPOINT];
+    acme.networks = vec!["10.20.0.0/16".parse().unwrap()];
+    let mut globex = SegmentSpec::new("globex", SegmentKind::Partner);
+    globex.endpoints = vec![OTHER];
+    globex.networks = vec!["10.20.0.0/16".parse().unwrap()];
+    let mut payments = SegmentSpec::new("payments", SegmentKind::Workload);
+    payments.networks = vec!["10.100.0.0/16".parse().unwrap()];
+    let rule = |id: &str, action, protocol, port| {
+        let mut rule = RuleSpec::new(id, action);
+        rule.protocols = Some(vec![protocol]);
+        rule.ports = Some(vec![PortRange::one(port)]);
+        rule
+    };
+    let block = BlockSpec {
+        location: "test".to_owned(),
+        from: vec![Selector::Segment("acme".to_owned())],
+        to: vec![Selector::Segment("payments".to_owned())],
+        mode: Mode::Enforce,
+        rules: vec![
+            rule("web", Action::Allow, Protocol::TCP, 443),
+            rule("ssh", Action::Reject, Protocol::TCP, 22),
+            rule("syslog", Action::Allow, Protocol::UDP, 514),
+            rule("snmp", Action::Reject, Protocol::UDP, 161),
+        ],
+        otherwise: Action::Deny,
+    };
+    PolicySpec {
+        segments: vec![acme, globex, payments],
+        policies: vec![block],
+        ..PolicySpec::default()
+    }
+}
+
+struct Bench {
+    engine: Engine,
+    now: Timestamp,
+    sent: Vec<(Origin, Vec<u8>)>,
+    events: Vec<Event>,
+}
+
+impl Bench {
+    fn new(spec: &PolicySpec) -> Self {
+        Self::with(spec, Limits { flows: 1000, ..Limits::default() })
+    }
+
+    fn with(spec: &PolicySpec, limits: Limits) -> Self {
+        let policy = Arc::new(Policy::compile(spec, None).unwrap());
+        let engine = Engine::new(policy, limits, Settings::GWLB, Secret::new(1, 2));
+        Self { engine, now: Timestamp::from_secs(1_000), sent: Vec::new(), events: Vec::new() }
+    }
+
+    fn give(&mut self, inner: &[u8]) -> Verdict {
+        self.give_from(ENDPOINT, inner)
+    }
+
+    fn give_from(&mut self, endpoint: EndpointId, inner: &[u8]) -> Verdict {
+        let mut bytes = Encapsulation::of(endpoint).wrap(inner);
+        self.now = self.now + crate::model::Span::from_millis(1);
+        let mut out = Output::default();
+        let mut frames = [Frame::new(self.now, Link::Ethernet, 7, &mut bytes)];
+        self.engine.process(&mut frames, &mut out);
+        self.sent.extend(out.extras.into_iter().map(|extra| (extra.origin, extra.bytes)));
+        self.events.extend(out.events);
+        frames[0].verdict
+    }
+
+    fn pass(&mut self, seconds: u64) {
+        self.now = self.now + crate::model::Span::from_secs(seconds);
+        let mut out = Output::default();
+        self.engine.tick(self.now, &mut out);
+        self.events.extend(out.events);
+    }
+
+    fn ended(&self) -> Vec<(Option<Action>, Ended, u64)> {
+        self.events
+            .iter()
+            .filter_map(|event| match event {
+                Event::FlowEnd(record) => Some((
+                    record.verdict.map(|verdict| verdict.action),
+                    record.ended.unwrap(),
+                    record.packets(),
+                )),
+                _ => None,
+            })
+            .collect()
+    }
+}
+
+fn tuple(port: u16, protocol: Protocol) -> FiveTuple {
+    packet::tuple(
+        ("10.20.1.5".parse().unwrap(), 40_000),
+        ("10.100.4.7".parse().unwrap(), port),
+        protocol,
+    )
+}
+
+#[test]
+fn an_allowed_connection_passes_from_handshake_to_close() {
+    let mut bench = Bench::new(&spec());
+    let mut session = Session::new(tuple(443, Protocol::TCP));
+    let mut packets = session.handshake();
+    packets.push(session.send(Side::Client, b"opaque request"));
+    packets.push(session.send(Side::Server, b"opaque answer"));
+    packets.push(session.fin(Side::Client));
+    packets.push(session.fin(Side::Server));
+    packets.push(session.ack(Side::Client));
+    for packet in &packets {
+        assert_eq!(bench.give(packet), Verdict::Forward);
+    }
+    bench.pass(60);
+    assert_eq!(bench.ended(), [(Some(Action::Allow), Ended::Closed, 8)]);
+    assert_eq!(bench.engine.flows(), 0);
+}
+
+#[test]
+fn a_forwarded_frame_is_the_received_one_with_outer_addresses_swapped() {
+    let mut bench = Bench::new(&spec());
+    let syn = Session::new(tuple(443, Protocol::TCP)).handshake().remove(0);
+    let before = Encapsulation::of(ENDPOINT).wrap(&syn);
+    let mut after = before.clone();
+    let mut frames = [Frame::new(bench.now, Link::Ethernet, 0, &mut after)];
+    bench.engine.process(&mut frames, &mut Output::default());
+    assert_eq!(after[..6], before[6..12]);
+    assert_eq!(after[6..12], before[..6]);
+    assert_eq!(after[26..30], before[30..34]);
+    assert_eq!(after[30..34], before[26..30]);
+    assert_eq!(after[12..26], before[12..26]);
+    assert_eq!(after[34..], before[34..]);
+}
+
+#[test]
+fn a_rejected_connection_is_answered_with_a_reset() {
+    let mut bench = Bench::new(&spec());
+    let syn = Session::new(tuple(22, Protocol::TCP)).handshake().remove(0);
+    assert_eq!(bench.give(&syn), Verdict::Drop(Reason::Rule));
+    assert_eq!(bench.sent.len(), 1);
+    let parsed = crate::wire::parse(&bench.sent[0].1, Link::Ethernet, &Settings::GWLB).unwrap();
+    assert_eq!(parsed.tuple, tuple(22, Protocol::TCP).reverse());
+    assert!(parsed.tcp().unwrap().flags.rst());
+    assert_eq!(parsed.tcp().unwrap().ack, 1001);
+}
+
+#[test]
+fn a_rejected_datagram_is_answered_with_icmp() {
+    let mut bench = Bench::new(&spec());
+    let datagram = packet::udp(&tuple(161, Protocol::UDP), b"x");
+    assert_eq!(bench.give(&datagram), Verdict::Drop(Reason::Rule));
+    assert_eq!(bench.sent.len(), 1);
+}
+
+#[test]
+fn what_no_rule_allows_is_denied_in_silence_and_recorded_once() {
+    let mut bench = Bench::new(&spec());
+    let syn = Session::new(tuple(8080, Protocol::TCP)).handshake().remove(0);
+    assert_eq!(bench.give(&syn), Verdict::Drop(Reason::Otherwise));
+    assert_eq!(bench.give(&syn), Verdict::Drop(Reason::FlowDenied));
+    assert!(bench.sent.is_empty());
+    bench.pass(60);
+    assert_eq!(bench.ended(), [(Some(Action::Deny), Ended::Denied, 2)]);
+}
+
+#[test]
+fn partners_with_the_same_addresses_never_meet() {
+    let mut bench = Bench::new(&spec());
+    let mut session = Session::new(tuple(443, Protocol::TCP));
+    let packets = session.handshake();
+    assert_eq!(bench.give(&packets[0]), Verdict::Forward);
+    assert_eq!(bench.give_from(OTHER, &packets[1]), Verdict::Drop(Reason::Midstream));
+    assert_eq!(bench.give_from(OTHER, &packets[0]), Verdict::Drop(Reason::FlowDenied));
+    assert_eq!(bench.give(&packets[1]), Verdict::Forward);
+}
+
+#[test]
+fn an_unknown_endpoint_and_a_spoofed_address_belong_to_no_segment() {
+    let mut bench = Bench::new(&spec());
+    let syn = Session::new(tuple(443, Protocol::TCP)).handshake().remove(0);
+    let unknown = Verdict::Drop(Reason::UnknownSegment);
+    assert_eq!(bench.give_from(EndpointId(1), &syn), unknown);
+    let spoofed = packet::tuple(
+        ("10.30.1.5".parse().unwrap(), 40_000),
+        ("10.100.4.7".parse().unwrap(), 443),
+        Protocol::TCP,
+    );
+    let syn = packet::tcp(&spoofed, &Segment { seq: 1, flags: flag::SYN, ..Segment::default() });
+    assert_eq!(bench.give(&syn), unknown);
+    assert_eq!(bench.engine.flows(), 0);
+}
+
+#[test]
+fn a_flow_expires_after_its_idle_time_and_not_before() {
+    let mut bench = Bench::new(&spec());
+    assert_eq!(bench.give(&packet::udp(&tuple(514, Protocol::UDP), b"<1>x")), Verdict::Forward);
+    bench.pass(119);
+    assert_eq!(bench.engine.flows(), 1);
+    bench.pass(2);
+    assert_eq!(bench.engine.flows(), 0);
+    assert_eq!(bench.ended(), [(Some(Action::Allow), Ended::Expired, 1)]);
+}
+
+#[test]
+fn a_full_table_refuses_new_flows_and_keeps_old_ones() {
+    let limits = Limits { flows: 2, ..Limits::default() };
+    let mut bench = Bench::with(&spec(), limits);
+    let datagram = |host: u8| {
+        let tuple = packet::tuple(
+            (std::net::IpAddr::from([10, 20, 1, host]), 514),
+            ("10.100.4.7".parse().unwrap(), 514),
+            Protocol::UDP,
+        );
+        packet::udp(&tuple, b"<1>x")
+    };
+    assert_eq!(bench.give(&datagram(1)), Verdict::Forward);
+    assert_eq!(bench.give(&datagram(2)), Verdict::Forward);
+    assert_eq!(bench.give(&datagram(3)), Verdict::Drop(Reason::LimitFlows));
+    assert_eq!(bench.give(&datagram(1)), Verdict::Forward);
+}
+
+#[test]
+fn a_segment_has_no_more_flows_than_it_may() {
+    for (limit, allowed) in [(1, 1), (2, 2), (3, 2)] {
+        let mut spec = spec();
+        spec.segments[0].limits.flows = Some(limit);
+        let mut bench = Bench::new(&spec);
+        let passed = (0..2)
+            .filter(|port| {
+                let mut tuple = tuple(514, Protocol::UDP);
+                tuple.src_port = 5000 + port;
+                bench.give(&packet::udp(&tuple, b"<1>x")) == Verdict::Forward
+            })
+            .count();
+        assert_eq!(passed, allowed, "limit {limit}");
+    }
+}
+
+#[test]
+fn the_middle_of_a_connection_follows_the_setting() {
+    for (setting, verdict, answers) in [
+        (Midstream::Deny, Verdict::Drop(Reason::Midstream), 0),
+        (Midstream::Reject, Verdict::Drop(Reason::Midstream), 1),
+        (Midstream::Allow, Verdict::Forward, 0),
+        (Midstream::Adopt, Verdict::Forward, 0),
+    ] {
+        let mut spec = spec();
+        spec.defaults.midstream = setting;
+        let mut bench = Bench::new(&spec);
+        let mut session = Session::new(tuple(443, Protocol::TCP));
+        session.handshake();
+        assert_eq!(bench.give(&session.send(Side::Client, b"x")), verdict, "{setting:?}");
+        assert_eq!(bench.sent.len(), answers, "{setting:?}");
+    }
+}
+
+#[test]
+fn a_packet_with_a_wrong_checksum_changes_nothing() {
+    let mut bench = Bench::new(&spec());
+    let mut syn = Session::new(tuple(443, Protocol::TCP)).handshake().remove(0);
+    let last = syn.len() - 3;
+    syn[last] ^= 0xff;
+    assert_eq!(bench.give(&syn), Verdict::Drop(Reason::TransportChecksum));
+    assert_eq!(bench.engine.flows(), 0);
+}
+
+#[test]
+fn data_outside_the_window_is_dropped() {
+    let mut bench = Bench::new(&spec());
+    let mut session = Session::new(tuple(443, Protocol::TCP));
+    for packet in session.handshake() {
+        bench.give(&packet);
+    }
+    let far = Segment {
+        seq: session.seq(Side::Client).wrapping_add(1_000_000),
+        ack: session.seq(Side::Server),
+        flags: flag::ACK,
+        payload: b"x",
+    };
+    let segment = packet::tcp(&tuple(443, Protocol::TCP), &far);
+    assert_eq!(bench.give(&segment), Verdict::Drop(Reason::TcpWindow));
+}
+
+#[test]
+fn a_new_ruleset_cuts_what_it_no_longer_allows_and_keeps_the_rest() {
+    let mut bench = Bench::new(&spec());
+    let mut web = Session::new(tuple(443, Protocol::TCP));
+    for packet in web.handshake() {
+        bench.give(&packet);
+    }
+    let syslog = packet::udp(&tuple(514, Protocol::UDP), b"<1>x");
+    bench.give(&syslog);
+    let mut changed = spec();
+    changed.policies[0].rules.remove(0);
+    let policy = Policy::compile(&changed, Some(bench.engine.policy())).unwrap();
+    bench.engine.install(Arc::new(policy));
+    assert_eq!(bench.give(&syslog), Verdict::Forward);
+    assert!(matches!(bench.give(&web.send(Side::Client, b"x")), Verdict::Drop(_)));
+    assert_eq!(bench.sent.len(), 2, "a reset to both sides");
+}
+
+#[test]
+fn monitor_mode_passes_everything_and_says_what_enforcing_would_do() {
+    let mut spec = spec();
+    spec.policies[0].mode = Mode::Monitor;
+    let mut bench = Bench::new(&spec);
+    let syn = Session::new(tuple(8080, Protocol::TCP)).handshake().remove(0);
+    assert_eq!(bench.give(&syn), Verdict::Forward);
+    bench.pass(400);
+    assert_eq!(bench.ended(), [(Some(Action::Deny), Ended::Expired, 1)]);
+}
+
+#[test]
+fn every_packet_is_accounted_for() {
+    let mut bench = Bench::new(&spec());
+    let mut session = Session::new(tuple(443, Protocol::TCP));
+    for packet in session.handshake() {
+        bench.give(&packet);
+    }
+    bench.give(&[0; 3]);
+    bench.give(&packet::udp(&tuple(9, Protocol::UDP), b"x"));
+    let counters = bench.engine.counters();
+    assert_eq!(counters.received, 5);
+    assert_eq!(counters.forwarded + counters.dropped_total(), 5);
+    assert_eq!(counters.waiting(), 0);
+}
