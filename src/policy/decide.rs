@@ -8,12 +8,13 @@
 //! outcomes. Facts of different rules are taken to be independent, which can only prolong a
 //! pending flow, never change its outcome.
 
-use super::classifier::{Candidates, Classifier};
+use super::classifier::Classifier;
 use super::conditions::{Case, Conditions, Seen, Standing};
 use super::decision::{Condition, Decision, Needs, Query, Trace, Truth};
 use super::matcher::{Matcher, Probe};
 use super::spec::{BlockSpec, DefaultsSpec};
 use crate::model::{Action, DomainName, Facts, FlowVerdict, Reason, RuleId, Timestamp};
+use std::ops::ControlFlow;
 
 /// The rules of one policy, compiled.
 #[derive(Debug)]
@@ -31,13 +32,14 @@ pub(super) struct Block {
 impl Block {
     pub(super) fn build(spec: &BlockSpec, first: RuleId) -> Self {
         let rules = &spec.rules;
+        let matchers: Box<[Matcher]> = rules.iter().map(Matcher::new).collect();
         Self {
             first,
             otherwise: spec.otherwise,
             actions: rules.iter().map(|rule| rule.action).collect(),
-            matchers: rules.iter().map(Matcher::new).collect(),
             conditions: rules.iter().map(Conditions::new).collect(),
-            classifier: Classifier::build(rules),
+            classifier: Classifier::build(rules, &matchers),
+            matchers,
             asks_server: rules.iter().any(|rule| {
                 rule.tls.min_version.is_some() || rule.tls.client_certificate.is_some()
             }),
@@ -71,13 +73,13 @@ impl Block {
     }
 
     fn judge<T: Trace>(&self, case: &Case<'_>, trace: &mut T) -> Decision {
-        let probe = Probe { tuple: &case.query.tuple, icmp: case.query.icmp };
         let mut possible = Possible::default();
         let mut hint = None;
-        for (at, failing) in self.walk::<T>(probe) {
+        let mut decided = None;
+        self.walk::<T>(case, |at, failing| {
             let (Some(conditions), Some(&action)) = (self.conditions.get(at), self.actions.get(at))
             else {
-                break;
+                return ControlFlow::Break(());
             };
             let rule = RuleId(self.first.0.saturating_add(u32::try_from(at).unwrap_or(u32::MAX)));
             let standing = match failing {
@@ -88,30 +90,39 @@ impl Block {
             let reason = standing.cause.unwrap_or(Reason::Rule);
             let verdict = FlowVerdict { action, rule: Some(rule), reason };
             match standing.truth {
-                Truth::True => return possible.settle(verdict),
+                Truth::True => {
+                    decided = Some(verdict);
+                    return ControlFlow::Break(());
+                }
                 Truth::False => hint = hint.or(standing.cause),
                 Truth::Unknown => possible.add(verdict, standing.needs),
             }
             if !T::WATCHES && possible.cannot_change(self.asks_server) {
-                break;
+                return ControlFlow::Break(());
             }
-        }
-        let reason = hint.filter(|_| self.otherwise != Action::Allow).unwrap_or(Reason::Otherwise);
-        possible.settle(FlowVerdict { action: self.otherwise, rule: None, reason })
+            ControlFlow::Continue(())
+        });
+        possible.settle(decided.unwrap_or_else(|| {
+            let hint = hint.filter(|_| self.otherwise != Action::Allow);
+            let reason = hint.unwrap_or(Reason::Otherwise);
+            FlowVerdict { action: self.otherwise, rule: None, reason }
+        }))
     }
 
-    /// The rules to look at, in order, each with its first five-tuple condition that fails.
-    /// Watched, all of them; else those that match.
-    fn walk<'a, T: Trace>(
-        &'a self,
-        probe: Probe<'a>,
-    ) -> impl Iterator<Item = (usize, Option<Condition>)> + 'a {
-        let watched = T::WATCHES.then(|| self.matchers.iter().enumerate());
-        let found: Option<Candidates<'a>> =
-            (!T::WATCHES).then(|| self.classifier.candidates(&self.matchers, probe));
-        let watched = watched.into_iter().flatten();
-        let watched = watched.map(move |(at, matcher)| (at, matcher.failing(probe)));
-        watched.chain(found.into_iter().flatten().map(|at| (at, None)))
+    /// Visits rules in order, each with its first five-tuple condition that fails: watched, all
+    /// of them; else those that match.
+    fn walk<T: Trace>(
+        &self,
+        case: &Case<'_>,
+        mut visit: impl FnMut(usize, Option<Condition>) -> ControlFlow<()>,
+    ) {
+        let probe = Probe { tuple: &case.query.tuple, icmp: case.query.icmp };
+        let _: ControlFlow<()> = if T::WATCHES {
+            let mut all = self.matchers.iter().enumerate();
+            all.try_for_each(|(at, matcher)| visit(at, matcher.failing(probe)))
+        } else {
+            self.classifier.visit(&self.matchers, probe, |at| visit(at, None))
+        };
     }
 }
 

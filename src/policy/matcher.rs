@@ -15,12 +15,12 @@ pub(super) struct Probe<'a> {
 /// The static conditions of a rule.
 #[derive(Clone, Debug)]
 pub(super) struct Matcher {
-    protocols: Protocols,
-    ports: Ports,
-    source_ports: Ports,
-    destinations: AddrSet,
-    sources: AddrSet,
-    icmp: Option<Box<[IcmpMatch]>>,
+    pub(super) protocols: Protocols,
+    pub(super) ports: Ports,
+    pub(super) source_ports: Ports,
+    pub(super) destinations: AddrSet,
+    pub(super) sources: AddrSet,
+    pub(super) icmp: Option<Box<[IcmpMatch]>>,
 }
 
 impl Matcher {
@@ -61,7 +61,7 @@ impl Matcher {
         .find_map(|(condition, holds)| (!holds).then_some(condition))
     }
 
-    fn icmp_holds(&self, probe: Probe<'_>) -> bool {
+    pub(super) fn icmp_holds(&self, probe: Probe<'_>) -> bool {
         let Some(list) = &self.icmp else { return true };
         let is_icmp = matches!(probe.tuple.protocol, Protocol::ICMP | Protocol::ICMPV6);
         let Some((kind, code)) = probe.icmp.filter(|_| is_icmp) else { return false };
@@ -69,8 +69,9 @@ impl Matcher {
     }
 }
 
+/// A condition on the protocol.
 #[derive(Clone, Debug)]
-enum Protocols {
+pub(super) enum Protocols {
     Any,
     One(Protocol),
     Many(Box<[Protocol]>),
@@ -85,6 +86,21 @@ impl Protocols {
         }
     }
 
+    /// What is listed, as ranges that do not overlap; `None` is everything.
+    pub(super) fn ranges(&self) -> Option<Vec<(u8, u8)>> {
+        let one = |protocol: &Protocol| (protocol.0, protocol.0);
+        match self {
+            Self::Any => None,
+            Self::One(protocol) => Some(vec![one(protocol)]),
+            Self::Many(many) => {
+                let mut ranges: Vec<(u8, u8)> = many.iter().map(one).collect();
+                ranges.sort_unstable();
+                ranges.dedup();
+                Some(ranges)
+            }
+        }
+    }
+
     fn contains(&self, protocol: Protocol) -> bool {
         match self {
             Self::Any => true,
@@ -96,7 +112,7 @@ impl Protocols {
 
 /// A condition on a port; protocols without ports never meet one.
 #[derive(Clone, Debug)]
-enum Ports {
+pub(super) enum Ports {
     Any,
     One(PortRange),
     /// Disjoint and ascending.
@@ -110,6 +126,16 @@ impl Ports {
         match merged.as_slice() {
             [one] => Self::One(*one),
             _ => Self::Many(merged.into_boxed_slice()),
+        }
+    }
+
+    /// What is listed, as ranges that do not overlap; `None` is everything.
+    pub(super) fn ranges(&self) -> Option<Vec<(u16, u16)>> {
+        let pair = |range: &PortRange| (range.first, range.last);
+        match self {
+            Self::Any => None,
+            Self::One(range) => Some(vec![pair(range)]),
+            Self::Many(ranges) => Some(ranges.iter().map(pair).collect()),
         }
     }
 

@@ -13,6 +13,7 @@ mod networks;
 mod pairs;
 mod segments;
 pub mod spec;
+mod tuple_space;
 
 pub use compiled::{CompileFault, Policy, RULES_LIMIT};
 pub use decision::{

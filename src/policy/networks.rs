@@ -72,6 +72,15 @@ impl AddrSet {
         }
     }
 
+    /// What is listed, as ranges that do not overlap; `None` is everything.
+    pub(super) fn ranges(&self) -> Option<Vec<(u128, u128)>> {
+        match self {
+            Self::Any => None,
+            Self::One(first, last) => Some(vec![(*first, *last)]),
+            Self::Many(ranges) => Some(ranges.to_vec()),
+        }
+    }
+
     pub(super) fn contains(&self, addr: Addr) -> bool {
         let addr = addr.bits();
         match self {

@@ -1,15 +1,24 @@
-use super::super::spec::{IcmpMatch, PortRange};
+use super::super::classifier::Classifier;
+use super::super::matcher::Matcher;
+use super::super::spec::IcmpMatch;
 use super::*;
 use crate::model::{Action, Addr, FiveTuple};
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use proptest::prelude::*;
 
+/// Rules whose five-tuple matches, by looking at all of them.
 fn walked(rules: &[Matcher], probe: Probe<'_>) -> Vec<usize> {
-    Classifier::Walk.candidates(rules, probe).collect()
+    rules.iter().enumerate().filter(|(_, rule)| rule.matches(probe)).map(|(at, _)| at).collect()
 }
 
-fn searched(space: &Classifier, rules: &[Matcher], probe: Probe<'_>) -> Vec<usize> {
-    space.candidates(rules, probe).collect()
+fn found(classifier: &Classifier, rules: &[Matcher], probe: Probe<'_>) -> Vec<usize> {
+    let mut found = Vec::new();
+    let flow = classifier.visit(rules, probe, |at| {
+        found.push(at);
+        ControlFlow::Continue(())
+    });
+    assert!(flow.is_continue());
+    found
 }
 
 /// Networks nested in each other around a few addresses, so that rules overlap.
@@ -75,15 +84,19 @@ fn tuple() -> impl Strategy<Value = FiveTuple> {
 
 proptest! {
     #[test]
-    fn a_search_finds_what_a_walk_finds_in_the_same_order(
+    fn bits_and_search_find_what_a_walk_finds_in_the_same_order(
         rules in prop::collection::vec(rule(), 0..120),
-        tuples in prop::collection::vec(tuple(), 1..30),
+        tuples in prop::collection::vec((tuple(), 0_u8..3), 1..30),
     ) {
         let matchers: Vec<Matcher> = rules.iter().map(Matcher::new).collect();
         let space = Classifier::Search(TupleSpace::build(&rules));
-        for tuple in tuples {
-            let probe = Probe { tuple: &tuple, icmp: Some((1, 0)) };
-            prop_assert_eq!(searched(&space, &matchers, probe), walked(&matchers, probe));
+        let few = matchers.get(..matchers.len().min(64)).unwrap();
+        let bits = Classifier::build(&rules[..few.len()], few);
+        prop_assert!(matches!(bits, Classifier::Bits(_)));
+        for (tuple, kind) in tuples {
+            let probe = Probe { tuple: &tuple, icmp: (kind < 2).then_some((kind, 0)) };
+            prop_assert_eq!(found(&space, &matchers, probe), walked(&matchers, probe));
+            prop_assert_eq!(found(&bits, few, probe), walked(few, probe));
         }
     }
 }
@@ -96,23 +109,15 @@ fn to(network: &str) -> RuleSpec {
 }
 
 #[test]
-fn the_walk_ends_at_its_limit() {
-    for (count, walks) in [(WALK_LIMIT - 1, true), (WALK_LIMIT, true), (WALK_LIMIT + 1, false)] {
-        let rules = vec![to("10.0.0.0/8"); count];
-        assert_eq!(matches!(Classifier::build(&rules), Classifier::Walk), walks, "{count}");
-    }
-}
-
-#[test]
-fn shapes_are_made_coarser_at_their_limit() {
+fn prefix_lengths_are_made_coarser_at_the_limit_of_tables() {
     let tables = |count: u32| {
         let lens = (0..count).map(|i| to(&format!("2001:db8::/{}", 32 + i)));
         TupleSpace::build(&lens.collect::<Vec<_>>()).tables.len()
     };
-    let limit = SHAPES_LIMIT as u32;
-    assert_eq!(tables(limit - 1), SHAPES_LIMIT - 1);
-    assert_eq!(tables(limit), SHAPES_LIMIT);
-    assert!(tables(limit + 1) < SHAPES_LIMIT);
+    let limit = TABLES_LIMIT as u32;
+    assert_eq!(tables(limit - 1), TABLES_LIMIT - 1);
+    assert_eq!(tables(limit), TABLES_LIMIT);
+    assert!(tables(limit + 1) < TABLES_LIMIT);
     let mut every: Vec<RuleSpec> = Vec::new();
     for len in 0..=128 {
         let mut rule = to(&format!("2001:db8::/{len}"));
@@ -121,7 +126,7 @@ fn shapes_are_made_coarser_at_their_limit() {
         rule.protocols = (len % 3 == 0).then(|| vec![Protocol::TCP]);
         every.push(rule);
     }
-    assert!(TupleSpace::build(&every).tables.len() <= SHAPES_LIMIT);
+    assert!(TupleSpace::build(&every).tables.len() <= TABLES_LIMIT);
 }
 
 #[test]
@@ -142,6 +147,42 @@ fn many_rules_of_one_network_are_found_in_order() {
     let matchers: Vec<Matcher> = rules.iter().map(Matcher::new).collect();
     let tuple = FiveTuple { dst: Addr::v4([10, 1, 1, 1]), ..FiveTuple::default() };
     let probe = Probe { tuple: &tuple, icmp: None };
-    let found = searched(&Classifier::build(&rules), &matchers, probe);
+    let found = found(&Classifier::build(&rules, &matchers), &matchers, probe);
     assert_eq!(found, (0..300).collect::<Vec<_>>());
+}
+
+#[test]
+fn many_rules_of_one_network_are_told_apart_by_their_ports() {
+    let rules: Vec<RuleSpec> = (0..300)
+        .map(|port| RuleSpec { ports: Some(vec![PortRange::one(port)]), ..to("10.0.0.0/8") })
+        .collect();
+    let space = TupleSpace::build(&rules);
+    let tuple = FiveTuple {
+        dst: Addr::v4([10, 1, 1, 1]),
+        dst_port: 77,
+        protocol: Protocol::TCP,
+        ..FiveTuple::default()
+    };
+    let mut seen = Vec::new();
+    let flow = space.visit(Probe { tuple: &tuple, icmp: None }, |rule| {
+        seen.push(rule);
+        ControlFlow::Continue(())
+    });
+    assert_eq!((seen, flow), (vec![77], ControlFlow::Continue(())));
+}
+
+#[test]
+fn a_visit_ends_when_told() {
+    let rules = vec![to("10.0.0.0/8"); 100];
+    for count in [10, 100] {
+        let matchers: Vec<Matcher> = rules.iter().take(count).map(Matcher::new).collect();
+        let tuple = FiveTuple { dst: Addr::v4([10, 1, 1, 1]), ..FiveTuple::default() };
+        let probe = Probe { tuple: &tuple, icmp: None };
+        let mut seen = 0;
+        let flow = Classifier::build(&rules[..count], &matchers).visit(&matchers, probe, |_| {
+            seen += 1;
+            if seen == 3 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        });
+        assert_eq!((seen, flow), (3, ControlFlow::Break(())));
+    }
 }

@@ -1,0 +1,358 @@
+//! Tuple space search: rules by the hash of their prefixes, one probe for each pair of prefix
+//! lengths. An index only: what it finds may match, what it does not find does not.
+
+use super::matcher::{Probe, merged_ports};
+use super::networks::{Prefix, mask};
+use super::spec::{PortRange, RuleSpec};
+use crate::model::Protocol;
+use hashbrown::{HashMap, HashTable};
+use std::collections::BTreeMap;
+use std::ops::ControlFlow;
+
+/// Most tables (hash probes of one lookup); beyond, prefix lengths are made coarser.
+const TABLES_LIMIT: usize = 32;
+/// Most index entries of one rule, but for one for each of its destinations or sources.
+const ENTRIES_LIMIT: usize = 256;
+/// A port range with more ports than this is not entered port by port.
+const PORTS_LIMIT: usize = 16;
+/// Rules of one prefix are told apart by port, then by protocol, only when they are more.
+const BUCKET_GOAL: usize = 8;
+
+/// What the entries of one hash table have in common.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+struct Shape {
+    dst_len: u8,
+    src_len: u8,
+    port: bool,
+    protocol: bool,
+    family: Family,
+}
+
+/// Which addresses can meet an entry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+enum Family {
+    Both,
+    V4,
+    V6,
+}
+
+impl Family {
+    const fn of(prefix: Prefix) -> Self {
+        if prefix.is_v4() { Self::V4 } else { Self::V6 }
+    }
+
+    fn with(self, other: Self) -> Option<Self> {
+        match (self, other) {
+            (Self::Both, family) | (family, Self::Both) => Some(family),
+            (one, other) => (one == other).then_some(one),
+        }
+    }
+}
+
+/// A shape of which some rule has entries.
+#[derive(Debug)]
+struct Table {
+    dst_mask: u128,
+    src_mask: u128,
+    shape: Shape,
+    /// The first rule in it.
+    first: u32,
+}
+
+/// Rules whose entries have one hash; different keys may share it, the full check tells.
+#[derive(Debug)]
+struct Bucket {
+    hash: u64,
+    start: u32,
+    end: u32,
+}
+
+/// Hash tables by shape, tried in the order of their first rules.
+#[derive(Debug)]
+pub(super) struct TupleSpace {
+    tables: Vec<Table>,
+    buckets: HashTable<Bucket>,
+    rules: Vec<u32>,
+}
+
+impl TupleSpace {
+    pub(super) fn build(rules: &[RuleSpec]) -> Self {
+        let mut entries: Vec<(Entry, u32)> = Vec::new();
+        for (rule, number) in rules.iter().zip(0..) {
+            entries.extend(Entry::of(rule).into_iter().map(|entry| (entry, number)));
+        }
+        let mut step = 0;
+        let mut tables = refine(&mut entries, step);
+        while tables.len() > TABLES_LIMIT {
+            step += 1;
+            tables = refine(&mut entries, step);
+        }
+        tables.sort_unstable();
+        let position: HashMap<Shape, usize> =
+            tables.iter().enumerate().map(|(at, (_, shape))| (*shape, at)).collect();
+        let hashed = entries.iter().filter_map(|(entry, number)| {
+            let &at = position.get(&entry.shape)?;
+            Some((key(at, entry.dst, entry.src, entry.port, entry.protocol), *number))
+        });
+        let mut hashed: Vec<(u64, u32)> = hashed.collect();
+        hashed.sort_unstable();
+        hashed.dedup();
+        let table = |(first, shape): (u32, Shape)| Table {
+            dst_mask: mask(shape.dst_len),
+            src_mask: mask(shape.src_len),
+            shape,
+            first,
+        };
+        let mut space = Self {
+            tables: tables.into_iter().map(table).collect(),
+            buckets: HashTable::new(),
+            rules: Vec::with_capacity(hashed.len()),
+        };
+        for run in hashed.chunk_by(|a, b| a.0 == b.0) {
+            space.add_run(run);
+        }
+        space
+    }
+
+    /// Visits the rules that may match, in order, until told to stop. A table is looked at only
+    /// when its first rule could come before the best one found.
+    pub(super) fn visit(
+        &self,
+        probe: Probe<'_>,
+        mut visit: impl FnMut(u32) -> ControlFlow<()>,
+    ) -> ControlFlow<()> {
+        let mut lists: [&[u32]; TABLES_LIMIT] = [&[]; TABLES_LIMIT];
+        let mut open = 0;
+        let mut tables = self.tables.iter().enumerate().peekable();
+        loop {
+            let mut best = u32::MAX;
+            for list in lists.iter().take(open) {
+                best = best.min(list.first().copied().unwrap_or(u32::MAX));
+            }
+            while let Some((at, table)) = tables.next_if(|(_, table)| table.first <= best) {
+                let list = self.look(at, table, probe);
+                let Some(&first) = list.first() else { continue };
+                best = best.min(first);
+                if let Some(slot) = lists.get_mut(open) {
+                    *slot = list;
+                    open += 1;
+                }
+            }
+            if best == u32::MAX {
+                return ControlFlow::Continue(());
+            }
+            visit(best)?;
+            for list in lists.iter_mut().take(open) {
+                if let [first, rest @ ..] = list
+                    && *first == best
+                {
+                    *list = rest;
+                }
+            }
+        }
+    }
+
+    fn add_run(&mut self, run: &[(u64, u32)]) {
+        let Some(&(hash, _)) = run.first() else { return };
+        let here = |len: usize| u32::try_from(len).unwrap_or(u32::MAX);
+        let start = here(self.rules.len());
+        self.rules.extend(run.iter().map(|(_, number)| number));
+        let bucket = Bucket { hash, start, end: here(self.rules.len()) };
+        self.buckets.insert_unique(hash, bucket, |bucket| bucket.hash);
+    }
+
+    /// The rules that one table holds for a probe.
+    fn look(&self, at: usize, table: &Table, probe: Probe<'_>) -> &[u32] {
+        let tuple = probe.tuple;
+        let shape = table.shape;
+        let other = if tuple.dst.is_v4() { Family::V6 } else { Family::V4 };
+        if shape.family == other || (shape.port && !tuple.protocol.has_ports()) {
+            return &[];
+        }
+        let hash = key(
+            at,
+            tuple.dst.bits() & table.dst_mask,
+            tuple.src.bits() & table.src_mask,
+            if shape.port { tuple.dst_port } else { 0 },
+            if shape.protocol { tuple.protocol } else { Protocol(0) },
+        );
+        let found = self.buckets.find(hash, |bucket| bucket.hash == hash);
+        let range = found.map(|bucket| bucket.start as usize..bucket.end as usize);
+        range.and_then(|range| self.rules.get(range)).unwrap_or_default()
+    }
+}
+
+/// One key under which a rule is found; what its shape leaves out is zero.
+struct Entry {
+    shape: Shape,
+    dst: u128,
+    src: u128,
+    port: u16,
+    protocol: Protocol,
+}
+
+impl Entry {
+    /// The keys of a rule: every combination of what it lists, or fewer dimensions if that would
+    /// be too many.
+    fn of(rule: &RuleSpec) -> Vec<Self> {
+        let prefixes = |nets: &Option<Vec<ipnet::IpNet>>| match nets {
+            None => vec![None],
+            Some(nets) => nets.iter().map(|net| Some(Prefix::new(net))).collect(),
+        };
+        let dsts = prefixes(&rule.destinations);
+        let mut srcs = prefixes(&rule.sources);
+        let mut ports = rule.ports.as_ref().map_or(vec![None], |list| single_ports(list));
+        let mut protocols: Vec<Option<Protocol>> =
+            rule.protocols.as_ref().map_or(vec![None], |l| l.iter().copied().map(Some).collect());
+        let count = |d: usize, s: usize, p: usize, n: usize| {
+            d.saturating_mul(s).saturating_mul(p).saturating_mul(n)
+        };
+        let full = |s: usize, p: usize, n: usize| count(dsts.len(), s, p, n) > ENTRIES_LIMIT;
+        if full(srcs.len(), ports.len(), protocols.len()) {
+            protocols = vec![None];
+        }
+        if full(srcs.len(), ports.len(), 1) {
+            ports = vec![None];
+        }
+        if full(srcs.len(), 1, 1) && dsts != [None] {
+            srcs = vec![None];
+        }
+        let mut entries = Vec::with_capacity(count(dsts.len(), srcs.len(), 1, 1));
+        for &dst in &dsts {
+            for &src in &srcs {
+                let sides = ports.iter().flat_map(|port| protocols.iter().map(move |n| (port, n)));
+                entries.extend(sides.filter_map(|(&port, &n)| Self::new(dst, src, port, n)));
+            }
+        }
+        entries
+    }
+
+    /// Leaves out what the new shape does.
+    fn reshape(&mut self, shape: Shape) {
+        self.shape = shape;
+        self.dst &= mask(shape.dst_len);
+        self.src &= mask(shape.src_len);
+        if !shape.port {
+            self.port = 0;
+        }
+        if !shape.protocol {
+            self.protocol = Protocol(0);
+        }
+    }
+
+    /// `None` if no packet has both addresses.
+    fn new(
+        dst: Option<Prefix>,
+        src: Option<Prefix>,
+        port: Option<u16>,
+        protocol: Option<Protocol>,
+    ) -> Option<Self> {
+        let family = |side: Option<Prefix>| side.map_or(Family::Both, Family::of);
+        let family = family(dst).with(family(src))?;
+        let (dst, src) = (dst.unwrap_or(ANYWHERE), src.unwrap_or(ANYWHERE));
+        let shape = Shape {
+            dst_len: dst.len,
+            src_len: src.len,
+            port: port.is_some(),
+            protocol: protocol.is_some(),
+            family,
+        };
+        Some(Self {
+            shape,
+            dst: dst.first,
+            src: src.first,
+            port: port.unwrap_or(0),
+            protocol: protocol.unwrap_or(Protocol(0)),
+        })
+    }
+}
+
+const ANYWHERE: Prefix = Prefix { first: 0, len: 0 };
+
+impl Shape {
+    const fn prefixes(self) -> (u8, u8, Family) {
+        (self.dst_len, self.src_len, self.family)
+    }
+
+    /// The same shape with fewer different prefix lengths. At the last step five lengths of the
+    /// destination and whether there is a port are all that is left: ten shapes.
+    fn coarser(self, step: u32) -> Self {
+        let (dst, src) = match step {
+            0 => return self,
+            1 => (4, 8),
+            2 => (8, 16),
+            3 => (16, 32),
+            _ => {
+                let dst_len = self.dst_len / 32 * 32;
+                let port = self.port;
+                return Self { dst_len, src_len: 0, port, protocol: false, family: Family::Both };
+            }
+        };
+        Self { dst_len: self.dst_len / dst * dst, src_len: self.src_len / src * src, ..self }
+    }
+}
+
+/// Makes prefix lengths coarser and leaves port and protocol out of the keys where prefixes alone
+/// tell rules apart well enough. Gives the shapes that are left, each with its first rule.
+fn refine(entries: &mut [(Entry, u32)], step: u32) -> Vec<(u32, Shape)> {
+    for (entry, _) in entries.iter_mut() {
+        entry.reshape(entry.shape.coarser(step));
+    }
+    entries.sort_by_key(|(entry, _)| entry.shape.prefixes());
+    let mut firsts: BTreeMap<Shape, u32> = BTreeMap::new();
+    for group in entries.chunk_by_mut(|a, b| a.0.shape.prefixes() == b.0.shape.prefixes()) {
+        let bare = |shape: Shape| Shape { port: false, protocol: false, ..shape };
+        let by_port = |shape: Shape| Shape { protocol: false, ..shape };
+        if longest(group, bare) <= BUCKET_GOAL {
+            group.iter_mut().for_each(|(entry, _)| entry.reshape(bare(entry.shape)));
+        } else if longest(group, by_port) <= BUCKET_GOAL {
+            group.iter_mut().for_each(|(entry, _)| entry.reshape(by_port(entry.shape)));
+        }
+        for (entry, number) in group {
+            let first = firsts.entry(entry.shape).or_insert(*number);
+            *first = (*first).min(*number);
+        }
+    }
+    firsts.into_iter().map(|(shape, first)| (first, shape)).collect()
+}
+
+/// The most entries of one key, were the shapes so.
+fn longest(group: &[(Entry, u32)], reshaped: impl Fn(Shape) -> Shape) -> usize {
+    let mut counts: HashMap<u64, usize> = HashMap::with_capacity(group.len());
+    for (entry, _) in group {
+        let shape = reshaped(entry.shape);
+        let port = if shape.port { entry.port } else { 0 };
+        let protocol = if shape.protocol { entry.protocol } else { Protocol(0) };
+        let table = usize::from(shape.port) | usize::from(shape.protocol) << 1;
+        *counts.entry(key(table, entry.dst, entry.src, port, protocol)).or_insert(0) += 1;
+    }
+    counts.into_values().max().unwrap_or(0)
+}
+
+/// Every port of a list by itself, or none if they are too many.
+fn single_ports(list: &[PortRange]) -> Vec<Option<u16>> {
+    let merged = merged_ports(list);
+    let count: usize = merged.iter().map(|r| usize::from(r.last - r.first) + 1).sum();
+    if count > PORTS_LIMIT {
+        return vec![None];
+    }
+    merged.iter().flat_map(|range| range.first..=range.last).map(Some).collect()
+}
+
+/// Mixes a key. What is stored is the operator's, and a shared hash costs a check, not the
+/// answer, so the constants need be no secret.
+fn key(table: usize, dst: u128, src: u128, port: u16, protocol: Protocol) -> u64 {
+    let rest = (table as u64) << 24 | u64::from(port) << 8 | u64::from(protocol.0);
+    let dst = fold(dst as u64 ^ 0x243f_6a88_85a3_08d3, (dst >> 64) as u64 ^ 0x1319_8a2e_0370_7344);
+    let src = fold(src as u64 ^ 0xa409_3822_299f_31d0, (src >> 64) as u64 ^ 0x082e_fa98_ec4e_6c89);
+    fold(dst ^ rest ^ 0x4528_21e6_38d0_1377, src ^ 0xbe54_66cf_34e9_0c6c)
+}
+
+const fn fold(a: u64, b: u64) -> u64 {
+    let product = a as u128 * b as u128;
+    product as u64 ^ (product >> 64) as u64
+}
+
+#[cfg(test)]
+#[path = "tuple_space_tests.rs"]
+mod tests;
