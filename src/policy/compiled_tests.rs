@@ -1,3 +1,5 @@
+//! Compiled policies against the rule language's words on segments and pairs.
+
 use super::super::decision::NoTrace;
 use super::super::spec::{CommonEndpoints, SegmentKind, Selector};
 use super::*;

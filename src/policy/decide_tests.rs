@@ -1,3 +1,5 @@
+//! The decision function against tables of rules and facts, and against a naive twin.
+
 use super::super::decision::{Bound, NoTrace, RecordedTrace};
 use super::super::names::{NamePattern, NameSet, TextPattern};
 use super::super::spec::{

@@ -1,3 +1,5 @@
+//! Who an address belongs to, scope by scope.
+
 use super::*;
 
 const ACME: EndpointId = EndpointId(0xa);

@@ -1,3 +1,5 @@
+//! Tuple space search against a naive first-match scan.
+
 use super::super::classifier::Classifier;
 use super::super::matcher::Matcher;
 use super::super::spec::IcmpMatch;

@@ -1,3 +1,5 @@
+//! Name sets against the table of the rule language and a naive twin.
+
 use super::*;
 use proptest::prelude::*;
 
