@@ -2,8 +2,12 @@
 //! Knows no flows and no rules.
 
 pub mod bytes;
+mod datagrams;
+pub mod detect;
 pub mod dns;
+pub mod greeting;
 pub mod inspector;
+pub mod preface;
 pub mod progress;
 pub mod proxy;
 pub mod quic;

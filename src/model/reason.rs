@@ -183,6 +183,8 @@ reasons! {
     LimitInspection = "limit-inspection",
     /// The destination is no unexpired DNS answer for the name (`bind: dns`).
     NameNotBound = "name-not-bound",
+    /// Bytes that contradict what the flow's first bytes said its protocol is.
+    ProtocolContradiction = "protocol-contradiction",
 }
 
 #[cfg(test)]

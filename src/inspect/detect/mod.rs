@@ -1,0 +1,300 @@
+//! The protocol from a client's first bytes, never from the port. Says what the bytes are, reads no
+//! name. Every answer but [`Detection::Unsure`] stays the same however many bytes follow.
+
+use super::dns::{HEADER_BYTES, Header, QUESTION_LIMIT, Question, name::NameError};
+use super::preface::{self, Preface};
+
+/// The longest run of token characters that may yet become an HTTP method.
+pub const METHOD_LIMIT_BYTES: usize = 256;
+/// The longest first line that may yet end in an HTTP version; what is longer is left to HTTP.
+pub const LINE_LIMIT_BYTES: usize = 8192;
+/// Empty lines, in bytes, in front of a request (RFC 9112 section 2.2).
+pub const EMPTY_LINES_LIMIT_BYTES: usize = 64;
+
+/// How bytes compare with one protocol.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Likeness {
+    /// Not this protocol, whatever follows.
+    No,
+    /// More bytes are needed.
+    Unsure,
+    /// This protocol, whatever follows.
+    Certain,
+}
+
+impl Likeness {
+    const fn of(certain: bool) -> Self {
+        if certain { Self::Certain } else { Self::No }
+    }
+}
+
+/// A comparison, and what is found if it is certain.
+pub(super) type Try<T> = (fn(&[u8]) -> Likeness, T);
+
+/// What a client's first bytes are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Detection {
+    /// More bytes are needed.
+    Unsure,
+    /// TLS, or a hello in the format of SSL 2.0.
+    Tls,
+    /// HTTP/1, well-formed or not.
+    Http,
+    /// HTTP/2 with prior knowledge.
+    Http2,
+    /// DNS behind a length.
+    Dns,
+    /// A protocol without names in which TLS may follow.
+    Preface(Preface),
+    /// SSH: its client may speak first (RFC 4253 section 4.2).
+    Ssh,
+    /// None that is recognised.
+    Other,
+}
+
+/// The preface of an HTTP/2 client (RFC 9113 section 3.4).
+pub const HTTP2_PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+/// The protocol of a TCP flow from what the client sent first. The first protocol that is not
+/// excluded decides, so the answer never depends on where the bytes were cut.
+#[must_use]
+pub fn client(bytes: &[u8]) -> Detection {
+    let tries: [Try<Detection>; 7] = [
+        (tls, Detection::Tls),
+        (ssl2, Detection::Tls),
+        (|b| literal(b, HTTP2_PREFACE), Detection::Http2),
+        (|b| literal(b, b"SSH-"), Detection::Ssh),
+        (http, Detection::Http),
+        (dns_stream, Detection::Dns),
+        (preface::socks4, Detection::Preface(Preface::Socks4)),
+    ];
+    // Protocols whose first message is shorter than what tells DNS apart come before it.
+    match preface::detect(bytes) {
+        (Likeness::Certain, preface) => return Detection::Preface(preface),
+        (Likeness::Unsure, _) => return Detection::Unsure,
+        (Likeness::No, _) => {}
+    }
+    for (likeness, detection) in tries {
+        match likeness(bytes) {
+            Likeness::Certain => return detection,
+            Likeness::Unsure => return Detection::Unsure,
+            Likeness::No => {}
+        }
+    }
+    Detection::Other
+}
+
+/// Whether bytes start with a literal.
+#[must_use]
+pub fn literal(bytes: &[u8], wanted: &[u8]) -> Likeness {
+    let same = bytes.iter().zip(wanted).take_while(|(a, b)| a == b).count();
+    if same == wanted.len() {
+        Likeness::Certain
+    } else if same == bytes.len() {
+        Likeness::Unsure
+    } else {
+        Likeness::No
+    }
+}
+
+/// A TLS record (RFC 8446 section 5.1): any handshake record, whatever its minor version, since
+/// servers look at the major one alone; other types only with a known version.
+#[must_use]
+pub fn tls(bytes: &[u8]) -> Likeness {
+    match *bytes {
+        [] | [0x14..=0x17] | [0x14 | 0x15 | 0x17, 3] => Likeness::Unsure,
+        [0x16, 3, ..] | [0x14 | 0x15 | 0x17, 3, 0..=4, ..] => Likeness::Certain,
+        _ => Likeness::No,
+    }
+}
+
+/// A TLS record that holds the start of a ClientHello, told from six bytes: strict enough to be
+/// looked for in the middle of another protocol.
+#[must_use]
+pub fn client_hello(bytes: &[u8]) -> Likeness {
+    let fits = |(at, &byte): (usize, &u8)| match at {
+        0 => byte == 0x16,
+        1 => byte == 3,
+        2 => byte <= 4,
+        5 => byte == 1,
+        _ => true,
+    };
+    if !bytes.iter().take(6).enumerate().all(fits) {
+        Likeness::No
+    } else if bytes.len() < 6 {
+        Likeness::Unsure
+    } else {
+        Likeness::Certain
+    }
+}
+
+/// A hello in the format of SSL 2.0 (RFC 5246 appendix E.2), its lengths checked.
+fn ssl2(bytes: &[u8]) -> Likeness {
+    let fits = |(at, &byte): (usize, &u8)| match at {
+        0 => byte & 0x80 != 0,
+        2 => byte == 1,
+        3 => byte == 3 || byte == 0,
+        _ => true,
+    };
+    if !bytes.iter().take(4).enumerate().all(fits) {
+        return Likeness::No;
+    }
+    let Some(&[l, m, _, major, minor, c, d, s, t, x, y]) = bytes.first_chunk() else {
+        return Likeness::Unsure;
+    };
+    let length = |high: u8, low: u8| usize::from(u16::from_be_bytes([high, low]));
+    let [ciphers, session, challenge] = [length(c, d), length(s, t), length(x, y)];
+    let whole = ciphers.saturating_add(session).saturating_add(challenge).saturating_add(9);
+    let version = major == 3 || minor == 2;
+    let sound = ciphers > 0
+        && ciphers % 3 == 0
+        && session <= 32
+        && (16..=32).contains(&challenge)
+        && whole == length(l & 0x7f, m);
+    Likeness::of(version && sound)
+}
+
+/// Methods that make a first line HTTP even without a version, as HTTP/0.9 has it.
+const METHODS: [&[u8]; 8] =
+    [b"GET", b"HEAD", b"POST", b"PUT", b"DELETE", b"CONNECT", b"TRACE", b"PATCH"];
+
+/// An HTTP/1 request line, also where it is malformed: lenient servers take other white space and
+/// methods nobody has heard of.
+#[must_use]
+pub fn http(bytes: &[u8]) -> Likeness {
+    let empty = bytes.iter().take_while(|b| matches!(b, b'\r' | b'\n')).count();
+    if empty > EMPTY_LINES_LIMIT_BYTES {
+        return Likeness::No;
+    }
+    let line = bytes.get(empty..).unwrap_or_default();
+    let token = line.iter().take_while(|b| is_token(**b)).count();
+    if token > METHOD_LIMIT_BYTES {
+        return Likeness::No;
+    }
+    let Some((method, rest)) = line.split_at_checked(token) else { return Likeness::No };
+    match rest.first() {
+        None => Likeness::Unsure,
+        Some(b' ' | b'\t' | 0x0b | 0x0c) if token > 0 => {
+            if METHODS.contains(&method) {
+                Likeness::Certain
+            } else {
+                http_line(rest)
+            }
+        }
+        Some(_) => Likeness::No,
+    }
+}
+
+/// The rest of a line whose method is not known: a version in it makes it HTTP.
+fn http_line(rest: &[u8]) -> Likeness {
+    let line = rest.get(..LINE_LIMIT_BYTES).unwrap_or(rest);
+    let end = line.iter().position(|b| matches!(b, 0..=8 | b'\n' | 0x0e..=0x1f | 0x7f));
+    let Some(end) = end else {
+        let full = line.len() == LINE_LIMIT_BYTES;
+        return if full { Likeness::Certain } else { Likeness::Unsure };
+    };
+    let line = rest.get(..end).unwrap_or_default();
+    let version = |w: &[u8]| {
+        w.split_first_chunk::<6>().is_some_and(|([space, http @ ..], _)| {
+            *space <= b' ' && http.eq_ignore_ascii_case(b"HTTP/")
+        })
+    };
+    Likeness::of(rest.get(end) == Some(&b'\n') && line.windows(6).any(version))
+}
+
+/// A character of a token (RFC 9110 section 5.6.2).
+const fn is_token(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric()
+        || matches!(
+            byte,
+            b'!' | b'#'
+                | b'$'
+                | b'%'
+                | b'&'
+                | b'\''
+                | b'*'
+                | b'+'
+                | b'-'
+                | b'.'
+                | b'^'
+                | b'_'
+                | b'`'
+                | b'|'
+                | b'~'
+        )
+}
+
+/// A DNS query behind its length (RFC 1035 section 4.2.2), told by header and first question.
+#[must_use]
+pub fn dns_stream(bytes: &[u8]) -> Likeness {
+    // A line of one to four characters is a word typed by hand, not a query of 8 KiB and more.
+    let text = bytes.iter().take(4).take_while(|b| matches!(b, b'\r' | b' '..=b'~')).count();
+    if text > 0 && bytes.get(text) == Some(&b'\n') {
+        return Likeness::No;
+    }
+    let Some((&[high, low], behind)) = bytes.split_first_chunk() else { return Likeness::Unsure };
+    let len = usize::from(u16::from_be_bytes([high, low]));
+    if len < SMALLEST_QUERY_BYTES {
+        return Likeness::No;
+    }
+    dns_query(behind.get(..len).unwrap_or(behind), behind.len() >= len)
+}
+
+/// Header, a root name, type and class.
+const SMALLEST_QUERY_BYTES: usize = HEADER_BYTES + 5;
+
+/// Whether a datagram is a DNS message: a query, or a response in the wrong direction, whose
+/// header is sane and whose first question can be read.
+#[must_use]
+pub fn dns_datagram(payload: &[u8]) -> bool {
+    let Some(header) = Header::read(payload) else { return false };
+    if !header.is_response() {
+        return dns_query(payload, true) == Likeness::Certain;
+    }
+    let sane = header.opcode() <= 5 && header.opcode() != 3 && header.flags & 0x40 == 0;
+    let counted = header.questions == 1 && header.answers <= 512 && header.authorities <= 512;
+    sane && counted && question(payload, true) == Likeness::Certain
+}
+
+/// A query, whole or its first bytes. The header alone excludes nearly everything else.
+fn dns_query(message: &[u8], whole: bool) -> Likeness {
+    let fits = |(at, &byte): (usize, &u8)| match at {
+        // QR; opcodes query, inverse, status, notify, update; AA may be set by notify.
+        2 => byte & 0x80 == 0 && matches!(byte >> 3, 0 | 1 | 2 | 4 | 5),
+        // Z and RCODE are zero in a query (RFC 1035 section 4.1.1); AD, CD and RA may be set.
+        3 => byte & 0x4f == 0,
+        4 => byte == 0,
+        5 => (1..=QUESTION_LIMIT).contains(&u16::from(byte)),
+        6 | 8 | 10 => byte <= 1,
+        _ => true,
+    };
+    if !message.iter().take(HEADER_BYTES).enumerate().all(fits) {
+        return Likeness::No;
+    }
+    match Header::read(message) {
+        Some(_) => question(message, whole),
+        None if !whole => Likeness::Unsure,
+        _ => Likeness::No,
+    }
+}
+
+/// The first question: readable, of a class there is, and no NetBIOS name (RFC 1002 section 4.2).
+fn question(message: &[u8], whole: bool) -> Likeness {
+    match Question::read(message, HEADER_BYTES) {
+        Ok((question, _)) => {
+            // The top bit asks for an answer to this host alone (RFC 6762 section 5.4).
+            let class = matches!(question.class & 0x7fff, 1 | 3 | 4 | 254 | 255);
+            let encoded = |b: &u8| (b'a'..=b'p').contains(b);
+            let first = question.name.as_bytes().split(|b| *b == b'.').next().unwrap_or_default();
+            let netbios = matches!(question.kind, 0x20 | 0x21)
+                && first.len() == 32
+                && first.iter().all(encoded);
+            Likeness::of(class && !netbios)
+        }
+        Err(NameError::Truncated) if !whole => Likeness::Unsure,
+        Err(_) => Likeness::No,
+    }
+}
+
+#[cfg(test)]
+mod tests;

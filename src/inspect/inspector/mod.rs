@@ -1,0 +1,242 @@
+//! The inspector of one flow: tells the protocol, hands the bytes to its reader, and starts anew
+//! where one protocol gives way to another. Holds no bytes and no facts.
+
+use super::datagrams::Datagrams;
+use super::detect::{Detection, client};
+use super::dns::DnsStreamReader;
+use super::greeting::{Greeting, recognise};
+use super::preface::{Step, Watch};
+use super::progress::{Outcome, Progress, Wants};
+use super::proxy::ProxyReader;
+use crate::model::{App, Direction, Facts, Reason};
+
+/// Protocols that may follow one another within the bytes of one call.
+pub const SWITCH_LIMIT: usize = 8;
+
+/// Reads one flow. The bytes of a TCP flow come through [`Inspector::read`], in order and each
+/// direction from its first byte; the datagrams of a UDP flow through [`Inspector::datagram`].
+#[derive(Debug)]
+pub struct Inspector {
+    state: State,
+}
+
+#[derive(Debug)]
+enum State {
+    /// A PROXY header is due.
+    Proxy(ProxyReader),
+    /// The protocol is not known, or only that the server spoke first.
+    Detect {
+        /// What the flow was called because of the server's first bytes.
+        settled: Option<App>,
+    },
+    /// A protocol without names in which TLS or a tunnel may start.
+    Watch(Watch),
+    Dns(DnsStreamReader),
+    Datagrams(Datagrams),
+    Done,
+    /// Ended with a reason.
+    Broken(Reason),
+}
+
+impl Inspector {
+    /// A TCP flow whose protocol is to be told from its bytes.
+    #[must_use]
+    pub const fn stream() -> Self {
+        Self { state: State::Detect { settled: None } }
+    }
+
+    /// A TCP flow from a trusted proxy: it starts with a PROXY protocol header.
+    #[must_use]
+    pub const fn stream_behind_proxy() -> Self {
+        Self { state: State::Proxy(ProxyReader::new()) }
+    }
+
+    /// A UDP flow.
+    #[must_use]
+    pub const fn datagrams() -> Self {
+        Self { state: State::Datagrams(Datagrams::new()) }
+    }
+
+    /// Which directions must be read, and so held, before more can be said. When nothing can be
+    /// said any more that is both: the next bytes of either give [`Outcome::Done`].
+    #[must_use]
+    pub fn wants(&self) -> Wants {
+        let wants = self.reader_wants();
+        if wants.is_nothing() { Wants::BOTH } else { wants }
+    }
+
+    /// Whether nothing later in this flow can be a new message or a new fact, so that the next
+    /// outcome is [`Outcome::Done`], or the fault that was told last.
+    #[must_use]
+    pub fn is_done(&self) -> bool {
+        self.reader_wants().is_nothing()
+    }
+
+    fn reader_wants(&self) -> Wants {
+        match &self.state {
+            State::Proxy(reader) if reader.is_identified() => Wants::BOTH,
+            State::Proxy(reader) => reader.wants(),
+            State::Detect { settled: None } => Wants::BOTH,
+            State::Detect { settled: Some(_) } | State::Watch(_) => Wants::ORIGINAL,
+            State::Dns(reader) => reader.wants(),
+            State::Datagrams(datagrams) => datagrams.wants(),
+            State::Done | State::Broken(_) => Wants::NOTHING,
+        }
+    }
+
+    /// Reads unread in-order bytes of one direction of a TCP flow. At most one message, fact or
+    /// fault is told at a time; while something is consumed the rest is to be shown again, and
+    /// then the other direction's too. Never [`Outcome::Switch`]. Never panics.
+    pub fn read(&mut self, direction: Direction, bytes: &[u8], facts: &mut Facts) -> Progress {
+        let mut at = 0_usize;
+        for _ in 0..SWITCH_LIMIT {
+            let rest = bytes.get(at..).unwrap_or_default();
+            if rest.is_empty() {
+                return Progress::more(at);
+            }
+            let progress = self.step(direction, rest, facts);
+            at = at.saturating_add(progress.consumed);
+            match progress.outcome {
+                Outcome::Switch => {}
+                Outcome::Fault(reason) => {
+                    self.state = State::Broken(reason);
+                    return Progress::new(at, progress.outcome);
+                }
+                outcome => return Progress::new(at, outcome),
+            }
+        }
+        self.state = State::Broken(Reason::LimitInspection);
+        Progress::fault(Reason::LimitInspection)
+    }
+
+    /// Reads one datagram of a UDP flow, which is always consumed whole. Never panics.
+    pub fn datagram(
+        &mut self,
+        direction: Direction,
+        payload: &[u8],
+        facts: &mut Facts,
+    ) -> Progress {
+        let State::Datagrams(datagrams) = &mut self.state else {
+            return Progress::done(payload.len());
+        };
+        datagrams.read(direction, payload, facts)
+    }
+
+    /// One reader's look at the bytes. [`Outcome::Switch`]: the state changed, look again.
+    fn step(&mut self, direction: Direction, bytes: &[u8], facts: &mut Facts) -> Progress {
+        match &mut self.state {
+            State::Proxy(reader) => {
+                let greeted = direction == Direction::Reply && reader.is_identified();
+                let progress = if greeted {
+                    Progress::new(0, Outcome::Switch)
+                } else {
+                    reader.read(direction, bytes, facts)
+                };
+                self.anew(progress)
+            }
+            State::Detect { settled } => {
+                let settled = *settled;
+                match direction {
+                    Direction::Original => self.detect(settled, bytes, facts),
+                    Direction::Reply => self.greet(settled, bytes, facts),
+                }
+            }
+            State::Watch(watch) => match direction {
+                Direction::Original => {
+                    let step = watch.read(bytes);
+                    self.watched(step, bytes)
+                }
+                Direction::Reply => Progress::more(bytes.len()),
+            },
+            State::Dns(reader) => reader.read(direction, bytes, facts),
+            State::Datagrams(_) | State::Done => Progress::done(bytes.len()),
+            State::Broken(reason) => Progress::fault(*reason),
+        }
+    }
+
+    /// Starts anew if a reader says that another protocol follows.
+    fn anew(&mut self, progress: Progress) -> Progress {
+        if progress.outcome == Outcome::Switch {
+            self.state = State::Detect { settled: None };
+        }
+        progress
+    }
+
+    /// The next look is with another reader, at the same bytes.
+    fn hand_over(&mut self, consumed: usize, state: State) -> Progress {
+        self.state = state;
+        Progress::new(consumed, Outcome::Switch)
+    }
+
+    /// The client's first bytes.
+    fn detect(&mut self, settled: Option<App>, bytes: &[u8], facts: &mut Facts) -> Progress {
+        match client(bytes) {
+            Detection::Unsure => Progress::more(0),
+            Detection::Tls => self.settle(App::Tls, settled, bytes, facts),
+            Detection::Dns => self.hand_over(0, State::Dns(DnsStreamReader::new())),
+            Detection::Http | Detection::Http2 => self.settle(App::Http, settled, bytes, facts),
+            Detection::Ssh => self.settle(App::Greeting("ssh"), settled, bytes, facts),
+            Detection::Other => self.settle(App::Other, settled, bytes, facts),
+            Detection::Preface(preface) => {
+                self.state = State::Watch(Watch::new(preface));
+                facts.settle_without_names(preface.app());
+                Progress::message(0)
+            }
+        }
+    }
+
+    /// A protocol that is not read any further.
+    fn settle(
+        &mut self,
+        app: App,
+        settled: Option<App>,
+        bytes: &[u8],
+        facts: &mut Facts,
+    ) -> Progress {
+        self.state = State::Done;
+        if settled == Some(app) {
+            return Progress::done(bytes.len());
+        }
+        facts.settle_without_names(app);
+        Progress::message(bytes.len())
+    }
+
+    /// The server's first bytes, while the client's are not known.
+    fn greet(&mut self, settled: Option<App>, bytes: &[u8], facts: &mut Facts) -> Progress {
+        if settled.is_some() {
+            return Progress::more(bytes.len());
+        }
+        let (app, state) = match recognise(bytes) {
+            Greeting::Unsure | Greeting::Settings => return Progress::more(0),
+            Greeting::Hello => (App::Tls, State::Done),
+            Greeting::Preface(preface) => (preface.app(), State::Watch(Watch::new(preface))),
+            Greeting::Plain(name) => (App::Greeting(name), State::Done),
+            // The client may yet turn out to speak a known protocol.
+            Greeting::Unknown => (App::Other, State::Detect { settled: Some(App::Other) }),
+        };
+        self.state = state;
+        facts.settle_without_names(app);
+        Progress::message(bytes.len())
+    }
+
+    /// What a watched protocol's bytes lead to.
+    fn watched(&mut self, step: Step, bytes: &[u8]) -> Progress {
+        match step {
+            Step::Skip(count) => Progress::more(count),
+            Step::Tls(at) => self.hand_over(at, State::Detect { settled: None }),
+            // The server's answers to SOCKS are no greeting: the client's bytes tell the protocol.
+            Step::Tunnel(at) => {
+                let settled = Some(App::Greeting("socks"));
+                self.hand_over(at, State::Detect { settled })
+            }
+            Step::Wrong => Progress::fault(Reason::ProtocolContradiction),
+            Step::Over => {
+                self.state = State::Done;
+                Progress::done(bytes.len())
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
