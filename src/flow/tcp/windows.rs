@@ -147,7 +147,7 @@ impl TcpTracker {
         }
     }
 
-    const fn scale(&self, direction: Direction) -> u8 {
+    pub(super) const fn scale(&self, direction: Direction) -> u8 {
         let scale = match direction {
             Direction::Original => self.scales & 0x0f,
             Direction::Reply => self.scales >> 4,
