@@ -18,8 +18,8 @@ const TIMEOUT: Span = Span::from_secs(350);
 /// Packets looked up in one measurement.
 const PACKETS: u32 = 1 << 14;
 /// How far ahead of a packet its index bucket, and its entry, are asked for.
-const BUCKET_AHEAD: usize = 16;
-const ENTRY_AHEAD: usize = 8;
+const BUCKET_AHEAD: usize = 24;
+const ENTRY_AHEAD: usize = 12;
 
 fn tuple(n: u32) -> FiveTuple {
     let [_, net, host, port] = n.to_be_bytes();

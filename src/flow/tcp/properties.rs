@@ -110,9 +110,10 @@ proptest! {
                 peers[you].offered_to = granted;
                 peers[you].una = received;
                 let end = seq.wrapping_add(len);
+                let overlap = peers[you].received.wrapping_sub(seq);
                 let new = end.wrapping_sub(peers[you].received);
-                if seq.wrapping_sub(peers[you].received) > 1 << 31 || seq == peers[you].received {
-                    if new < 1 << 31 { peers[you].received = end; }
+                if overlap < 1 << 31 && new < 1 << 31 {
+                    peers[you].received = end;
                 }
             }
         }

@@ -221,6 +221,33 @@ fn keep_alives_and_probes_of_a_closed_window_pass() {
             (C, seg(ACK, 2002, 5001, 1000), Ok(Accepted)),
         ],
     );
+    let mut tracker = established();
+    converse(
+        &mut tracker,
+        &[
+            (S, Segment { window: 0, ..seg(ACK, 5001, 1001, 0) }, Ok(Accepted)),
+            (C, seg(ACK, 1001, 5001, 1000), Ok(Accepted)),
+            (S, Segment { window: 0, ..seg(ACK, 5001, 2001, 0) }, Ok(Accepted)),
+            (C, seg(ACK, 2001, 5001, 1), Ok(Accepted)),
+            (C, seg(RST, 2002, 0, 0), Ok(TcpEvent::Reset)),
+        ],
+    );
+}
+
+#[test]
+fn nobody_walks_out_of_the_window_segment_by_segment() {
+    let mut tracker = established();
+    converse(
+        &mut tracker,
+        &[
+            (C, seg(ACK, 1001, 5001, 1400), Ok(Accepted)),
+            (C, seg(ACK, 2401, 5001, 1400), WINDOW_ERROR),
+            // What was too much for the window comes again.
+            (C, seg(ACK, 1001, 5001, 400), Ok(Accepted)),
+            (S, seg(ACK, 5001, 2001, 0), Ok(Accepted)),
+            (C, seg(ACK, 2001, 5001, 1000), Ok(Accepted)),
+        ],
+    );
 }
 
 #[test]

@@ -25,7 +25,7 @@ impl TcpTracker {
     }
 
     /// Bounds 1 and 2. A keep-alive (RFC 9293 section 3.8.4) repeats the last sequence number and
-    /// stays within them, as does the probe of a closed window, which `account` leaves room for.
+    /// stays within them, as does the probe of a closed window (section 3.8.6.1).
     #[inline]
     pub(super) fn check_seq(&self, direction: Direction, segment: &Segment) -> Result<(), Reason> {
         let sender = self.side(direction);
@@ -53,15 +53,14 @@ impl TcpTracker {
         let end = segment.end();
         let scale = self.scale(direction.flip());
         let sender = self.side_mut(direction);
-        let beyond = if after(end, sender.max_end) { end.wrapping_sub(sender.max_end) } else { 0 };
         if after(end, sender.end) {
+            let before = later(sender.max_end, sender.end);
             sender.end = end;
-        }
-        if beyond != 0 {
-            // More than was offered was sent: room was shrunk, or a window update was lost. Bound
-            // 2 must then reach as much further back.
-            sender.max_end = end;
-            self.widen(direction.flip(), beyond.div_ceil(1 << scale));
+            if after(end, before) {
+                // More was sent than there was room for, and may be sent again: bound 2 must
+                // reach as much further back. Bound 1 stays; what starts behind it is refused.
+                self.widen(direction.flip(), end.wrapping_sub(before).div_ceil(1 << scale));
+            }
         }
         if !segment.has(flag::ACK) {
             return;
@@ -72,7 +71,7 @@ impl TcpTracker {
         if let (Some(known), Ok(units)) = (known, u16::try_from(units)) {
             *known = units.max(*known);
         }
-        // One byte of probe is always welcome.
+        // A probe's one byte is sent, so that what follows it may start behind it.
         let room = segment.ack.wrapping_add(window.max(1));
         let receiver = self.side_mut(direction.flip());
         if after(room, receiver.max_end) {
