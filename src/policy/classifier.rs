@@ -7,7 +7,7 @@ use super::tuple_space::TupleSpace;
 use std::ops::ControlFlow;
 
 /// Up to this many rules have a bit each.
-const BITS_LIMIT: usize = u64::BITS as usize;
+const BITS_LIMIT: usize = u128::BITS as usize;
 
 /// Finds the rules that a five-tuple meets.
 #[derive(Debug)]
@@ -49,13 +49,7 @@ impl Classifier {
                 }
                 ControlFlow::Continue(())
             }
-            Self::Search(space) => space.visit(probe, |at| {
-                let at = at as usize;
-                match rules.get(at) {
-                    Some(rule) if rule.matches(probe) => visit(at),
-                    _ => ControlFlow::Continue(()),
-                }
-            }),
+            Self::Search(space) => space.visit(rules, probe, visit),
         }
     }
 }
@@ -70,15 +64,15 @@ pub(super) struct BitVectors {
     destinations: Vector<u128>,
     sources: Vector<u128>,
     /// Rules that ask for no port, the only ones for protocols without.
-    portless: u64,
+    portless: u128,
     /// Rules that ask for an ICMP type, which is looked at by itself.
-    icmp: u64,
+    icmp: u128,
 }
 
 impl BitVectors {
     fn build(rules: &[Matcher]) -> Self {
         let bits = |asks: fn(&Matcher) -> bool| {
-            rules.iter().zip(0..).fold(0, |set, (rule, at)| set | u64::from(asks(rule)) << at)
+            rules.iter().zip(0..).fold(0, |set, (rule, at)| set | u128::from(asks(rule)) << at)
         };
         Self {
             protocols: Vector::build(rules.iter().map(|rule| rule.protocols.ranges())),
@@ -91,7 +85,7 @@ impl BitVectors {
         }
     }
 
-    fn find(&self, probe: Probe<'_>) -> u64 {
+    fn find(&self, probe: Probe<'_>) -> u128 {
         let tuple = probe.tuple;
         let ports = if tuple.protocol.has_ports() {
             self.ports.find(tuple.dst_port) & self.source_ports.find(tuple.src_port)
@@ -112,14 +106,14 @@ struct Vector<K> {
     /// Where runs start, ascending; the first starts at zero and is left out.
     starts: Vec<K>,
     /// One more than there are starts.
-    sets: Vec<u64>,
+    sets: Vec<u128>,
 }
 
 impl<K: Copy + Ord + Default + Successor> Vector<K> {
     /// From what each rule lists, in ranges that do not overlap, `None` being everything.
     fn build(rules: impl Iterator<Item = Option<Vec<(K, K)>>>) -> Self {
         let mut everywhere = 0;
-        let mut turns: Vec<(K, u64)> = Vec::new();
+        let mut turns: Vec<(K, u128)> = Vec::new();
         for (list, at) in rules.zip(0..) {
             let bit = 1 << at;
             let Some(ranges) = list else {
@@ -147,7 +141,7 @@ impl<K: Copy + Ord + Default + Successor> Vector<K> {
         vector
     }
 
-    fn find(&self, value: K) -> u64 {
+    fn find(&self, value: K) -> u128 {
         let at = self.starts.partition_point(|start| *start <= value);
         self.sets.get(at).copied().unwrap_or(0)
     }

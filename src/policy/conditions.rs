@@ -72,8 +72,8 @@ pub(super) struct Conditions {
     midstream: Answer,
     /// The first moment at which the rule no longer stands.
     pub(super) ends: Option<Timestamp>,
-    /// None of what follows is asked for.
-    plain: bool,
+    /// Something of what follows is asked for.
+    asks: bool,
     app: Option<AppMatch>,
     domains: Option<Arc<NameSet>>,
     dns: Option<Arc<NameSet>>,
@@ -99,13 +99,13 @@ impl Conditions {
             action: rule.action,
             midstream: rule.midstream,
             ends: rule.expires.map(|day| Timestamp::from_secs((u64::from(day) + 1) * SECS_PER_DAY)),
-            plain: rule.app.is_none()
-                && rule.domains.is_none()
-                && rule.dns.is_none()
-                && !rule.bind_dns
-                && tls.ja4.is_none()
-                && tls.min_version.is_none()
-                && tls.client_certificate.is_none(),
+            asks: rule.app.is_some()
+                || rule.domains.is_some()
+                || rule.dns.is_some()
+                || rule.bind_dns
+                || tls.ja4.is_some()
+                || tls.min_version.is_some()
+                || tls.client_certificate.is_some(),
             app: rule.app,
             domains: rule.domains.clone(),
             dns: rule.dns.clone(),
@@ -116,6 +116,11 @@ impl Conditions {
         }
     }
 
+    /// Whether the rule holds whatever is known and whenever.
+    pub(super) const fn always_hold(&self) -> bool {
+        self.ends.is_none() && !self.asks
+    }
+
     /// How the rule stands, its five-tuple conditions being met. The first condition that is
     /// false settles it; one that cannot be seen counts as true or false as it leans.
     pub(super) fn stand(&self, case: &Case<'_>) -> Standing {
@@ -123,9 +128,6 @@ impl Conditions {
             return Standing::refused(Condition::Expires, None);
         }
         let mut standing = Standing::HOLDS;
-        if self.plain {
-            return standing;
-        }
         let mut leaning: Option<(Condition, Reason)> = None;
         for condition in Condition::ON_FACTS {
             let Some(holds) = self.holds(condition, case) else { continue };
@@ -231,7 +233,7 @@ impl Condition {
 }
 
 impl Standing {
-    const HOLDS: Self = Self {
+    pub(super) const HOLDS: Self = Self {
         truth: Truth::True,
         condition: None,
         needs: Needs { client: false, server: false, may_allow: false },

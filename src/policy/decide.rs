@@ -12,7 +12,7 @@ use super::classifier::Classifier;
 use super::conditions::{Case, Conditions, Seen, Standing};
 use super::decision::{Condition, Decision, Needs, Query, Trace, Truth};
 use super::matcher::{Matcher, Probe};
-use super::spec::{BlockSpec, DefaultsSpec};
+use super::spec::{BlockSpec, DefaultsSpec, RuleSpec};
 use crate::model::{Action, DomainName, Facts, FlowVerdict, Reason, RuleId, Timestamp};
 use std::ops::ControlFlow;
 
@@ -21,7 +21,7 @@ use std::ops::ControlFlow;
 pub(super) struct Block {
     first: RuleId,
     otherwise: Action,
-    actions: Box<[Action]>,
+    heads: Box<[Head]>,
     matchers: Box<[Matcher]>,
     conditions: Box<[Conditions]>,
     classifier: Classifier,
@@ -29,15 +29,24 @@ pub(super) struct Block {
     asks_server: bool,
 }
 
+/// What is looked at of every rule that matches.
+#[derive(Clone, Copy, Debug)]
+struct Head {
+    action: Action,
+    /// It asks for nothing but its five-tuple.
+    plain: bool,
+}
+
 impl Block {
     pub(super) fn build(spec: &BlockSpec, first: RuleId) -> Self {
         let rules = &spec.rules;
         let matchers: Box<[Matcher]> = rules.iter().map(Matcher::new).collect();
+        let conditions: Box<[Conditions]> = rules.iter().map(Conditions::new).collect();
         Self {
             first,
             otherwise: spec.otherwise,
-            actions: rules.iter().map(|rule| rule.action).collect(),
-            conditions: rules.iter().map(Conditions::new).collect(),
+            heads: rules.iter().zip(&conditions).map(Head::new).collect(),
+            conditions,
             classifier: Classifier::build(rules, &matchers),
             matchers,
             asks_server: rules.iter().any(|rule| {
@@ -77,14 +86,14 @@ impl Block {
         let mut hint = None;
         let mut decided = None;
         self.walk::<T>(case, |at, failing| {
-            let (Some(conditions), Some(&action)) = (self.conditions.get(at), self.actions.get(at))
-            else {
+            let Some(&Head { action, plain }) = self.heads.get(at) else {
                 return ControlFlow::Break(());
             };
             let rule = RuleId(self.first.0.saturating_add(u32::try_from(at).unwrap_or(u32::MAX)));
-            let standing = match failing {
-                Some(condition) => Standing::refused(condition, None),
-                None => conditions.stand(case),
+            let standing = match (failing, self.conditions.get(at)) {
+                (Some(condition), _) => Standing::refused(condition, None),
+                (None, Some(conditions)) if !plain => conditions.stand(case),
+                (None, _) => Standing::HOLDS,
             };
             trace.rule(rule, standing.truth, standing.condition);
             let reason = standing.cause.unwrap_or(Reason::Rule);
@@ -123,6 +132,12 @@ impl Block {
         } else {
             self.classifier.visit(&self.matchers, probe, |at| visit(at, None))
         };
+    }
+}
+
+impl Head {
+    fn new((rule, conditions): (&RuleSpec, &Conditions)) -> Self {
+        Self { action: rule.action, plain: conditions.always_hold() }
     }
 }
 

@@ -1,7 +1,8 @@
 //! Tuple space search: rules by the hash of their prefixes, one probe for each pair of prefix
-//! lengths. An index only: what it finds may match, what it does not find does not.
+//! lengths. What a key leaves open is checked beside the rule's number where it is simple, else by
+//! the rule's own matcher.
 
-use super::matcher::{Probe, merged_ports};
+use super::matcher::{Matcher, Probe, merged_ports};
 use super::networks::{Prefix, mask};
 use super::spec::{PortRange, RuleSpec};
 use crate::model::Protocol;
@@ -59,12 +60,44 @@ struct Table {
     first: u32,
 }
 
-/// Rules whose entries have one hash; different keys may share it, the full check tells.
+/// The rules of one key.
 #[derive(Debug)]
 struct Bucket {
-    hash: u64,
+    key: Key,
     start: u32,
     end: u32,
+}
+
+/// Where entries are found: a table and what its shape takes of the five-tuple.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+struct Key {
+    dst: u128,
+    src: u128,
+    table: u16,
+    port: u16,
+    protocol: Protocol,
+}
+
+/// A rule in a bucket, with what its key leaves open.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Listed {
+    rule: u32,
+    ports: Option<PortRange>,
+    protocol: Option<Protocol>,
+    /// There is more to it than key, ports and protocol.
+    more: bool,
+}
+
+impl Listed {
+    fn holds(&self, matchers: &[Matcher], probe: Probe<'_>) -> bool {
+        !self.more || matchers.get(self.rule as usize).is_some_and(|rule| rule.matches(probe))
+    }
+
+    fn may_match(&self, probe: Probe<'_>) -> bool {
+        let tuple = probe.tuple;
+        self.protocol.is_none_or(|protocol| protocol == tuple.protocol)
+            && self.ports.is_none_or(|p| tuple.protocol.has_ports() && p.contains(tuple.dst_port))
+    }
 }
 
 /// Hash tables by shape, tried in the order of their first rules.
@@ -72,31 +105,32 @@ struct Bucket {
 pub(super) struct TupleSpace {
     tables: Vec<Table>,
     buckets: HashTable<Bucket>,
-    rules: Vec<u32>,
+    listed: Vec<Listed>,
 }
 
 impl TupleSpace {
     pub(super) fn build(rules: &[RuleSpec]) -> Self {
-        let mut entries: Vec<(Entry, u32)> = Vec::new();
-        for (rule, number) in rules.iter().zip(0..) {
-            entries.extend(Entry::of(rule).into_iter().map(|entry| (entry, number)));
-        }
         let mut step = 0;
-        let mut tables = refine(&mut entries, step);
-        while tables.len() > TABLES_LIMIT {
+        let (entries, mut tables) = loop {
+            let numbered = rules.iter().zip(0..);
+            let of = |(rule, number)| Entry::of(rule).into_iter().map(move |e| (e, number));
+            let mut entries: Vec<(Entry, u32)> = numbered.flat_map(of).collect();
+            let tables = refine(&mut entries, step);
+            if tables.len() <= TABLES_LIMIT {
+                break (entries, tables);
+            }
             step += 1;
-            tables = refine(&mut entries, step);
-        }
+        };
         tables.sort_unstable();
-        let position: HashMap<Shape, usize> =
-            tables.iter().enumerate().map(|(at, (_, shape))| (*shape, at)).collect();
-        let hashed = entries.iter().filter_map(|(entry, number)| {
-            let &at = position.get(&entry.shape)?;
-            Some((key(at, entry.dst, entry.src, entry.port, entry.protocol), *number))
+        let position: HashMap<Shape, u16> =
+            tables.iter().zip(0..).map(|((_, shape), at)| (*shape, at)).collect();
+        let keyed = entries.iter().filter_map(|(entry, number)| {
+            let &table = position.get(&entry.shape)?;
+            Some((entry.key(table), entry.listed(*number)))
         });
-        let mut hashed: Vec<(u64, u32)> = hashed.collect();
-        hashed.sort_unstable();
-        hashed.dedup();
+        let mut keyed: Vec<(Key, Listed)> = keyed.collect();
+        keyed.sort_unstable();
+        keyed.dedup();
         let table = |(first, shape): (u32, Shape)| Table {
             dst_mask: mask(shape.dst_len),
             src_mask: mask(shape.src_len),
@@ -106,33 +140,43 @@ impl TupleSpace {
         let mut space = Self {
             tables: tables.into_iter().map(table).collect(),
             buckets: HashTable::new(),
-            rules: Vec::with_capacity(hashed.len()),
+            listed: Vec::with_capacity(keyed.len()),
         };
-        for run in hashed.chunk_by(|a, b| a.0 == b.0) {
+        for run in keyed.chunk_by(|a, b| a.0 == b.0) {
             space.add_run(run);
         }
         space
     }
 
-    /// Visits the rules that may match, in order, until told to stop. A table is looked at only
-    /// when its first rule could come before the best one found.
+    fn add_run(&mut self, run: &[(Key, Listed)]) {
+        let Some(&(key, _)) = run.first() else { return };
+        let here = |len: usize| u32::try_from(len).unwrap_or(u32::MAX);
+        let start = here(self.listed.len());
+        self.listed.extend(run.iter().map(|(_, listed)| listed));
+        let bucket = Bucket { key, start, end: here(self.listed.len()) };
+        self.buckets.insert_unique(key.hash(), bucket, |bucket| bucket.key.hash());
+    }
+
+    /// Visits the rules that match, in order, until told to stop. A table is looked at only when
+    /// its first rule could come before the best one found.
     pub(super) fn visit(
         &self,
+        matchers: &[Matcher],
         probe: Probe<'_>,
-        mut visit: impl FnMut(u32) -> ControlFlow<()>,
+        mut visit: impl FnMut(usize) -> ControlFlow<()>,
     ) -> ControlFlow<()> {
-        let mut lists: [&[u32]; TABLES_LIMIT] = [&[]; TABLES_LIMIT];
+        let mut lists: [&[Listed]; TABLES_LIMIT] = [&[]; TABLES_LIMIT];
         let mut open = 0;
-        let mut tables = self.tables.iter().enumerate().peekable();
+        let mut tables = self.tables.iter().zip(0..).peekable();
         loop {
             let mut best = u32::MAX;
             for list in lists.iter().take(open) {
-                best = best.min(list.first().copied().unwrap_or(u32::MAX));
+                best = best.min(list.first().map_or(u32::MAX, |listed| listed.rule));
             }
-            while let Some((at, table)) = tables.next_if(|(_, table)| table.first <= best) {
+            while let Some((table, at)) = tables.next_if(|(table, _)| table.first <= best) {
                 let list = self.look(at, table, probe);
-                let Some(&first) = list.first() else { continue };
-                best = best.min(first);
+                let Some(first) = list.first() else { continue };
+                best = best.min(first.rule);
                 if let Some(slot) = lists.get_mut(open) {
                     *slot = list;
                     open += 1;
@@ -141,44 +185,39 @@ impl TupleSpace {
             if best == u32::MAX {
                 return ControlFlow::Continue(());
             }
-            visit(best)?;
+            let mut matches = false;
             for list in lists.iter_mut().take(open) {
-                if let [first, rest @ ..] = list
-                    && *first == best
+                while let [first, rest @ ..] = *list
+                    && first.rule == best
                 {
+                    matches = matches || (first.may_match(probe) && first.holds(matchers, probe));
                     *list = rest;
                 }
+            }
+            if matches {
+                visit(best as usize)?;
             }
         }
     }
 
-    fn add_run(&mut self, run: &[(u64, u32)]) {
-        let Some(&(hash, _)) = run.first() else { return };
-        let here = |len: usize| u32::try_from(len).unwrap_or(u32::MAX);
-        let start = here(self.rules.len());
-        self.rules.extend(run.iter().map(|(_, number)| number));
-        let bucket = Bucket { hash, start, end: here(self.rules.len()) };
-        self.buckets.insert_unique(hash, bucket, |bucket| bucket.hash);
-    }
-
     /// The rules that one table holds for a probe.
-    fn look(&self, at: usize, table: &Table, probe: Probe<'_>) -> &[u32] {
+    fn look(&self, at: u16, table: &Table, probe: Probe<'_>) -> &[Listed] {
         let tuple = probe.tuple;
         let shape = table.shape;
         let other = if tuple.dst.is_v4() { Family::V6 } else { Family::V4 };
         if shape.family == other || (shape.port && !tuple.protocol.has_ports()) {
             return &[];
         }
-        let hash = key(
-            at,
-            tuple.dst.bits() & table.dst_mask,
-            tuple.src.bits() & table.src_mask,
-            if shape.port { tuple.dst_port } else { 0 },
-            if shape.protocol { tuple.protocol } else { Protocol(0) },
-        );
-        let found = self.buckets.find(hash, |bucket| bucket.hash == hash);
+        let key = Key {
+            dst: tuple.dst.bits() & table.dst_mask,
+            src: tuple.src.bits() & table.src_mask,
+            table: at,
+            port: if shape.port { tuple.dst_port } else { 0 },
+            protocol: if shape.protocol { tuple.protocol } else { Protocol(0) },
+        };
+        let found = self.buckets.find(key.hash(), |bucket| bucket.key == key);
         let range = found.map(|bucket| bucket.start as usize..bucket.end as usize);
-        range.and_then(|range| self.rules.get(range)).unwrap_or_default()
+        range.and_then(|range| self.listed.get(range)).unwrap_or_default()
     }
 }
 
@@ -189,6 +228,10 @@ struct Entry {
     src: u128,
     port: u16,
     protocol: Protocol,
+    ports_listed: Option<PortRange>,
+    protocol_listed: Option<Protocol>,
+    /// Key, ports and protocol do not say all that the rule asks for.
+    more: bool,
 }
 
 impl Entry {
@@ -217,18 +260,45 @@ impl Entry {
         if full(srcs.len(), 1, 1) && dsts != [None] {
             srcs = vec![None];
         }
+        let range = match rule.ports.as_deref().map(merged_ports).as_deref() {
+            Some([range]) => Some(*range),
+            _ => None,
+        };
+        let open_ports = ports == [None] && rule.ports.is_some() && range.is_none();
+        let open_protocols = protocols == [None] && rule.protocols.is_some();
+        let open_sources = srcs == [None] && rule.sources.is_some();
+        let more = open_ports
+            || open_protocols
+            || open_sources
+            || rule.source_ports.is_some()
+            || rule.icmp.is_some();
         let mut entries = Vec::with_capacity(count(dsts.len(), srcs.len(), 1, 1));
         for &dst in &dsts {
             for &src in &srcs {
                 let sides = ports.iter().flat_map(|port| protocols.iter().map(move |n| (port, n)));
-                entries.extend(sides.filter_map(|(&port, &n)| Self::new(dst, src, port, n)));
+                let entry = |(&port, &n)| {
+                    let mut entry = Self::new(dst, src, port, n)?;
+                    entry.ports_listed = port.map(PortRange::one).or(range);
+                    entry.more = more;
+                    Some(entry)
+                };
+                entries.extend(sides.filter_map(entry));
             }
         }
         entries
     }
 
+    const fn key(&self, table: u16) -> Key {
+        Key { dst: self.dst, src: self.src, table, port: self.port, protocol: self.protocol }
+    }
+
+    const fn listed(&self, rule: u32) -> Listed {
+        Listed { rule, ports: self.ports_listed, protocol: self.protocol_listed, more: self.more }
+    }
+
     /// Leaves out what the new shape does.
     fn reshape(&mut self, shape: Shape) {
+        self.more |= shape.prefixes() != self.shape.prefixes();
         self.shape = shape;
         self.dst &= mask(shape.dst_len);
         self.src &= mask(shape.src_len);
@@ -263,6 +333,9 @@ impl Entry {
             src: src.first,
             port: port.unwrap_or(0),
             protocol: protocol.unwrap_or(Protocol(0)),
+            ports_listed: None,
+            protocol_listed: protocol,
+            more: false,
         })
     }
 }
@@ -318,13 +391,15 @@ fn refine(entries: &mut [(Entry, u32)], step: u32) -> Vec<(u32, Shape)> {
 
 /// The most entries of one key, were the shapes so.
 fn longest(group: &[(Entry, u32)], reshaped: impl Fn(Shape) -> Shape) -> usize {
-    let mut counts: HashMap<u64, usize> = HashMap::with_capacity(group.len());
+    let mut counts: HashMap<Key, usize> = HashMap::with_capacity(group.len());
     for (entry, _) in group {
         let shape = reshaped(entry.shape);
-        let port = if shape.port { entry.port } else { 0 };
-        let protocol = if shape.protocol { entry.protocol } else { Protocol(0) };
-        let table = usize::from(shape.port) | usize::from(shape.protocol) << 1;
-        *counts.entry(key(table, entry.dst, entry.src, port, protocol)).or_insert(0) += 1;
+        let key = Key {
+            port: if shape.port { entry.port } else { 0 },
+            protocol: if shape.protocol { entry.protocol } else { Protocol(0) },
+            ..entry.key(u16::from(shape.port) | u16::from(shape.protocol) << 1)
+        };
+        *counts.entry(key).or_insert(0) += 1;
     }
     counts.into_values().max().unwrap_or(0)
 }
@@ -339,13 +414,18 @@ fn single_ports(list: &[PortRange]) -> Vec<Option<u16>> {
     merged.iter().flat_map(|range| range.first..=range.last).map(Some).collect()
 }
 
-/// Mixes a key. What is stored is the operator's, and a shared hash costs a check, not the
-/// answer, so the constants need be no secret.
-fn key(table: usize, dst: u128, src: u128, port: u16, protocol: Protocol) -> u64 {
-    let rest = (table as u64) << 24 | u64::from(port) << 8 | u64::from(protocol.0);
-    let dst = fold(dst as u64 ^ 0x243f_6a88_85a3_08d3, (dst >> 64) as u64 ^ 0x1319_8a2e_0370_7344);
-    let src = fold(src as u64 ^ 0xa409_3822_299f_31d0, (src >> 64) as u64 ^ 0x082e_fa98_ec4e_6c89);
-    fold(dst ^ rest ^ 0x4528_21e6_38d0_1377, src ^ 0xbe54_66cf_34e9_0c6c)
+impl Key {
+    /// What is stored is the operator's, and a shared hash costs a comparison, not the answer, so
+    /// the constants need be no secret.
+    const fn hash(&self) -> u64 {
+        let (dst, src) = (self.dst, self.src);
+        let rest = (self.table as u64) << 24 | (self.port as u64) << 8 | self.protocol.0 as u64;
+        let dst =
+            fold(dst as u64 ^ 0x243f_6a88_85a3_08d3, (dst >> 64) as u64 ^ 0x1319_8a2e_0370_7344);
+        let src =
+            fold(src as u64 ^ 0xa409_3822_299f_31d0, (src >> 64) as u64 ^ 0x082e_fa98_ec4e_6c89);
+        fold(dst ^ rest ^ 0x4528_21e6_38d0_1377, src ^ 0xbe54_66cf_34e9_0c6c)
+    }
 }
 
 const fn fold(a: u64, b: u64) -> u64 {

@@ -92,7 +92,7 @@ proptest! {
     ) {
         let matchers: Vec<Matcher> = rules.iter().map(Matcher::new).collect();
         let space = Classifier::Search(TupleSpace::build(&rules));
-        let few = matchers.get(..matchers.len().min(64)).unwrap();
+        let few = matchers.get(..matchers.len().min(128)).unwrap();
         let bits = Classifier::build(&rules[..few.len()], few);
         prop_assert!(matches!(bits, Classifier::Bits(_)));
         for (tuple, kind) in tuples {
@@ -158,6 +158,7 @@ fn many_rules_of_one_network_are_told_apart_by_their_ports() {
     let rules: Vec<RuleSpec> = (0..300)
         .map(|port| RuleSpec { ports: Some(vec![PortRange::one(port)]), ..to("10.0.0.0/8") })
         .collect();
+    let matchers: Vec<Matcher> = rules.iter().map(Matcher::new).collect();
     let space = TupleSpace::build(&rules);
     let tuple = FiveTuple {
         dst: Addr::v4([10, 1, 1, 1]),
@@ -166,7 +167,7 @@ fn many_rules_of_one_network_are_told_apart_by_their_ports() {
         ..FiveTuple::default()
     };
     let mut seen = Vec::new();
-    let flow = space.visit(Probe { tuple: &tuple, icmp: None }, |rule| {
+    let flow = space.visit(&matchers, Probe { tuple: &tuple, icmp: None }, |rule| {
         seen.push(rule);
         ControlFlow::Continue(())
     });
@@ -175,8 +176,8 @@ fn many_rules_of_one_network_are_told_apart_by_their_ports() {
 
 #[test]
 fn a_visit_ends_when_told() {
-    let rules = vec![to("10.0.0.0/8"); 100];
-    for count in [10, 100] {
+    let rules = vec![to("10.0.0.0/8"); 200];
+    for count in [10, 200] {
         let matchers: Vec<Matcher> = rules.iter().take(count).map(Matcher::new).collect();
         let tuple = FiveTuple { dst: Addr::v4([10, 1, 1, 1]), ..FiveTuple::default() };
         let probe = Probe { tuple: &tuple, icmp: None };
