@@ -14,7 +14,9 @@ impl Addr {
     /// From the four bytes of an IPv4 header.
     #[must_use]
     pub const fn v4(b: [u8; 4]) -> Self {
-        Self([0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, b[0], b[1], b[2], b[3]])
+        // As one number, so that it is stored in two words and not byte by byte: the next reader
+        // would wait for the stores.
+        Self((0xffff_u128 << 32 | u32::from_be_bytes(b) as u128).to_be_bytes())
     }
 
     /// From the sixteen bytes of an IPv6 header.

@@ -43,7 +43,7 @@ pub(super) struct Gwlb {
 
 /// Reads the base header in the datagram `at..end`. Reserved bits and the network identifier are
 /// not looked at; the C bit says nothing that the options do not say.
-#[inline]
+#[inline(always)]
 pub(super) fn header(frame: &[u8], at: usize, end: usize) -> Result<Header<'_>, Reason> {
     let bytes = frame.get(at..end).ok_or(Reason::Truncated)?;
     let base: [u8; 4] = array_at(bytes, 0).ok_or(Reason::Truncated)?;
@@ -68,13 +68,13 @@ pub(super) fn header(frame: &[u8], at: usize, end: usize) -> Result<Header<'_>, 
 
 /// The three options, each exactly once, of exact length, in any order, among others that are
 /// not critical.
-#[inline]
+#[inline(always)]
 pub(super) fn gwlb(options: &[u8]) -> Result<Gwlb, Reason> {
     usual(options).map_or_else(|| walk(options), Ok)
 }
 
 /// The form GWLB sends: the three in order and nothing else. Everything else takes the long way.
-#[inline]
+#[inline(always)]
 fn usual(options: &[u8]) -> Option<Gwlb> {
     /// Class, type and length; not the three reserved bits before the length.
     const MASK: u32 = 0xffff_ff1f;
@@ -126,9 +126,21 @@ fn once<T, const N: usize>(
     Ok(())
 }
 
-/// Whether any option is of GWLB's class, as far as the options can be walked.
+/// Whether any option is of GWLB's class, one that is cut included.
 pub(super) fn has_gwlb_option(options: &[u8]) -> bool {
-    Options(options).flatten().any(|(class, ..)| class == GWLB_OPTION_CLASS)
+    let mut rest = options;
+    while let Some(class) = u16_at(rest, 0) {
+        if class == GWLB_OPTION_CLASS {
+            return true;
+        }
+        rest = split(rest).map_or(&[], |(_, behind)| behind);
+    }
+    false
+}
+
+/// Whether the options of a tunnel that is not GWLB's add up to the header's length.
+pub(super) fn add_up(options: &[u8]) -> bool {
+    Options(options).all(|option| option.is_ok())
 }
 
 /// Walks options: class, type and data of each. Every step takes at least 4 of at most 252 bytes.

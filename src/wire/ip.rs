@@ -103,7 +103,7 @@ impl Ip {
 }
 
 /// Reads the header at `at`, which must be of `version`.
-#[inline]
+#[inline(always)]
 pub(super) fn parse(
     frame: &[u8],
     at: usize,
@@ -134,8 +134,40 @@ pub(super) const fn is_group(addr: Addr) -> bool {
     }
 }
 
+/// The outer IPv4 header of a live frame, of which less is wanted.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct OuterIp {
+    pub(super) source: [u8; 4],
+    pub(super) protocol: Protocol,
+    pub(super) is_fragment: bool,
+    /// Offset of the transport.
+    pub(super) transport: usize,
+    /// Offset behind the packet.
+    pub(super) end: usize,
+}
+
+/// Reads the outer IPv4 header at `at`.
 #[inline]
-fn v4(bytes: &[u8], at: usize, space: &Space, checksums: Checksums) -> Result<Ip, Reason> {
+pub(super) fn outer(frame: &[u8], at: usize, checksums: Checksums) -> Result<OuterIp, Reason> {
+    let space = Space::outermost(frame.len());
+    let bytes = frame.get(at..).ok_or(space.short)?;
+    let (header, total) = v4_header(bytes, &space, checksums)?;
+    Ok(OuterIp {
+        source: header.source(),
+        protocol: Protocol(header.protocol().0),
+        is_fragment: header.is_fragmenting_payload(),
+        transport: at.saturating_add(header.slice().len()),
+        end: at.saturating_add(total),
+    })
+}
+
+/// An IPv4 header that is sound, and the length of its packet.
+#[inline(always)]
+fn v4_header<'f>(
+    bytes: &'f [u8],
+    space: &Space,
+    checksums: Checksums,
+) -> Result<(Ipv4HeaderSlice<'f>, usize), Reason> {
     let header = Ipv4HeaderSlice::from_slice(bytes).map_err(|error| match error {
         ipv4::HeaderSliceError::Len(_) => space.short,
         ipv4::HeaderSliceError::Content(ipv4::HeaderError::UnexpectedVersion { .. }) => {
@@ -143,12 +175,11 @@ fn v4(bytes: &[u8], at: usize, space: &Space, checksums: Checksums) -> Result<Ip
         }
         ipv4::HeaderSliceError::Content(_) => Reason::IpLength,
     })?;
-    let header_len = header.slice().len();
     let total = match usize::from(header.total_len()) {
         0 if space.offload => bytes.len(),
         total => total,
     };
-    if total < header_len || total > PACKET_LIMIT_BYTES {
+    if total < header.slice().len() || total > PACKET_LIMIT_BYTES {
         return Err(Reason::IpLength);
     }
     if total > bytes.len() {
@@ -157,9 +188,16 @@ fn v4(bytes: &[u8], at: usize, space: &Space, checksums: Checksums) -> Result<Ip
     if checksums == Checksums::Verify && !checksum::is_valid(header.slice()) {
         return Err(Reason::IpChecksum);
     }
-    if header_len > IPV4_HEADER_LEN {
+    if header.slice().len() > IPV4_HEADER_LEN {
         options(header.options())?;
     }
+    Ok((header, total))
+}
+
+#[inline(always)]
+fn v4(bytes: &[u8], at: usize, space: &Space, checksums: Checksums) -> Result<Ip, Reason> {
+    let (header, total) = v4_header(bytes, space, checksums)?;
+    let header_len = header.slice().len();
     let protocol = Protocol(header.protocol().0);
     let fragment = Piece {
         id: u32::from(header.identification()),
@@ -182,6 +220,7 @@ fn v4(bytes: &[u8], at: usize, space: &Space, checksums: Checksums) -> Result<Ip
 
 /// Walks IPv4 options (RFC 791 section 3.1). Loose and strict source routing are refused: they
 /// take the packet past the destination that was judged (RFC 7126 sections 4.3 and 4.4).
+#[cold]
 fn options(options: &[u8]) -> Result<(), Reason> {
     const END: u8 = 0;
     const NO_OPERATION: u8 = 1;
@@ -205,7 +244,7 @@ fn options(options: &[u8]) -> Result<(), Reason> {
     Ok(())
 }
 
-#[inline]
+#[inline(always)]
 fn v6(bytes: &[u8], at: usize, space: &Space) -> Result<Ip, Reason> {
     let header = Ipv6HeaderSlice::from_slice(bytes).map_err(|error| match error {
         ipv6::HeaderSliceError::Len(_) => space.short,
@@ -227,7 +266,12 @@ fn v6(bytes: &[u8], at: usize, space: &Space) -> Result<Ip, Reason> {
     if src.is_v4() || dst.is_v4() {
         return Err(Reason::BadAddress);
     }
-    let chain = extensions(payload, next)?;
+    let chain = match next.0 {
+        HOP_BY_HOP | ROUTING | FRAGMENT | AUTHENTICATION | DESTINATION => {
+            extensions(payload, next)?
+        }
+        _ => Chain { protocol: next, len: 0, fragment: Fragment::Whole },
+    };
     let transport = at.saturating_add(IPV6_HEADER_LEN).saturating_add(chain.len);
     Ok(Ip {
         src,
@@ -250,22 +294,25 @@ struct Chain {
 
 /// Walks IPv6 extension headers (RFC 8200 section 4). Hop-by-hop options stand first, destination
 /// options at most twice, the others once. A first fragment holds the whole chain (RFC 7112).
-#[inline]
+#[cold]
 fn extensions(payload: &[u8], first: Protocol) -> Result<Chain, Reason> {
     let mut chain = Chain { protocol: first, len: 0, fragment: Fragment::Whole };
-    let mut seen = [0u8; 256];
+    let (mut destination, mut once) =
+        (0u8, [(ROUTING, false), (FRAGMENT, false), (AUTHENTICATION, false)]);
     for position in 0..=IPV6_EXTENSION_LIMIT {
         let kind = chain.protocol.0;
-        let most = match kind {
-            HOP_BY_HOP if position == 0 => 1,
-            HOP_BY_HOP => 0,
-            ROUTING | FRAGMENT | AUTHENTICATION => 1,
-            DESTINATION => 2,
+        let in_place = match kind {
+            HOP_BY_HOP => position == 0,
+            DESTINATION => {
+                destination = destination.saturating_add(1);
+                destination <= 2
+            }
+            ROUTING | FRAGMENT | AUTHENTICATION => {
+                once.iter_mut().any(|(of, seen)| *of == kind && !std::mem::replace(seen, true))
+            }
             _ => return Ok(chain),
         };
-        let count = &mut seen[usize::from(kind)];
-        *count = count.saturating_add(1);
-        if *count > most || position == IPV6_EXTENSION_LIMIT {
+        if !in_place || position == IPV6_EXTENSION_LIMIT {
             return Err(Reason::Ipv6Extension);
         }
         extension(&mut chain, payload, kind)?;
@@ -331,7 +378,7 @@ struct Piece {
 }
 
 impl Piece {
-    #[inline]
+    #[inline(always)]
     fn classify(&self, next: Protocol) -> Result<Fragment, Reason> {
         if self.offset == 0 && !self.more {
             return Ok(Fragment::Whole);

@@ -30,6 +30,36 @@ pub enum Link {
     LinuxSll2,
 }
 
+impl Link {
+    /// The link of a capture's LINKTYPE number, if it is one of those.
+    #[must_use]
+    pub const fn of_linktype(number: u32) -> Option<Self> {
+        match number {
+            0 | 108 => Some(Self::Null),
+            1 => Some(Self::Ethernet),
+            9 | 50 => Some(Self::Ppp),
+            // 12 and 14 are what DLT_RAW is on the systems that wrote it unmapped.
+            12 | 14 | 101 | 228 | 229 => Some(Self::RawIp),
+            113 => Some(Self::LinuxSll),
+            276 => Some(Self::LinuxSll2),
+            _ => None,
+        }
+    }
+
+    /// The LINKTYPE number to write frames of this link with.
+    #[must_use]
+    pub const fn linktype(self) -> u32 {
+        match self {
+            Self::Null => 0,
+            Self::Ethernet => 1,
+            Self::Ppp => 9,
+            Self::RawIp => 101,
+            Self::LinuxSll => 113,
+            Self::LinuxSll2 => 276,
+        }
+    }
+}
+
 /// Offset and version of the first IP header.
 #[inline]
 pub(super) fn network(frame: &[u8], link: Link) -> Result<(usize, Version), Reason> {
@@ -179,6 +209,16 @@ mod tests {
         sll2_tagged.extend([0x86, 0xdd]);
         assert_eq!(network(&sll2_tagged, Link::LinuxSll2), Ok((24, Version::V6)));
         assert_eq!(network(&[0x08, 0x06, 0, 0], Link::LinuxSll2), Err(Reason::NotIp));
+    }
+
+    #[test]
+    fn what_is_written_with_a_linktype_is_read_with_it() {
+        for link in
+            [Link::Ethernet, Link::RawIp, Link::Null, Link::Ppp, Link::LinuxSll, Link::LinuxSll2]
+        {
+            assert_eq!(Link::of_linktype(link.linktype()), Some(link));
+        }
+        assert_eq!(Link::of_linktype(105), None);
     }
 
     #[test]

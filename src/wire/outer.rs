@@ -3,9 +3,9 @@
 
 use super::bytes::array_at;
 use super::geneve::{self, GENEVE_PORT};
-use super::ip::{self, Ip, Space, Version};
+use super::ip::{self, OuterIp, Version};
 use super::parse::narrow;
-use super::{Checksums, Fragment, Link, Packet, Settings, checksum};
+use super::{Checksums, Link, Packet, Settings, checksum};
 use crate::model::{Addr, AttachmentId, EndpointId, FlowCookie, Protocol, Reason};
 use etherparse::UdpHeaderSlice;
 
@@ -48,36 +48,35 @@ pub(super) struct Datagram {
     pub(super) end: usize,
 }
 
-/// The UDP header behind an IP header. The end is that of the UDP length; a first fragment ends
-/// before it.
-#[inline]
-pub(super) fn datagram(frame: &[u8], ip: &Ip) -> Option<Datagram> {
-    let header = UdpHeaderSlice::from_slice(frame.get(ip.transport..ip.end)?).ok()?;
+/// The UDP header at `at`, in a packet that ends at `end`. The datagram ends where its length
+/// says; only a first fragment ends before that.
+#[inline(always)]
+pub(super) fn datagram(frame: &[u8], at: usize, end: usize, whole: bool) -> Option<Datagram> {
+    let header = UdpHeaderSlice::from_slice(frame.get(at..end)?).ok()?;
     let len = usize::from(header.length());
-    let end = ip.transport.saturating_add(len);
-    if len < UDP_HEADER_LEN || (end > ip.end && ip.fragment == Fragment::Whole) {
+    let datagram_end = at.saturating_add(len);
+    if len < UDP_HEADER_LEN || (datagram_end > end && whole) {
         return None;
     }
-    let payload = ip.transport.saturating_add(UDP_HEADER_LEN);
-    Some(Datagram { dst_port: header.destination_port(), payload, end: end.min(ip.end) })
+    let payload = at.saturating_add(UDP_HEADER_LEN);
+    Some(Datagram { dst_port: header.destination_port(), payload, end: datagram_end.min(end) })
 }
 
 /// Reads the outer IPv4 header at `at`, UDP, GENEVE and its options.
-#[inline]
+#[inline(always)]
 pub(super) fn open(frame: &[u8], at: usize, settings: &Settings) -> Result<Opened, Reason> {
-    let space = Space::outermost(frame.len());
-    let ip = ip::parse(frame, at, Version::V4, &space, settings.checksums)?;
+    let ip = ip::outer(frame, at, settings.checksums)?;
     if ip.protocol != Protocol::UDP {
         return Err(Reason::NotGeneve);
     }
-    if ip.fragment != Fragment::Whole {
+    if ip.is_fragment {
         return Err(Reason::OuterFragment);
     }
-    let udp = datagram(frame, &ip).ok_or(Reason::UdpLength)?;
+    let udp = datagram(frame, ip.transport, ip.end, true).ok_or(Reason::UdpLength)?;
     if udp.dst_port != GENEVE_PORT {
         return Err(Reason::NotGeneve);
     }
-    if settings.outer_udp == Checksums::Verify && !udp_checksum_ok(frame, &ip) {
+    if settings.outer_udp == Checksums::Verify && !udp_checksum_ok(frame, at, &ip) {
         return Err(Reason::OuterChecksum);
     }
     let header = geneve::header(frame, udp.payload, udp.end)?;
@@ -93,18 +92,18 @@ pub(super) fn open(frame: &[u8], at: usize, settings: &Settings) -> Result<Opene
         endpoint: gwlb.endpoint,
         attachment: gwlb.attachment,
         cookie: gwlb.cookie,
-        source: ip.src,
+        source: Addr::v4(ip.source),
     };
     Ok(Opened { outer, inner: header.payload, version, end: udp.end })
 }
 
-#[inline]
-fn udp_checksum_ok(frame: &[u8], ip: &Ip) -> bool {
+#[inline(always)]
+fn udp_checksum_ok(frame: &[u8], at: usize, ip: &OuterIp) -> bool {
     let datagram = frame.get(ip.transport..ip.end).unwrap_or_default();
     if array_at(datagram, 6) == Some([0, 0]) {
         return true;
     }
-    let header = frame.get(ip.header..ip.transport).unwrap_or_default();
+    let header = frame.get(at..ip.transport).unwrap_or_default();
     checksum::udp_checksum_ok(header, datagram, true)
 }
 

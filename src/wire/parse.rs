@@ -72,6 +72,7 @@ pub fn parse(frame: &[u8], link: Link, settings: &Settings) -> Result<Packet, Re
 }
 
 /// Follows tunnels until there is none.
+#[inline(never)]
 fn capture(
     frame: &[u8],
     link: Link,
@@ -105,14 +106,22 @@ fn tunnel(frame: &[u8], ip: &Ip, settings: &Settings) -> Result<Tunnel, Reason> 
     if ip.protocol != Protocol::UDP || matches!(ip.fragment, Fragment::Later { .. }) {
         return Ok(Tunnel::None);
     }
-    let Some(datagram) = outer::datagram(frame, ip) else { return Ok(Tunnel::None) };
     let whole = matches!(ip.fragment, Fragment::Whole);
+    let Some(datagram) = outer::datagram(frame, ip.transport, ip.end, whole) else {
+        return Ok(Tunnel::None);
+    };
     match datagram.dst_port {
         geneve::GENEVE_PORT if !whole => Err(Reason::OuterFragment),
         geneve::GENEVE_PORT => {
             let header = geneve::header(frame, datagram.payload, datagram.end)?;
-            if ip.src.is_v4() && geneve::has_gwlb_option(header.options) {
+            if geneve::has_gwlb_option(header.options) {
+                if !ip.src.is_v4() {
+                    return Err(Reason::NotGeneve);
+                }
                 return outer::open(frame, ip.header, settings).map(Tunnel::Gwlb);
+            }
+            if !geneve::add_up(header.options) {
+                return Err(Reason::GeneveOptionLength);
             }
             let (inner, inner_version) = match header.protocol {
                 geneve::ETHERNET => link::ethernet(frame, header.payload)?,
@@ -131,7 +140,7 @@ fn tunnel(frame: &[u8], ip: &Ip, settings: &Settings) -> Result<Tunnel, Reason> 
     }
 }
 
-#[inline]
+#[inline(always)]
 fn finish_gwlb(
     frame: &[u8],
     link: Link,
@@ -144,7 +153,7 @@ fn finish_gwlb(
     finish(frame, link, network, Some(opened.outer), &ip)
 }
 
-#[inline]
+#[inline(always)]
 fn finish(
     frame: &[u8],
     link: Link,

@@ -118,7 +118,7 @@ pub struct TcpSegment {
 }
 
 /// Ports, length of the header and the segment in `bytes`, which end with the packet.
-#[inline]
+#[inline(always)]
 pub(super) fn parse(
     bytes: &[u8],
     fragment: Fragment,
@@ -142,6 +142,7 @@ pub(super) fn parse(
     Ok(((header.source_port(), header.destination_port()), header.slice().len(), segment))
 }
 
+#[cold]
 fn window_scale(options: &[u8]) -> Option<u8> {
     option(options, WINDOW_SCALE)?.first().map(|scale| WINDOW_SCALE_LIMIT.min(*scale))
 }

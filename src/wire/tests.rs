@@ -3,5 +3,6 @@
 use super::*;
 use crate::model::{AttachmentId, EndpointId, FlowCookie, Reason};
 
+mod captures;
 mod frames;
 mod gwlb;

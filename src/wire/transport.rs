@@ -19,7 +19,7 @@ pub(super) struct Transport {
 }
 
 /// Reads the header behind an IP header.
-#[inline]
+#[inline(always)]
 pub(super) fn parse(frame: &[u8], ip: &Ip) -> Result<Transport, Reason> {
     let bytes = frame.get(ip.transport..ip.end).ok_or(Reason::IpLength)?;
     let at = |ports, header_len: usize, body| Transport {
