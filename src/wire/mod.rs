@@ -21,6 +21,8 @@ mod tcp;
 mod transport;
 mod vxlan;
 
+#[cfg(any(test, fuzzing))]
+pub mod invariants;
 #[cfg(test)]
 mod tests;
 

@@ -3,6 +3,9 @@
 use super::*;
 use crate::model::{AttachmentId, EndpointId, FlowCookie, Reason};
 
+mod answers;
 mod captures;
 mod frames;
 mod gwlb;
+mod inner;
+mod random;
