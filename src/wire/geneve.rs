@@ -143,11 +143,14 @@ pub(super) fn add_up(options: &[u8]) -> bool {
     Options(options).all(|option| option.is_ok())
 }
 
-/// Walks options: class, type and data of each. Every step takes at least 4 of at most 252 bytes.
+/// Class, type and data.
+type GeneveOption<'f> = (u16, u8, &'f [u8]);
+
+/// Walks options. Every step takes at least 4 of at most 252 bytes.
 struct Options<'f>(&'f [u8]);
 
 impl<'f> Iterator for Options<'f> {
-    type Item = Result<(u16, u8, &'f [u8]), Reason>;
+    type Item = Result<GeneveOption<'f>, Reason>;
 
     fn next(&mut self) -> Option<Self::Item> {
         if self.0.is_empty() {
@@ -160,7 +163,7 @@ impl<'f> Iterator for Options<'f> {
 }
 
 /// One option and what is behind it; nothing if it is longer than what is there.
-fn split(options: &[u8]) -> Option<((u16, u8, &[u8]), &[u8])> {
+fn split(options: &[u8]) -> Option<(GeneveOption<'_>, &[u8])> {
     let (class, kind) = (u16_at(options, 0)?, u8_at(options, 2)?);
     let len = usize::from(u8_at(options, 3)? & 0x1f).saturating_mul(4);
     let (option, rest) = options.split_at_checked(OPTION_HEADER_LEN.saturating_add(len))?;
