@@ -8,6 +8,7 @@ pub mod dns;
 pub mod greeting;
 pub mod inspector;
 pub mod preface;
+pub mod primitives;
 pub mod progress;
 pub mod proxy;
 pub mod quic;

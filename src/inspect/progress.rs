@@ -7,7 +7,8 @@ use crate::model::{Direction, Reason};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Progress {
     /// Bytes that need not be shown again; what is behind them is shown again with more behind it.
-    /// Never more than was shown. A datagram is always consumed whole.
+    /// Never more than was shown. A datagram is never shown again and is consumed whole or not at
+    /// all: one that is not consumed is part of a message that is not complete, and waits for it.
     pub consumed: usize,
     /// What those bytes meant.
     pub outcome: Outcome,

@@ -1,1 +1,247 @@
-//! TLS over a stream: server name, versions, fingerprints, client certificates.
+//! TLS over a stream: server name, versions, fingerprints, client certificates. Reads the
+//! handshake in the clear; never decrypts, never verifies.
+
+pub mod certificate;
+pub mod facts;
+pub mod hello;
+pub mod ja3;
+pub mod ja4;
+pub mod lane;
+pub mod record;
+pub mod sslv2;
+#[cfg(test)]
+mod tests;
+pub mod watch;
+
+pub use facts::Fingerprints;
+
+use super::progress::{Progress, Wants};
+use crate::model::{Direction, Facts, Reason};
+use hello::{CLIENT_HELLO, ClientHello, ServerHello, Transport};
+use lane::{Event, Lane};
+use record::Assembly;
+use watch::Watch;
+
+/// Reads one TLS connection.
+#[derive(Debug)]
+pub struct TlsReader {
+    client: Direction,
+    fingerprints: Fingerprints,
+    settled: bool,
+    named: bool,
+    stage: Stage,
+    assembly: Assembly,
+    lanes: Option<Box<Lanes>>,
+}
+
+/// How far the handshake got.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    /// The first ClientHello is to come.
+    Hello,
+    /// The server's answer is to come, or after a HelloRetryRequest the second ClientHello.
+    Answer,
+    /// A version with certificates in the clear was chosen; the client's may come.
+    Certificate,
+    /// Nothing more can be seen.
+    Done,
+}
+
+/// State behind the hello, made when it is first needed.
+#[derive(Debug, Default)]
+struct Lanes {
+    client: Lane,
+    server: Lane,
+    watch: Watch,
+}
+
+impl Default for TlsReader {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl TlsReader {
+    /// A connection whose client opened the flow; all fingerprints are made.
+    #[must_use]
+    pub fn new() -> Self {
+        Self {
+            client: Direction::Original,
+            fingerprints: Fingerprints::default(),
+            settled: false,
+            named: false,
+            stage: Stage::Hello,
+            assembly: Assembly::default(),
+            lanes: None,
+        }
+    }
+
+    /// Makes only these fingerprints.
+    #[must_use]
+    pub fn with_fingerprints(mut self, fingerprints: Fingerprints) -> Self {
+        self.fingerprints = fingerprints;
+        self
+    }
+
+    /// The client's side of the flow, where it is not the side that opened it (active FTP data).
+    #[must_use]
+    pub fn with_client(mut self, client: Direction) -> Self {
+        self.client = client;
+        self
+    }
+
+    /// The decision is final on the facts known: application data need not wait, and the client's
+    /// certificate is not looked for. A second hello still is.
+    pub fn settle(&mut self, facts: &mut Facts) {
+        self.settled = true;
+        if self.stage == Stage::Certificate {
+            self.stage = Stage::Done;
+            facts.tls.client_certificate = crate::model::Fact::Missed;
+        }
+    }
+
+    /// Which directions tell more.
+    #[must_use]
+    pub fn wants(&self) -> Wants {
+        match self.stage {
+            Stage::Hello => Wants::only(self.client),
+            Stage::Answer | Stage::Certificate => Wants::BOTH,
+            Stage::Done => Wants::NOTHING,
+        }
+    }
+
+    /// Reads the unread in-order bytes of one direction. Never panics, whatever the bytes.
+    #[inline]
+    pub fn read(&mut self, direction: Direction, bytes: &[u8], facts: &mut Facts) -> Progress {
+        let from_client = direction == self.client;
+        let read = match self.stage {
+            Stage::Hello if from_client => self.read_hello(bytes, facts),
+            Stage::Hello => Ok(Progress::more(0)),
+            Stage::Answer if from_client => self.read_between(bytes, facts),
+            Stage::Answer => self.read_answer(bytes, facts),
+            Stage::Certificate => self.read_certificate(from_client, bytes, facts),
+            Stage::Done => Ok(Progress::done(bytes.len())),
+        };
+        read.unwrap_or_else(|reason| {
+            self.stage = Stage::Done;
+            Progress::fault(reason)
+        })
+    }
+
+    /// A ClientHello, the first or a further one, that starts `bytes`.
+    #[inline]
+    fn read_hello(&mut self, bytes: &[u8], facts: &mut Facts) -> Result<Progress, Reason> {
+        if !self.named && bytes.first().is_some_and(|&first| first & 0x80 != 0) {
+            return self.read_sslv2(bytes, facts);
+        }
+        let Some(whole) = self.assembly.find(bytes, CLIENT_HELLO)? else {
+            return Ok(Progress::more(0));
+        };
+        let hello = ClientHello::read(whole.body, Transport::Tcp).ok_or(Reason::TlsMalformed)?;
+        if self.named {
+            facts::again(facts, &hello)?;
+        } else {
+            facts::first(facts, &hello, Transport::Tcp, self.fingerprints)?;
+            self.named = true;
+        }
+        let consumed = whole.consumed;
+        self.assembly.clear();
+        self.stage = Stage::Answer;
+        Ok(Progress::message(consumed))
+    }
+
+    fn read_sslv2(&mut self, bytes: &[u8], facts: &mut Facts) -> Result<Progress, Reason> {
+        let Some(hello) = sslv2::read(bytes)? else { return Ok(Progress::more(0)) };
+        sslv2::fill(facts, &hello);
+        self.named = true;
+        self.stage = if hello.is_sslv2() { Stage::Done } else { Stage::Answer };
+        Ok(Progress::message(hello.len))
+    }
+
+    /// The client between its hello and the server's: a second hello, early data, alerts.
+    fn read_between(&mut self, bytes: &[u8], facts: &mut Facts) -> Result<Progress, Reason> {
+        let mut at = 0_usize;
+        loop {
+            let rest = bytes.get(at..).unwrap_or_default();
+            let settled = self.settled;
+            let lane = &mut self.lanes.get_or_insert_default().client;
+            let (used, event) = lane.next(rest, true)?;
+            at = at.saturating_add(used);
+            let rest = rest.get(used..).unwrap_or_default();
+            match event {
+                Event::ApplicationData if settled => {
+                    at = at.saturating_add(lane.pass_application_data(rest));
+                }
+                Event::More | Event::ApplicationData => return Ok(Progress::more(at)),
+                Event::ChangeCipherSpec => lane.unseal(),
+                Event::Handshake | Event::Message(_) => {
+                    let inner = self.read_hello(rest, facts)?;
+                    let consumed = at.saturating_add(inner.consumed);
+                    return Ok(Progress::new(consumed, inner.outcome));
+                }
+            }
+        }
+    }
+
+    /// The server up to its ServerHello; a HelloRetryRequest on the way says nothing.
+    fn read_answer(&mut self, bytes: &[u8], facts: &mut Facts) -> Result<Progress, Reason> {
+        let mut at = 0_usize;
+        loop {
+            let rest = bytes.get(at..).unwrap_or_default();
+            let lane = &mut self.lanes.get_or_insert_default().server;
+            let (used, event) = lane.next(rest, false)?;
+            at = at.saturating_add(used);
+            match event {
+                Event::More => return Ok(Progress::more(at)),
+                Event::ChangeCipherSpec => lane.unseal(),
+                Event::Message(hello::SERVER_HELLO) => {
+                    let answer = ServerHello::read(lane.body()).ok_or(Reason::TlsMalformed)?;
+                    if !answer.retry {
+                        self.answered(answer, facts);
+                        return Ok(Progress::fact(at));
+                    }
+                }
+                Event::ApplicationData | Event::Handshake | Event::Message(_) => {
+                    return Err(Reason::TlsMalformed);
+                }
+            }
+        }
+    }
+
+    fn answered(&mut self, answer: ServerHello, facts: &mut Facts) {
+        facts.tls.version = crate::model::Fact::Known(answer.version);
+        self.stage = if answer.sealed || self.settled {
+            // TLS 1.3 protects the certificates (RFC 8446 section 2).
+            facts.tls.client_certificate = crate::model::Fact::Missed;
+            self.lanes = None;
+            Stage::Done
+        } else {
+            Stage::Certificate
+        };
+    }
+
+    /// Both sides until it is known whether the client has a certificate.
+    fn read_certificate(
+        &mut self,
+        from_client: bool,
+        bytes: &[u8],
+        facts: &mut Facts,
+    ) -> Result<Progress, Reason> {
+        let lanes = self.lanes.get_or_insert_default();
+        let lane = if from_client { &mut lanes.client } else { &mut lanes.server };
+        let mut at = 0_usize;
+        loop {
+            let (used, event) = lane.next(bytes.get(at..).unwrap_or_default(), false)?;
+            at = at.saturating_add(used);
+            if matches!(event, Event::More | Event::ApplicationData) {
+                return Ok(Progress::more(at));
+            }
+            if let Some(fact) = lanes.watch.see(from_client, event, lane.body())? {
+                facts.tls.client_certificate = fact;
+                self.lanes = None;
+                self.stage = Stage::Done;
+                return Ok(Progress::fact(at));
+            }
+        }
+    }
+}

@@ -1,0 +1,68 @@
+//! A ClientHello to facts: the name, what is offered, fingerprints. Shared by TLS, DTLS and QUIC.
+
+use super::hello::{ClientHello, Transport};
+use super::{ja3, ja4};
+use crate::model::{App, DomainName, Fact, Facts, NameFault, Reason, TlsFacts};
+use std::sync::Arc;
+
+/// Which fingerprints are made of a hello. They cost more than all else that is read of it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Fingerprints {
+    /// None: no rule and no log asks. The fact is `Missed`.
+    None,
+    /// JA4 alone.
+    Ja4,
+    /// JA4 and JA3.
+    #[default]
+    Both,
+}
+
+/// The facts of the first hello of a connection. Facts of other protocols are reset; a PROXY
+/// identity stays.
+///
+/// # Errors
+/// [`Reason::MalformedName`] if the name is none; everything else is in `facts` all the same.
+pub fn first(
+    facts: &mut Facts,
+    hello: &ClientHello<'_>,
+    transport: Transport,
+    fingerprints: Fingerprints,
+) -> Result<(), Reason> {
+    let name = name(hello);
+    let app = if transport == Transport::Quic { App::Quic } else { App::Tls };
+    facts.app = Fact::Known(app);
+    facts.questions = Fact::Absent;
+    facts.domain = name.clone().unwrap_or(Fact::Absent);
+    facts.tls = TlsFacts {
+        offered: Fact::Known(hello.offered()),
+        ech: hello.ech,
+        alpn: hello.protocol().map(|protocol| String::from_utf8_lossy(protocol).into()),
+        ja4: match fingerprints {
+            Fingerprints::None => Fact::Missed,
+            _ => Fact::Known(ja4::ja4(hello, transport)),
+        },
+        ja3: (fingerprints == Fingerprints::Both).then(|| ja3::ja3(hello)),
+        ..TlsFacts::default()
+    };
+    name.map(|_| ())
+}
+
+/// A further hello of the same connection (RFC 8446 section 4.1.2: after a HelloRetryRequest only
+/// named extensions may change, the name not among them).
+///
+/// # Errors
+/// [`Reason::NameChanged`], or [`Reason::MalformedName`].
+pub fn again(facts: &Facts, hello: &ClientHello<'_>) -> Result<(), Reason> {
+    if name(hello)? == facts.domain { Ok(()) } else { Err(Reason::NameChanged) }
+}
+
+/// The name a hello asks for; an IP literal is none (RFC 6066 section 3).
+#[inline]
+fn name(hello: &ClientHello<'_>) -> Result<Fact<Arc<DomainName>>, Reason> {
+    let Some(host) = hello.name else { return Ok(Fact::Absent) };
+    match DomainName::from_host(host) {
+        Ok(name) => Ok(Fact::Known(Arc::new(name))),
+        Err(NameFault::Address) => Ok(Fact::Absent),
+        Err(_) => Err(Reason::MalformedName),
+    }
+}
