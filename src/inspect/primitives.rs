@@ -70,6 +70,12 @@ impl PacketKey {
         let nonce = Nonce::assume_unique_for_key(nonce);
         self.0.open_separate_gather(nonce, Aad::from(header), text, tag, plain).ok()
     }
+
+    /// Seals `text` in place and appends its tag: what [`PacketKey::open`] opens.
+    pub fn seal(&self, nonce: [u8; 12], header: &[u8], text: &mut Vec<u8>) -> Option<()> {
+        let nonce = Nonce::assume_unique_for_key(nonce);
+        self.0.seal_in_place_append_tag(nonce, Aad::from(header), text).ok()
+    }
 }
 
 #[cfg(test)]

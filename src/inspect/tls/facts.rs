@@ -57,8 +57,11 @@ pub fn again(facts: &Facts, hello: &ClientHello<'_>) -> Result<(), Reason> {
 }
 
 /// The name a hello asks for; an IP literal is none (RFC 6066 section 3).
+///
+/// # Errors
+/// [`Reason::MalformedName`].
 #[inline]
-fn name(hello: &ClientHello<'_>) -> Result<Fact<Arc<DomainName>>, Reason> {
+pub fn name(hello: &ClientHello<'_>) -> Result<Fact<Arc<DomainName>>, Reason> {
     let Some(host) = hello.name else { return Ok(Fact::Absent) };
     match DomainName::from_host(host) {
         Ok(name) => Ok(Fact::Known(Arc::new(name))),

@@ -1,0 +1,144 @@
+//! The CRYPTO stream of Initial packets (RFC 9000 section 19.6), put together by offset. It knows
+//! bytes and offsets, not what they mean.
+
+use crate::model::Reason;
+
+/// The longest stream that is kept.
+pub const STREAM_LIMIT_BYTES: usize = 64 * 1024;
+/// The most separate ranges there may be at once.
+pub const RANGES_LIMIT: usize = 64;
+
+/// A stream with gaps.
+#[derive(Debug, Default)]
+pub struct Crypto {
+    data: Vec<u8>,
+    /// What is there: sorted, apart from each other.
+    ranges: Vec<(usize, usize)>,
+}
+
+impl Crypto {
+    /// Puts `bytes` at `offset`.
+    ///
+    /// # Errors
+    /// [`Reason::LimitInspection`] at a bound, [`Reason::InconsistentRetransmission`] if bytes
+    /// there already are others.
+    pub fn insert(&mut self, offset: u64, bytes: &[u8]) -> Result<(), Reason> {
+        let start = usize::try_from(offset).map_err(|_| Reason::LimitInspection)?;
+        let end = start.checked_add(bytes.len()).ok_or(Reason::LimitInspection)?;
+        if end > STREAM_LIMIT_BYTES {
+            return Err(Reason::LimitInspection);
+        }
+        if start == end {
+            return Ok(());
+        }
+        self.compare(start, end, bytes)?;
+        if self.data.len() < end {
+            self.data.resize(end, 0);
+        }
+        if let Some(room) = self.data.get_mut(start..end) {
+            room.copy_from_slice(bytes);
+        }
+        self.merge(start, end)
+    }
+
+    /// What is there without a gap, from the start.
+    #[must_use]
+    pub fn prefix(&self) -> &[u8] {
+        match self.ranges.first() {
+            Some(&(0, end)) => self.data.get(..end).unwrap_or_default(),
+            _ => &[],
+        }
+    }
+
+    /// Where the last byte ends.
+    #[must_use]
+    pub const fn end(&self) -> usize {
+        self.data.len()
+    }
+
+    /// Bytes that are there twice must be the same.
+    fn compare(&self, start: usize, end: usize, bytes: &[u8]) -> Result<(), Reason> {
+        for &(from, to) in &self.ranges {
+            let (from, to) = (from.max(start), to.min(end));
+            if from >= to {
+                continue;
+            }
+            let new = bytes.get(from.saturating_sub(start)..to.saturating_sub(start));
+            if new != self.data.get(from..to) {
+                return Err(Reason::InconsistentRetransmission);
+            }
+        }
+        Ok(())
+    }
+
+    fn merge(&mut self, start: usize, end: usize) -> Result<(), Reason> {
+        let first = self.ranges.partition_point(|range| range.1 < start);
+        let last = self.ranges.partition_point(|range| range.0 <= end);
+        let touched = self.ranges.get(first..last).unwrap_or_default();
+        let start = touched.first().map_or(start, |range| range.0.min(start));
+        let end = touched.last().map_or(end, |range| range.1.max(end));
+        let merged = last.saturating_sub(first);
+        if merged == 0 && self.ranges.len() >= RANGES_LIMIT {
+            return Err(Reason::LimitInspection);
+        }
+        self.ranges.splice(first..last, [(start, end)]);
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn the_stream_ends_at_its_limit() {
+        for (end, fits) in [
+            (STREAM_LIMIT_BYTES - 1, true),
+            (STREAM_LIMIT_BYTES, true),
+            (STREAM_LIMIT_BYTES + 1, false),
+        ] {
+            let put = Crypto::default().insert(end as u64 - 1, &[1]);
+            assert_eq!(put, if fits { Ok(()) } else { Err(Reason::LimitInspection) });
+        }
+        assert_eq!(Crypto::default().insert(u64::MAX, &[1]), Err(Reason::LimitInspection));
+    }
+
+    #[test]
+    fn ranges_end_at_their_limit() {
+        for (count, fits) in
+            [(RANGES_LIMIT - 1, true), (RANGES_LIMIT, true), (RANGES_LIMIT + 1, false)]
+        {
+            let mut crypto = Crypto::default();
+            let put = (0..count).try_for_each(|at| crypto.insert(at as u64 * 2 + 1, &[1]));
+            assert_eq!(put, if fits { Ok(()) } else { Err(Reason::LimitInspection) }, "{count}");
+        }
+    }
+
+    #[test]
+    fn an_overlap_that_disagrees_is_told() {
+        let mut crypto = Crypto::default();
+        crypto.insert(0, b"abcdef").unwrap();
+        assert_eq!(crypto.insert(3, b"defghi"), Ok(()));
+        assert_eq!(crypto.insert(4, b"Xf"), Err(Reason::InconsistentRetransmission));
+        assert_eq!(crypto.prefix(), b"abcdefghi");
+    }
+
+    proptest! {
+        #[test]
+        fn any_order_and_any_overlap_gives_the_stream(
+            cuts in prop::collection::vec((0_usize..300, 1_usize..80), 0..60),
+        ) {
+            let stream: Vec<u8> = (0..300_u32).map(|at| (at * 7 % 251) as u8).collect();
+            let mut crypto = Crypto::default();
+            let mut there = vec![false; 300];
+            for (start, len) in cuts {
+                let end = (start + len).min(300);
+                crypto.insert(start as u64, &stream[start..end]).unwrap();
+                there[start..end].fill(true);
+                let prefix = there.iter().position(|byte| !byte).unwrap_or(300);
+                prop_assert_eq!(crypto.prefix(), &stream[..prefix]);
+            }
+        }
+    }
+}

@@ -1,0 +1,122 @@
+//! Keys of a client's Initial packets (RFC 9001 section 5.2) and how such a packet is opened and
+//! sealed. They follow from bytes everybody sees and protect nothing from us.
+
+use super::packet::Packet;
+use super::version::Dialect;
+use crate::inspect::primitives::{HeaderKey, HmacKey, PacketKey, TAG_BYTES};
+
+/// Bytes of a header protection sample (RFC 9001 section 5.4.2).
+const SAMPLE_BYTES: usize = 16;
+/// The longest packet number.
+const NUMBER_LIMIT_BYTES: usize = 4;
+/// Headers up to this length are unprotected on the stack; longer ones carry long tokens.
+const HEADER_USUAL_BYTES: usize = 128;
+
+/// The keys of one direction's Initial packets.
+pub struct Keys {
+    packet: PacketKey,
+    header: HeaderKey,
+    nonce: [u8; 12],
+}
+
+impl std::fmt::Debug for Keys {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Keys")
+    }
+}
+
+impl Keys {
+    /// The client's keys for the Destination Connection ID of its first Initial.
+    #[must_use]
+    pub fn client(dialect: Dialect, destination: &[u8]) -> Option<Self> {
+        let initial = HmacKey::new(dialect.salt).sign(destination);
+        // HKDF-Expand-Label (RFC 8446 section 7.1): length, "tls13 " and the label, no context, and
+        // the counter of HKDF-Expand's only block.
+        let secret = HmacKey::new(&initial).sign(b"\x00\x20\x0ftls13 client in\x00\x01");
+        let expand = HmacKey::new(&secret);
+        let [key, nonce, header]: [&[u8]; 3] = if dialect.second {
+            [
+                b"\x00\x10\x10tls13 quicv2 key\x00\x01",
+                b"\x00\x0c\x0ftls13 quicv2 iv\x00\x01",
+                b"\x00\x10\x0ftls13 quicv2 hp\x00\x01",
+            ]
+        } else {
+            [
+                b"\x00\x10\x0etls13 quic key\x00\x01",
+                b"\x00\x0c\x0dtls13 quic iv\x00\x01",
+                b"\x00\x10\x0dtls13 quic hp\x00\x01",
+            ]
+        };
+        Some(Self {
+            packet: PacketKey::new(expand.sign(key).first_chunk()?)?,
+            nonce: *expand.sign(nonce).first_chunk()?,
+            header: HeaderKey::new(expand.sign(header).first_chunk()?)?,
+        })
+    }
+
+    /// Opens an Initial packet into `plain`; the packet stays as it came. `None` if it was not
+    /// sealed with these keys.
+    pub fn open(&self, packet: &Packet<'_>, plain: &mut Vec<u8>) -> Option<()> {
+        let number_end = packet.number_at.checked_add(NUMBER_LIMIT_BYTES)?;
+        let sample = packet.bytes.get(number_end..number_end.checked_add(SAMPLE_BYTES)?)?;
+        let mask = self.header.mask(sample)?;
+        let mut usual = [0_u8; HEADER_USUAL_BYTES];
+        let mut long = Vec::new();
+        let header = if let Some(header) = usual.get_mut(..number_end) {
+            header
+        } else {
+            long.resize(number_end, 0);
+            long.as_mut_slice()
+        };
+        header.copy_from_slice(packet.bytes.get(..number_end)?);
+        let header_len =
+            packet.number_at.checked_add(mask_header(header, packet.number_at, mask)?)?;
+        let header = header.get(..header_len)?;
+        let number = header.get(packet.number_at..)?;
+        let sealed = packet.bytes.get(header_len..)?;
+        plain.clear();
+        plain.resize(sealed.len().checked_sub(TAG_BYTES)?, 0);
+        self.packet.open(self.nonce(number), header, sealed, plain)
+    }
+
+    /// Seals a packet: `header` ends with the packet number, whose length its first byte says.
+    pub fn seal(&self, header: &[u8], mut payload: Vec<u8>) -> Option<Vec<u8>> {
+        let number_len = usize::from(header.first()? & 3).checked_add(1)?;
+        let number_at = header.len().checked_sub(number_len)?;
+        self.packet.seal(self.nonce(header.get(number_at..)?), header, &mut payload)?;
+        let sample_at = NUMBER_LIMIT_BYTES.checked_sub(number_len)?;
+        let sample = payload.get(sample_at..sample_at.checked_add(SAMPLE_BYTES)?)?;
+        let mask = self.header.mask(sample)?;
+        let mut sealed = header.to_vec();
+        let [first_mask, number_mask @ ..] = mask;
+        *sealed.first_mut()? ^= first_mask & 0x0f;
+        for (byte, mask) in sealed.get_mut(number_at..)?.iter_mut().zip(number_mask) {
+            *byte ^= mask;
+        }
+        sealed.append(&mut payload);
+        Some(sealed)
+    }
+
+    /// The nonce of a packet number (RFC 9001 section 5.3). Initials are the first packets of a
+    /// connection, so that the number is the truncated one (RFC 9000 appendix A.3).
+    fn nonce(&self, number: &[u8]) -> [u8; 12] {
+        let mut nonce = self.nonce;
+        for (byte, number) in nonce.iter_mut().rev().zip(number.iter().rev()) {
+            *byte ^= number;
+        }
+        nonce
+    }
+}
+
+/// Takes the protection off a header (RFC 9001 section 5.4.1) and gives the packet number's length.
+fn mask_header(header: &mut [u8], number_at: usize, mask: [u8; 5]) -> Option<usize> {
+    let [first_mask, number_mask @ ..] = mask;
+    let first = header.first_mut()?;
+    *first ^= first_mask & 0x0f;
+    let number_len = usize::from(*first & 3).checked_add(1)?;
+    let number = header.get_mut(number_at..)?.iter_mut().take(number_len);
+    for (byte, mask) in number.zip(number_mask) {
+        *byte ^= mask;
+    }
+    Some(number_len)
+}

@@ -1,0 +1,69 @@
+//! Client Initial packets made to order, for synthetic traffic, tests and benches. Nothing of what
+//! is inspected comes this way.
+
+use super::keys::Keys;
+use super::version::dialect;
+
+/// What a client Initial packet is made of.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Initial<'a> {
+    /// Version, one of those that can be read.
+    pub version: u32,
+    /// Destination connection id in the header.
+    pub destination: &'a [u8],
+    /// The connection id the keys come from, if it is another than `destination`.
+    pub keyed_by: Option<&'a [u8]>,
+    /// Source connection id.
+    pub source: &'a [u8],
+    /// Token of a Retry.
+    pub token: &'a [u8],
+    /// Packet number.
+    pub number: u32,
+    /// Pads the packet to this length.
+    pub padded_to: usize,
+}
+
+impl Initial<'_> {
+    /// The packet that holds these frames; `None` for a version that cannot be read or a length
+    /// that no header holds.
+    #[must_use]
+    pub fn seal(&self, frames: &[u8]) -> Option<Vec<u8>> {
+        let dialect = dialect(self.version)?;
+        let keys = Keys::client(dialect, self.keyed_by.unwrap_or(self.destination))?;
+        let mut header = vec![if dialect.second { 0xd3 } else { 0xc3 }];
+        header.extend(self.version.to_be_bytes());
+        for id in [self.destination, self.source] {
+            header.push(u8::try_from(id.len()).ok()?);
+            header.extend_from_slice(id);
+        }
+        header.extend(length(self.token.len())?);
+        header.extend_from_slice(self.token);
+        // Behind the header: two bytes of length, four of packet number, and the tag.
+        let overhead = header.len().checked_add(2 + 4 + 16)?;
+        let mut payload = frames.to_vec();
+        payload.resize(payload.len().max(self.padded_to.saturating_sub(overhead)), 0);
+        header.extend(length(payload.len().checked_add(4 + 16)?)?);
+        header.extend(self.number.to_be_bytes());
+        keys.seal(&header, payload)
+    }
+}
+
+/// A CRYPTO frame.
+#[must_use]
+pub fn crypto_frame(offset: usize, bytes: &[u8]) -> Option<Vec<u8>> {
+    let mut frame = vec![0x06];
+    frame.extend(length(offset)?);
+    frame.extend(length(bytes.len())?);
+    frame.extend_from_slice(bytes);
+    Some(frame)
+}
+
+/// A variable-length integer of two bytes (RFC 9000 section 16), of four where two are too few.
+fn length(value: usize) -> Option<Vec<u8>> {
+    let value = u32::try_from(value).ok()?;
+    match value {
+        0..=0x3fff => Some((value as u16 | 0x4000).to_be_bytes().to_vec()),
+        0x4000..=0x3fff_ffff => Some((value | 0x8000_0000).to_be_bytes().to_vec()),
+        _ => None,
+    }
+}
