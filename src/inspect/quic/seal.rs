@@ -38,11 +38,11 @@ impl Initial<'_> {
         }
         header.extend(length(self.token.len())?);
         header.extend_from_slice(self.token);
-        // Behind the header: two bytes of length, four of packet number, and the tag.
+        // To come: two bytes of length, four of packet number, and the tag.
         let overhead = header.len().checked_add(2 + 4 + 16)?;
         let mut payload = frames.to_vec();
         payload.resize(payload.len().max(self.padded_to.saturating_sub(overhead)), 0);
-        header.extend(length(payload.len().checked_add(4 + 16)?)?);
+        header.extend(wide_length(payload.len().checked_add(4 + 16)?)?);
         header.extend(self.number.to_be_bytes());
         keys.seal(&header, payload)
     }
@@ -58,12 +58,20 @@ pub fn crypto_frame(offset: usize, bytes: &[u8]) -> Option<Vec<u8>> {
     Some(frame)
 }
 
-/// A variable-length integer of two bytes (RFC 9000 section 16), of four where two are too few.
+/// The shortest variable-length integer (RFC 9000 section 16), up to four bytes.
 fn length(value: usize) -> Option<Vec<u8>> {
+    match u8::try_from(value) {
+        Ok(value) if value < 0x40 => Some(vec![value]),
+        _ => wide_length(value),
+    }
+}
+
+/// One of two bytes, or of four where two are too few.
+fn wide_length(value: usize) -> Option<Vec<u8>> {
     let value = u32::try_from(value).ok()?;
-    match value {
-        0..=0x3fff => Some((value as u16 | 0x4000).to_be_bytes().to_vec()),
-        0x4000..=0x3fff_ffff => Some((value | 0x8000_0000).to_be_bytes().to_vec()),
+    match u16::try_from(value) {
+        Ok(value) if value < 0x4000 => Some((value | 0x4000).to_be_bytes().to_vec()),
+        _ if value < 0x4000_0000 => Some((value | 0x8000_0000).to_be_bytes().to_vec()),
         _ => None,
     }
 }

@@ -2,6 +2,7 @@
 //! handshake in the clear; never decrypts, never verifies.
 
 pub mod certificate;
+pub mod compose;
 pub mod facts;
 pub mod hello;
 pub mod ja3;
