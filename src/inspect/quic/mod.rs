@@ -72,6 +72,7 @@ enum Step {
 }
 
 /// Whose packet was opened.
+#[expect(clippy::large_enum_variant, reason = "moved at once into the boxed connection")]
 enum Opened {
     Current,
     New(Keys),

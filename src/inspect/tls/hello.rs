@@ -84,7 +84,10 @@ impl<'a> ClientHello<'a> {
         }
         hello.ciphers = reader.vec16()?;
         let compressions = reader.vec8()?;
-        if hello.ciphers.is_empty() || hello.ciphers.len() % 2 != 0 || compressions.is_empty() {
+        if hello.ciphers.is_empty()
+            || !hello.ciphers.len().is_multiple_of(2)
+            || compressions.is_empty()
+        {
             return None;
         }
         if !reader.is_empty() {
@@ -230,7 +233,7 @@ fn whole<'a>(
 /// A list of two-byte values.
 #[inline]
 fn list16(data: &[u8]) -> Option<&[u8]> {
-    whole(data, Reader::vec16).filter(|list| list.len() % 2 == 0)
+    whole(data, Reader::vec16).filter(|list| list.len().is_multiple_of(2))
 }
 
 /// The host name of a server name list (RFC 6066 section 3): the only one of type 0; names of other

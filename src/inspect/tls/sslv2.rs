@@ -50,7 +50,7 @@ fn parse(body: &mut Reader<'_>) -> Option<u16> {
     let ciphers = usize::from(body.u16()?);
     let session = usize::from(body.u16()?);
     let challenge = usize::from(body.u16()?);
-    let sound = ciphers != 0 && ciphers % 3 == 0;
+    let sound = ciphers != 0 && ciphers.is_multiple_of(3);
     let whole = ciphers.checked_add(session)?.checked_add(challenge)? == body.len();
     (sound && whole).then_some(version)
 }
