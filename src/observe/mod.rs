@@ -1,1 +1,19 @@
-//! Flow records, summaries and counters made readable.
+//! Flow records, summaries and counters made readable: text for people, JSON lines and CSV for
+//! programs. Nothing is decided or counted twice here.
+//!
+//! The fields of JSON and CSV are described in `docs/records.md`.
+
+mod csv;
+mod json;
+mod names;
+mod summary;
+mod text;
+
+pub use csv::{CSV_HEADER, csv_line};
+pub use json::{flow_json, summary_json};
+pub use names::Names;
+pub use summary::{PairTotals, ReasonTotals, Summary, Totals};
+pub use text::{Layout, NARROW_BELOW, quantity, text_lines};
+
+#[cfg(test)]
+pub(crate) mod tests;

@@ -1,0 +1,223 @@
+//! Flow records and summaries as JSON lines, in the shape of Suricata's EVE where that has a field
+//! for it, so that existing collectors understand them. What it has no field for is in `lockgate`.
+
+use super::names::segment_or_unknown;
+use super::{Names, Summary};
+use crate::engine::record::FlowRecord;
+use crate::model::{Addr, Ech, Protocol, Reason};
+use serde_json::{Map, Value, json};
+use std::fmt::Write;
+
+/// One record as an object on one line, without the newline.
+#[must_use]
+pub fn flow_json(record: &FlowRecord, names: &impl Names) -> String {
+    let [there, back] = record.volume;
+    let mut root = Map::new();
+    let mut put = |key: &str, value: Value| {
+        if !value.is_null() {
+            root.insert(key.to_owned(), value);
+        }
+    };
+    let tuple = &record.tuple;
+    let ports = tuple.protocol.has_ports();
+    put("timestamp", json!(record.start.to_string()));
+    put("event_type", json!("flow"));
+    put("src_ip", json!(tuple.src.to_string()));
+    put("src_port", json!(ports.then_some(tuple.src_port)));
+    put("dest_ip", json!(tuple.dst.to_string()));
+    put("dest_port", json!(ports.then_some(tuple.dst_port)));
+    put("proto", json!(protocol(tuple.protocol)));
+    put("ip_v", json!(version(tuple.src)));
+    put("icmp_type", json!(record.icmp.map(|(kind, _)| kind)));
+    put("icmp_code", json!(record.icmp.map(|(_, code)| code)));
+    put("app_proto", json!(record.app.map(|app| app.name())));
+    put(
+        "flow",
+        json!({
+            "pkts_toserver": there.packets,
+            "pkts_toclient": back.packets,
+            "bytes_toserver": there.bytes,
+            "bytes_toclient": back.bytes,
+            "start": record.start.to_string(),
+            "end": record.end.to_string(),
+            "age": record.duration().as_secs(),
+            "reason": record.ended.map(|ended| ended.name()),
+        }),
+    );
+    put("tls", tls(record));
+    put("quic", quic(record));
+    put("http", http(record));
+    put("dns", dns(record));
+    put("lockgate", decision(record, names));
+    Value::Object(root).to_string()
+}
+
+/// The sums of a run as an object on one line, without the newline.
+#[must_use]
+pub fn summary_json(summary: &Summary, names: &impl Names) -> String {
+    let pairs: Vec<Value> = summary
+        .pairs(names)
+        .into_iter()
+        .map(|((from, to), totals)| {
+            json!({
+                "from": from,
+                "to": to,
+                "allow": totals.allow,
+                "deny": totals.deny,
+                "reject": totals.reject,
+                "pending": totals.pending,
+                "packets": totals.packets,
+                "bytes": totals.bytes,
+            })
+        })
+        .collect();
+    let verdicts: Vec<Value> = summary
+        .verdicts(names)
+        .into_iter()
+        .map(|row| {
+            json!({
+                "verdict": row.action.name(),
+                "reason": row.reason.name(),
+                "rule": row.rule,
+                "enforced": row.enforced,
+                "flows": row.flows,
+            })
+        })
+        .collect();
+    let drops: Map<String, Value> = Reason::ALL
+        .iter()
+        .filter(|reason| summary.totals.dropped(**reason) > 0)
+        .map(|reason| (reason.name().to_owned(), json!(summary.totals.dropped(*reason))))
+        .collect();
+    let totals = &summary.totals;
+    json!({
+        "event_type": "summary",
+        "packets": totals.counters.received,
+        "bytes": totals.counters.received_bytes,
+        "forwarded": totals.counters.forwarded,
+        "dropped": totals.counters.dropped_total(),
+        "answers": totals.counters.answers,
+        "unsupported_link": totals.unsupported,
+        "flows": summary.flows(),
+        "pairs": pairs,
+        "verdicts": verdicts,
+        "drops": drops,
+    })
+    .to_string()
+}
+
+fn decision(record: &FlowRecord, names: &impl Names) -> Value {
+    let verdict = record.verdict;
+    let [there, back] = record.volume;
+    let mut decision = json!({
+        "from": segment_or_unknown(names, record.from),
+        "to": segment_or_unknown(names, record.to),
+        "verdict": verdict.map_or("pending", |verdict| verdict.action.name()),
+        "reason": verdict.map(|verdict| verdict.reason.name()),
+        "rule": verdict.and_then(|verdict| verdict.rule).and_then(|rule| names.rule(rule)),
+        "enforced": record.enforced,
+        "midstream": record.midstream,
+        "endpoint": record.endpoint.map(|endpoint| endpoint.to_string()),
+        "forwarded_toserver": there.forwarded_packets,
+        "forwarded_toclient": back.forwarded_packets,
+        "epoch": record.epoch.0,
+    });
+    if let Some(fields) = decision.as_object_mut() {
+        fields.retain(|_, value| !value.is_null());
+        let left_out = record.names.left_out().saturating_add(record.questions.left_out());
+        if left_out > 0 {
+            fields.insert("names_left_out".to_owned(), json!(left_out));
+        }
+    }
+    decision
+}
+
+fn texts(names: &crate::engine::record::Names) -> Vec<String> {
+    names.all().iter().map(ToString::to_string).collect()
+}
+
+fn tls(record: &FlowRecord) -> Value {
+    let mut tls = Map::new();
+    let is_tls = record.app.is_some_and(|app| matches!(app.name(), "tls" | "quic"));
+    let names = texts(&record.names);
+    if let (true, Some(first)) = (is_tls, names.first()) {
+        tls.insert("sni".to_owned(), json!(first));
+    }
+    if is_tls && names.len() > 1 {
+        tls.insert("names".to_owned(), json!(names));
+    }
+    if let Some(version) = record.tls_version {
+        tls.insert("version".to_owned(), json!(format!("TLS {version}").replace("TLS SSL", "SSL")));
+    }
+    if let Some(ja4) = record.ja4 {
+        tls.insert("ja4".to_owned(), json!(ja4.to_string()));
+    }
+    if let Some(ja3) = record.ja3.as_ref().and_then(|ja3| std::str::from_utf8(ja3).ok()) {
+        tls.insert("ja3".to_owned(), json!({ "hash": ja3 }));
+    }
+    if let Some(alpn) = &record.alpn {
+        tls.insert("alpn".to_owned(), json!(alpn));
+    }
+    match record.ech {
+        Ech::None => {}
+        Ech::Present => drop(tls.insert("ech".to_owned(), json!("present"))),
+        Ech::Esni => drop(tls.insert("ech".to_owned(), json!("esni"))),
+    }
+    if let Some(certificate) = &record.certificate {
+        let client = json!({
+            "subject": certificate.subject,
+            "issuerdn": certificate.issuer,
+            "subjectaltname": certificate.names,
+            "sha256": hex(&certificate.sha256),
+        });
+        tls.insert("client".to_owned(), client);
+    }
+    object(tls)
+}
+
+fn quic(record: &FlowRecord) -> Value {
+    record.quic_version.map_or(Value::Null, |version| match version.0 {
+        1 => json!({ "version": "1" }),
+        0x6b33_43cf => json!({ "version": "2" }),
+        other => json!({ "version": format!("{other:#010x}") }),
+    })
+}
+
+fn http(record: &FlowRecord) -> Value {
+    let names = texts(&record.names);
+    match (record.app.map(|app| app.name()), names.first()) {
+        (Some("http"), Some(first)) if names.len() > 1 => {
+            json!({ "hostname": first, "hostnames": names })
+        }
+        (Some("http"), Some(first)) => json!({ "hostname": first }),
+        _ => Value::Null,
+    }
+}
+
+fn dns(record: &FlowRecord) -> Value {
+    let questions = texts(&record.questions);
+    if questions.is_empty() { Value::Null } else { json!({ "rrnames": questions }) }
+}
+
+fn object(map: Map<String, Value>) -> Value {
+    if map.is_empty() { Value::Null } else { Value::Object(map) }
+}
+
+fn version(addr: Addr) -> u8 {
+    if addr.is_v4() { 4 } else { 6 }
+}
+
+/// Upper case, as EVE has it.
+fn protocol(protocol: Protocol) -> String {
+    match protocol {
+        Protocol::ICMPV6 => "IPv6-ICMP".to_owned(),
+        other => other.to_string().to_uppercase(),
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::new(), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}
