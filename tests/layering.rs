@@ -14,12 +14,12 @@ const LAYERS: &[(&str, u8)] = &[
     ("engine", 3),
     ("ruleset", 4),
     ("io", 5),
-    ("pipeline", 5),
-    ("observe", 6),
-    ("synth", 7),
-    ("prove", 7),
-    ("bench", 7),
-    ("cli", 8),
+    ("pipeline", 6),
+    ("observe", 7),
+    ("synth", 8),
+    ("prove", 8),
+    ("bench", 8),
+    ("cli", 9),
 ];
 
 /// Test code may build frames with `synth`, which stands above what it tests.

@@ -131,7 +131,7 @@ mod tests {
             wheel.unlink(gone);
             let expected: Vec<u32> = (0..3).rev().filter(|id| *id != gone).collect();
             assert_eq!(slot(&mut wheel, 5), expected);
-            assert_eq!(slot(&mut wheel, 5), []);
+            assert!(slot(&mut wheel, 5).is_empty());
         }
     }
 
