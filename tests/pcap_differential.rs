@@ -37,7 +37,7 @@ fn sum(bytes: &[u8]) -> u64 {
 }
 
 fn ours(path: &Path) -> Result<Vec<Packet>, String> {
-    let mut reader = CaptureReader::open(path.to_str().unwrap()).map_err(|e| e.to_string())?;
+    let mut reader = CaptureReader::open(&path.to_string_lossy()).map_err(|e| e.to_string())?;
     let mut packets = Vec::new();
     while let Some(p) = reader.next_packet().map_err(|e| e.to_string())? {
         packets.push((p.at.as_nanos(), p.bytes.len(), p.original_len, sum(p.bytes)));

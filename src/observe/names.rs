@@ -22,6 +22,6 @@ impl Names for Policy {
 }
 
 /// A segment's name, or `unknown`.
-pub(super) fn segment_or_unknown<'n>(names: &'n impl Names, id: Option<SegmentId>) -> &'n str {
+pub(super) fn segment_or_unknown(names: &impl Names, id: Option<SegmentId>) -> &str {
     id.and_then(|id| names.segment(id)).unwrap_or("unknown")
 }

@@ -140,10 +140,10 @@ impl Reader {
             });
             packets = packets.saturating_add(1);
             // No worker's few frames keep those of the others waiting in the reorder buffer.
-            if packets % round == 0 {
+            if packets.is_multiple_of(round) {
                 self.send_all();
             }
-            if packets % PROGRESS_PACKETS == 0 {
+            if packets.is_multiple_of(PROGRESS_PACKETS) {
                 progress(Progress { packets, bytes: captures.offset() });
             }
             if self.broken {
