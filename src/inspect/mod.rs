@@ -6,6 +6,8 @@ mod datagrams;
 pub mod detect;
 pub mod dns;
 pub mod greeting;
+pub mod http;
+pub mod http2;
 pub mod inspector;
 pub mod preface;
 pub mod primitives;

@@ -1,0 +1,182 @@
+//! Which host a request is for: from Host, from the request target, from `:authority`. It does not
+//! know where in a message those stand.
+
+use crate::model::{App, DomainName, Fact, Facts, NameFault, Reason};
+use std::net::IpAddr;
+use std::sync::Arc;
+
+/// A host as a request names it, its port left out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::inspect) enum Host {
+    /// The field is there and empty, or there is none.
+    None,
+    /// An IP address, which is no name.
+    Address(IpAddr),
+    /// A name.
+    Name(DomainName),
+}
+
+/// Why a host is none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::inspect) enum HostFault {
+    /// A port that is none, a bracket without its pair, userinfo: recipients differ.
+    Syntax,
+    /// What stands in the place of the name is no valid name.
+    Name,
+}
+
+impl HostFault {
+    /// The reason, where a message that breaks the syntax has the reason `malformed`.
+    pub(in crate::inspect) const fn reason(self, malformed: Reason) -> Reason {
+        match self {
+            Self::Syntax => malformed,
+            Self::Name => Reason::MalformedName,
+        }
+    }
+}
+
+/// A port has at most five digits.
+const PORT_LIMIT_DIGITS: usize = 5;
+
+impl Host {
+    /// Reads `uri-host [ ":" port ]` (RFC 9110 section 7.2).
+    #[inline]
+    pub(in crate::inspect) fn parse(text: &[u8]) -> Result<Self, HostFault> {
+        if text.is_empty() {
+            return Ok(Self::None);
+        }
+        let name = Self::without_port(text)?;
+        match DomainName::from_host(name) {
+            Ok(name) => Ok(Self::Name(name)),
+            Err(NameFault::Address) => address(name).map(Self::Address).ok_or(HostFault::Name),
+            Err(_) if name.starts_with(b"[") => Err(HostFault::Syntax),
+            Err(_) => Err(HostFault::Name),
+        }
+    }
+
+    /// The host's own bytes. An IPv6 address without brackets is taken as it stands.
+    fn without_port(text: &[u8]) -> Result<&[u8], HostFault> {
+        let end = if text.first() == Some(&b'[') {
+            text.iter().position(|&b| b == b']').map(|at| at.saturating_add(1))
+        } else {
+            text.iter().position(|&b| b == b':')
+        };
+        let Some((name, port)) = end.and_then(|end| text.split_at_checked(end)) else {
+            return if text.first() == Some(&b'[') { Err(HostFault::Syntax) } else { Ok(text) };
+        };
+        match port.split_first() {
+            None => Ok(name),
+            Some((b':', digits))
+                if !name.is_empty()
+                    && digits.len() <= PORT_LIMIT_DIGITS
+                    && digits.iter().all(u8::is_ascii_digit) =>
+            {
+                Ok(name)
+            }
+            _ if address(text).is_some() => Ok(text),
+            _ => Err(HostFault::Syntax),
+        }
+    }
+
+    /// Reads the authority of an absolute-form target (RFC 9112 section 3.2.2). Only a target that
+    /// has a scheme and an authority is one; userinfo is refused (RFC 9110 section 4.2.4).
+    pub(in crate::inspect) fn of_absolute(target: &[u8]) -> Result<Self, HostFault> {
+        let scheme = target.iter().position(|b| !is_scheme(*b)).ok_or(HostFault::Syntax)?;
+        let (scheme, rest) = target.split_at_checked(scheme).ok_or(HostFault::Syntax)?;
+        let rest = rest.strip_prefix(b"://").ok_or(HostFault::Syntax)?;
+        let end = rest.iter().position(|b| matches!(b, b'/' | b'?' | b'#')).unwrap_or(rest.len());
+        let authority = rest.get(..end).ok_or(HostFault::Syntax)?;
+        let starts = scheme.first().is_some_and(u8::is_ascii_alphabetic);
+        if !starts || authority.is_empty() || authority.contains(&b'@') {
+            return Err(HostFault::Syntax);
+        }
+        Self::parse(authority)
+    }
+
+    /// Makes the facts those of a new HTTP message for this host.
+    #[inline]
+    pub(in crate::inspect) fn tell(self, facts: &mut Facts) {
+        let before = std::mem::take(&mut facts.domain);
+        facts.settle_without_names(App::Http);
+        facts.domain = match (self, before) {
+            (Self::Name(name), Fact::Known(known)) if *known == name => Fact::Known(known),
+            (Self::Name(name), _) => Fact::Known(Arc::new(name)),
+            _ => Fact::Absent,
+        };
+    }
+}
+
+/// The address a literal stands for, with or without brackets.
+fn address(text: &[u8]) -> Option<IpAddr> {
+    let text = std::str::from_utf8(text).ok()?;
+    text.strip_prefix('[').and_then(|t| t.strip_suffix(']')).unwrap_or(text).parse().ok()
+}
+
+/// A byte of a URI scheme (RFC 3986 section 3.1).
+const fn is_scheme(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'-' | b'.')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn name(text: &str) -> Result<Host, HostFault> {
+        Ok(Host::Name(DomainName::from_host(text.as_bytes()).unwrap()))
+    }
+
+    #[test]
+    fn ports_case_and_the_trailing_dot_are_no_part_of_the_name() {
+        for text in ["a.example", "A.Example:80", "a.example.", "a.example:", "a.example.:65535"] {
+            assert_eq!(Host::parse(text.as_bytes()), name("a.example"), "{text}");
+        }
+    }
+
+    #[test]
+    fn addresses_are_no_names() {
+        for text in ["192.0.2.1", "192.0.2.1:80", "[2001:db8::1]", "[::1]:8080", "2001:db8::1"] {
+            assert!(matches!(Host::parse(text.as_bytes()), Ok(Host::Address(_))), "{text}");
+        }
+        assert_eq!(Host::parse(b""), Ok(Host::None));
+    }
+
+    #[test]
+    fn what_recipients_read_differently_is_refused() {
+        for text in ["a:b", "a:80:80", "a:123456", ":80", "[::1", "[::1]x", "[x]", "a:8 0", "a:-1"] {
+            assert_eq!(Host::parse(text.as_bytes()), Err(HostFault::Syntax), "{text}");
+        }
+        for text in ["u@a", "a b", "a,b", "a..b", "%61.example", "a/b", "a\\b", "b\u{fc}cher"] {
+            assert_eq!(Host::parse(text.as_bytes()), Err(HostFault::Name), "{text}");
+        }
+    }
+
+    #[test]
+    fn ports_end_at_five_digits() {
+        for (port, fits) in [("6553", true), ("65535", true), ("655350", false)] {
+            assert_eq!(Host::parse(format!("a:{port}").as_bytes()).is_ok(), fits);
+        }
+    }
+
+    #[test]
+    fn absolute_targets_have_a_scheme_and_an_authority() {
+        for target in ["http://A.example/x", "http://a.example:80?q", "ws+x://a.example#f"] {
+            assert_eq!(Host::of_absolute(target.as_bytes()), name("a.example"), "{target}");
+        }
+        for target in ["a.example/", "http:/a", "http:///x", "1http://a/", "http://u@a/", "http:a"] {
+            assert_eq!(Host::of_absolute(target.as_bytes()), Err(HostFault::Syntax), "{target}");
+        }
+    }
+
+    #[test]
+    fn the_same_name_again_is_not_made_anew() {
+        let mut facts = Facts::default();
+        Host::parse(b"a.example").unwrap().tell(&mut facts);
+        let first = facts.domain.known().unwrap().clone();
+        Host::parse(b"A.EXAMPLE").unwrap().tell(&mut facts);
+        assert!(Arc::ptr_eq(&first, facts.domain.known().unwrap()));
+        Host::parse(b"b.example").unwrap().tell(&mut facts);
+        assert_eq!(facts.domain.known().unwrap().to_string(), "b.example");
+        Host::None.tell(&mut facts);
+        assert_eq!(facts.domain, Fact::Absent);
+    }
+}
