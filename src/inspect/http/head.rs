@@ -2,7 +2,7 @@
 //! look stopped. Nothing is kept but places and what frames the body; what recipients are known to
 //! read differently is refused (RFC 9112 section 11.2). It does not read bodies.
 
-use super::fields::{Fields, FieldFault};
+use super::fields::{FieldFault, Fields};
 use super::line::{self, Ambiguous, Ending};
 use super::target::Host;
 use crate::model::Reason;

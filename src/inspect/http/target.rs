@@ -142,7 +142,8 @@ mod tests {
 
     #[test]
     fn what_recipients_read_differently_is_refused() {
-        for text in ["a:b", "a:80:80", "a:123456", ":80", "[::1", "[::1]x", "[x]", "a:8 0", "a:-1"] {
+        for text in ["a:b", "a:80:80", "a:123456", ":80", "[::1", "[::1]x", "[x]", "a:8 0", "a:-1"]
+        {
             assert_eq!(Host::parse(text.as_bytes()), Err(HostFault::Syntax), "{text}");
         }
         for text in ["u@a", "a b", "a,b", "a..b", "%61.example", "a/b", "a\\b", "b\u{fc}cher"] {
@@ -162,7 +163,8 @@ mod tests {
         for target in ["http://A.example/x", "http://a.example:80?q", "ws+x://a.example#f"] {
             assert_eq!(Host::of_absolute(target.as_bytes()), name("a.example"), "{target}");
         }
-        for target in ["a.example/", "http:/a", "http:///x", "1http://a/", "http://u@a/", "http:a"] {
+        for target in ["a.example/", "http:/a", "http:///x", "1http://a/", "http://u@a/", "http:a"]
+        {
             assert_eq!(Host::of_absolute(target.as_bytes()), Err(HostFault::Syntax), "{target}");
         }
     }

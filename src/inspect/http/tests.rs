@@ -311,11 +311,30 @@ fn a_body_may_come_between_an_upgrade_and_its_answer() {
 
 /// Pieces of requests, good and bad, that are put together at random.
 const PIECES: &[&str] = &[
-    "GET / HTTP/1.1\r\n", "POST http://a.example/ HTTP/1.1\r\n", "HEAD * HTTP/1.0\r\n", "GET / HTTP/1.1\n",
-    "Host: a.example\r\n", "Host: b.example:80\r\n", "Host: \r\n", "Content-Length: 3\r\n", "Content-Length: 0\r\n",
-    "Transfer-Encoding: chunked\r\n", "X: y\r\n", "X : y\r\n", "Host: c\n", " fold\r\n", "\r\n", "\n", "\r", "abc",
-    "3\r\nabc\r\n", "0\r\n\r\n", "0\r\nX: y\r\n\r\n", "\0",
-    "GET / HTTP/1.1\r\nHost: a.example\r\n\r\n", "POST / HTTP/1.1\r\nHost: b\r\nContent-Length: 3\r\n\r\nabc",
+    "GET / HTTP/1.1\r\n",
+    "POST http://a.example/ HTTP/1.1\r\n",
+    "HEAD * HTTP/1.0\r\n",
+    "GET / HTTP/1.1\n",
+    "Host: a.example\r\n",
+    "Host: b.example:80\r\n",
+    "Host: \r\n",
+    "Content-Length: 3\r\n",
+    "Content-Length: 0\r\n",
+    "Transfer-Encoding: chunked\r\n",
+    "X: y\r\n",
+    "X : y\r\n",
+    "Host: c\n",
+    " fold\r\n",
+    "\r\n",
+    "\n",
+    "\r",
+    "abc",
+    "3\r\nabc\r\n",
+    "0\r\n\r\n",
+    "0\r\nX: y\r\n\r\n",
+    "\0",
+    "GET / HTTP/1.1\r\nHost: a.example\r\n\r\n",
+    "POST / HTTP/1.1\r\nHost: b\r\nContent-Length: 3\r\n\r\nabc",
     "POST / HTTP/1.1\r\nHost: d\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nx\r\n0\r\n\r\n",
 ];
 
@@ -346,9 +365,8 @@ fn no_bytes_make_the_reader_panic_or_read_too_far() {
         (random >> 33) as usize % below
     };
     for _ in 0..20_000 {
-        let mut bytes: Vec<u8> = (0..next(6) + 1)
-            .flat_map(|_| PIECES[next(PIECES.len())].as_bytes().to_vec())
-            .collect();
+        let mut bytes: Vec<u8> =
+            (0..next(6) + 1).flat_map(|_| PIECES[next(PIECES.len())].as_bytes().to_vec()).collect();
         for _ in 0..next(4) {
             let at = next(bytes.len());
             bytes[at] = next(256) as u8;
