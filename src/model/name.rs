@@ -167,6 +167,10 @@ impl fmt::Debug for DomainName {
 
 /// Whether a host is an IPv4 dotted quad or an IPv6 address, with or without brackets.
 fn is_address(host: &[u8]) -> bool {
+    // An address has a colon or ends in a digit; hardly a name does, and asking is dear.
+    if !host.last().is_some_and(u8::is_ascii_digit) && !host.contains(&b':') {
+        return false;
+    }
     let Ok(text) = std::str::from_utf8(host) else { return false };
     let bare = text.strip_prefix('[').and_then(|t| t.strip_suffix(']')).unwrap_or(text);
     bare.parse::<std::net::IpAddr>().is_ok()

@@ -4,7 +4,7 @@
 
 use super::fields::{FieldFault, Fields};
 use super::line::{self, Ambiguous, Ending};
-use super::target::Host;
+use super::target::{Host, Unclear};
 use crate::model::Reason;
 
 /// The longest head, in bytes, with its last line end.
@@ -147,27 +147,30 @@ impl Head {
 
     /// The host a request is for: the field's where the target has none; where both have one they
     /// must be the same, since recipients differ in which one they believe.
-    pub(super) fn host(&self, bytes: &[u8]) -> Result<Host, Reason> {
-        let malformed = |fault: super::target::HostFault| fault.reason(Reason::HttpMalformed);
-        let field = match self.fields.host {
-            Some(place) => Some(Host::parse(place.of(bytes)).map_err(malformed)?),
-            None => None,
-        };
+    #[inline]
+    pub(super) fn host<'b>(&self, bytes: &'b [u8]) -> Result<Host<'b>, Reason> {
         let Some(Start::Request { method, target, .. }) = self.start else {
             return Err(Reason::HttpMalformed);
         };
+        let field = self.fields.host.map(|place| Host::parse(place.of(bytes))).transpose()?;
         let target = target.of(bytes);
         let named = match target.first() {
             Some(b'/') => None,
             Some(b'*') if target.len() == 1 => None,
-            _ if method == Method::Connect => Some(Host::parse(target).map_err(malformed)?),
-            _ => Some(Host::of_absolute(target).map_err(malformed)?),
+            _ if method == Method::Connect => Some(Host::parse(target)?),
+            _ => Some(Host::of_absolute(target)?),
         };
         match (named, field) {
             (Some(named), Some(field)) if named != field => Err(Reason::HttpMalformed),
             (Some(host), _) | (None, Some(host)) => Ok(host),
             (None, None) => Ok(Host::None),
         }
+    }
+}
+
+impl From<Unclear> for Reason {
+    fn from(_: Unclear) -> Self {
+        Self::HttpMalformed
     }
 }
 
@@ -195,7 +198,7 @@ fn request_line(bytes: &[u8], text: Place) -> Option<Start> {
     let rest = rest.strip_prefix(b" ")?;
     let (target, version) = rest.split_at_checked(rest.len().checked_sub(" HTTP/1.x".len())?)?;
     let version = version_of(version.strip_prefix(b" ")?)?;
-    let odd = target.is_empty() || target.iter().any(|&b| b <= b' ');
+    let odd = target.is_empty() || target.iter().fold(false, |odd, &b| odd | (b <= b' '));
     if odd || method.is_empty() || method.len() > METHOD_LIMIT_BYTES {
         return None;
     }

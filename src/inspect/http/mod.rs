@@ -123,8 +123,9 @@ impl HttpReader {
         }
         let State::Head(head) = &mut self.state else { return Ok(Progress::more(0)) };
         let Some(len) = head.read(rest)? else { return Ok(Progress::more(0)) };
-        let host = head.host(rest)?;
         let (body, asked) = framing(head)?;
+        let told = head.host(rest)?.tell(facts);
+        told.map_err(|_| Reason::MalformedName)?;
         self.track(asked);
         self.state = match body {
             Some(body) => State::Body { body, asked },
@@ -132,7 +133,6 @@ impl HttpReader {
         };
         self.begun = true;
         self.empty_lines = 0;
-        host.tell(facts);
         Ok(Progress::message(empty.saturating_add(len)))
     }
 

@@ -1,69 +1,67 @@
 //! Which host a request is for: from Host, from the request target, from `:authority`. It does not
 //! know where in a message those stand.
 
-use crate::model::{App, DomainName, Fact, Facts, NameFault, Reason};
+use crate::model::{App, DomainName, Fact, Facts, NameFault};
 use std::net::IpAddr;
 use std::sync::Arc;
 
-/// A host as a request names it, its port left out.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::inspect) enum Host {
+/// A host as a request names it, its port left out. Borrowed, so that a name is made only where it
+/// is told, and not at all where it is the one told before.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::inspect) enum Host<'a> {
     /// The field is there and empty, or there is none.
     None,
     /// An IP address, which is no name.
     Address(IpAddr),
-    /// A name.
-    Name(DomainName),
+    /// A name, not yet known to be a valid one.
+    Name(&'a [u8]),
 }
 
-/// Why a host is none.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::inspect) enum HostFault {
-    /// A port that is none, a bracket without its pair, userinfo: recipients differ.
-    Syntax,
-    /// What stands in the place of the name is no valid name.
-    Name,
-}
-
-impl HostFault {
-    /// The reason, where a message that breaks the syntax has the reason `malformed`.
-    pub(in crate::inspect) const fn reason(self, malformed: Reason) -> Reason {
-        match self {
-            Self::Syntax => malformed,
-            Self::Name => Reason::MalformedName,
+impl PartialEq for Host<'_> {
+    /// Names are the same whatever their case, and with or without the trailing dot.
+    fn eq(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::None, Self::None) => true,
+            (Self::Address(one), Self::Address(other)) => one == other,
+            (Self::Name(one), Self::Name(other)) => {
+                undotted(one).eq_ignore_ascii_case(undotted(other))
+            }
+            _ => false,
         }
     }
 }
+
+/// A port that is none, a bracket without its pair, userinfo: recipients differ.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::inspect) struct Unclear;
 
 /// A port has at most five digits.
 const PORT_LIMIT_DIGITS: usize = 5;
 
-impl Host {
+impl<'a> Host<'a> {
     /// Reads `uri-host [ ":" port ]` (RFC 9110 section 7.2).
     #[inline]
-    pub(in crate::inspect) fn parse(text: &[u8]) -> Result<Self, HostFault> {
+    pub(in crate::inspect) fn parse(text: &'a [u8]) -> Result<Self, Unclear> {
         if text.is_empty() {
             return Ok(Self::None);
         }
         let name = Self::without_port(text)?;
-        match DomainName::from_host(name) {
-            Ok(name) => Ok(Self::Name(name)),
-            Err(NameFault::Address) => address(name).map(Self::Address).ok_or(HostFault::Name),
-            Err(_) if name.starts_with(b"[") => Err(HostFault::Syntax),
-            Err(_) => Err(HostFault::Name),
+        match name {
+            [b'[', ..] => address(name).map(Self::Address).ok_or(Unclear),
+            _ if !may_be_address(name) => Ok(Self::Name(name)),
+            _ => Ok(address(name).map_or(Self::Name(name), Self::Address)),
         }
     }
 
     /// The host's own bytes. An IPv6 address without brackets is taken as it stands.
-    fn without_port(text: &[u8]) -> Result<&[u8], HostFault> {
+    #[inline]
+    fn without_port(text: &[u8]) -> Result<&[u8], Unclear> {
         let end = if text.first() == Some(&b'[') {
-            text.iter().position(|&b| b == b']').map(|at| at.saturating_add(1))
+            text.iter().position(|&b| b == b']').map(|at| at.saturating_add(1)).ok_or(Unclear)?
         } else {
-            text.iter().position(|&b| b == b':')
+            text.iter().position(|&b| b == b':').unwrap_or(text.len())
         };
-        let Some((name, port)) = end.and_then(|end| text.split_at_checked(end)) else {
-            return if text.first() == Some(&b'[') { Err(HostFault::Syntax) } else { Ok(text) };
-        };
+        let (name, port) = text.split_at_checked(end).ok_or(Unclear)?;
         match port.split_first() {
             None => Ok(name),
             Some((b':', digits))
@@ -74,41 +72,57 @@ impl Host {
                 Ok(name)
             }
             _ if address(text).is_some() => Ok(text),
-            _ => Err(HostFault::Syntax),
+            _ => Err(Unclear),
         }
     }
 
     /// Reads the authority of an absolute-form target (RFC 9112 section 3.2.2). Only a target that
     /// has a scheme and an authority is one; userinfo is refused (RFC 9110 section 4.2.4).
-    pub(in crate::inspect) fn of_absolute(target: &[u8]) -> Result<Self, HostFault> {
-        let scheme = target.iter().position(|b| !is_scheme(*b)).ok_or(HostFault::Syntax)?;
-        let (scheme, rest) = target.split_at_checked(scheme).ok_or(HostFault::Syntax)?;
-        let rest = rest.strip_prefix(b"://").ok_or(HostFault::Syntax)?;
+    pub(in crate::inspect) fn of_absolute(target: &'a [u8]) -> Result<Self, Unclear> {
+        let scheme = target.iter().position(|b| !is_scheme(*b)).ok_or(Unclear)?;
+        let (scheme, rest) = target.split_at_checked(scheme).ok_or(Unclear)?;
+        let rest = rest.strip_prefix(b"://").ok_or(Unclear)?;
         let end = rest.iter().position(|b| matches!(b, b'/' | b'?' | b'#')).unwrap_or(rest.len());
-        let authority = rest.get(..end).ok_or(HostFault::Syntax)?;
+        let authority = rest.get(..end).ok_or(Unclear)?;
         let starts = scheme.first().is_some_and(u8::is_ascii_alphabetic);
         if !starts || authority.is_empty() || authority.contains(&b'@') {
-            return Err(HostFault::Syntax);
+            return Err(Unclear);
         }
         Self::parse(authority)
     }
 
     /// Makes the facts those of a new HTTP message for this host.
+    ///
+    /// # Errors
+    /// The name is no valid one; it is absent then.
     #[inline]
-    pub(in crate::inspect) fn tell(self, facts: &mut Facts) {
+    pub(in crate::inspect) fn tell(self, facts: &mut Facts) -> Result<(), NameFault> {
         let before = std::mem::take(&mut facts.domain);
         facts.settle_without_names(App::Http);
-        facts.domain = match (self, before) {
-            (Self::Name(name), Fact::Known(known)) if *known == name => Fact::Known(known),
-            (Self::Name(name), _) => Fact::Known(Arc::new(name)),
-            _ => Fact::Absent,
+        let Self::Name(name) = self else { return Ok(()) };
+        facts.domain = match before {
+            Fact::Known(known) if known.as_bytes().eq_ignore_ascii_case(undotted(name)) => {
+                Fact::Known(known)
+            }
+            _ => Fact::Known(Arc::new(DomainName::from_host(name)?)),
         };
+        Ok(())
     }
+}
+
+fn undotted(name: &[u8]) -> &[u8] {
+    name.strip_suffix(b".").unwrap_or(name)
+}
+
+/// Whether it is worth asking if this is an address: one has a colon or ends in a digit, and a
+/// trailing dot makes neither.
+fn may_be_address(name: &[u8]) -> bool {
+    undotted(name).last().is_some_and(u8::is_ascii_digit) || name.contains(&b':')
 }
 
 /// The address a literal stands for, with or without brackets.
 fn address(text: &[u8]) -> Option<IpAddr> {
-    let text = std::str::from_utf8(text).ok()?;
+    let text = std::str::from_utf8(undotted(text)).ok()?;
     text.strip_prefix('[').and_then(|t| t.strip_suffix(']')).unwrap_or(text).parse().ok()
 }
 
@@ -121,33 +135,52 @@ const fn is_scheme(byte: u8) -> bool {
 mod tests {
     use super::*;
 
-    fn name(text: &str) -> Result<Host, HostFault> {
-        Ok(Host::Name(DomainName::from_host(text.as_bytes()).unwrap()))
+    fn name(text: &str) -> Result<Host<'_>, Unclear> {
+        Ok(Host::Name(text.as_bytes()))
+    }
+
+    /// What is told of a host.
+    fn told(text: &str) -> Result<Option<String>, NameFault> {
+        let mut facts = Facts::default();
+        Host::parse(text.as_bytes()).unwrap().tell(&mut facts)?;
+        assert_eq!(facts.app, Fact::Known(App::Http));
+        Ok(facts.domain.known().map(|name| name.to_string()))
     }
 
     #[test]
     fn ports_case_and_the_trailing_dot_are_no_part_of_the_name() {
         for text in ["a.example", "A.Example:80", "a.example.", "a.example:", "a.example.:65535"] {
             assert_eq!(Host::parse(text.as_bytes()), name("a.example"), "{text}");
+            assert_eq!(told(text), Ok(Some("a.example".to_owned())));
         }
     }
 
     #[test]
     fn addresses_are_no_names() {
-        for text in ["192.0.2.1", "192.0.2.1:80", "[2001:db8::1]", "[::1]:8080", "2001:db8::1"] {
+        for text in [
+            "192.0.2.1",
+            "192.0.2.1:80",
+            "192.0.2.1.",
+            "[2001:db8::1]",
+            "[::1]:8080",
+            "2001:db8::1",
+        ] {
             assert!(matches!(Host::parse(text.as_bytes()), Ok(Host::Address(_))), "{text}");
+            assert_eq!(told(text), Ok(None));
         }
         assert_eq!(Host::parse(b""), Ok(Host::None));
+        assert_eq!(told(""), Ok(None));
     }
 
     #[test]
     fn what_recipients_read_differently_is_refused() {
         for text in ["a:b", "a:80:80", "a:123456", ":80", "[::1", "[::1]x", "[x]", "a:8 0", "a:-1"]
         {
-            assert_eq!(Host::parse(text.as_bytes()), Err(HostFault::Syntax), "{text}");
+            assert_eq!(Host::parse(text.as_bytes()), Err(Unclear), "{text}");
         }
-        for text in ["u@a", "a b", "a,b", "a..b", "%61.example", "a/b", "a\\b", "b\u{fc}cher"] {
-            assert_eq!(Host::parse(text.as_bytes()), Err(HostFault::Name), "{text}");
+        for text in ["u@a", "a b", "a,b", "a..b", "%61.example", "a/b", "a\\b", "b\u{fc}cher", "."]
+        {
+            assert!(told(text).is_err(), "{text}");
         }
     }
 
@@ -165,20 +198,20 @@ mod tests {
         }
         for target in ["a.example/", "http:/a", "http:///x", "1http://a/", "http://u@a/", "http:a"]
         {
-            assert_eq!(Host::of_absolute(target.as_bytes()), Err(HostFault::Syntax), "{target}");
+            assert_eq!(Host::of_absolute(target.as_bytes()), Err(Unclear), "{target}");
         }
     }
 
     #[test]
     fn the_same_name_again_is_not_made_anew() {
         let mut facts = Facts::default();
-        Host::parse(b"a.example").unwrap().tell(&mut facts);
+        Host::parse(b"a.example").unwrap().tell(&mut facts).unwrap();
         let first = facts.domain.known().unwrap().clone();
-        Host::parse(b"A.EXAMPLE").unwrap().tell(&mut facts);
+        Host::parse(b"A.EXAMPLE").unwrap().tell(&mut facts).unwrap();
         assert!(Arc::ptr_eq(&first, facts.domain.known().unwrap()));
-        Host::parse(b"b.example").unwrap().tell(&mut facts);
+        Host::parse(b"b.example").unwrap().tell(&mut facts).unwrap();
         assert_eq!(facts.domain.known().unwrap().to_string(), "b.example");
-        Host::None.tell(&mut facts);
+        Host::None.tell(&mut facts).unwrap();
         assert_eq!(facts.domain, Fact::Absent);
     }
 }

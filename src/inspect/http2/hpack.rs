@@ -212,8 +212,8 @@ mod tests {
     use crate::inspect::http::target::Host;
 
     fn host(decoder: &mut Decoder, block: &[u8]) -> Result<String, Reason> {
-        Ok(match decoder.decode(block)?.into_host()? {
-            Host::Name(name) => name.to_string(),
+        Ok(match decoder.decode(block)?.asked()? {
+            Host::Name(name) => String::from_utf8(name.to_vec()).unwrap(),
             _ => "-".to_owned(),
         })
     }

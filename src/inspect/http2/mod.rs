@@ -178,9 +178,9 @@ impl Http2Reader {
         let Some(block) = frame::block(frame, bytes)? else { return Ok(Progress::more(0)) };
         let request = self.hpack.decode(&block.fragment)?;
         if frame.stream > self.last {
-            let host = request.into_host()?;
+            let told = request.asked()?.tell(facts);
+            told.map_err(|_| Reason::MalformedName)?;
             self.last = frame.stream;
-            host.tell(facts);
             return Ok(Progress::message(block.end));
         }
         if request.is_trailers() {

@@ -23,8 +23,8 @@ pub(super) enum Name {
 /// What was read of a header block.
 #[derive(Debug, Default)]
 pub(super) struct Request {
-    authority: Option<Host>,
-    host: Option<Host>,
+    authority: Option<Box<[u8]>>,
+    host: Option<Box<[u8]>>,
     /// One bit for each [`Name`] seen.
     seen: u8,
 }
@@ -99,18 +99,17 @@ impl Request {
             Name::Host => &mut self.host,
             _ => return Ok(()),
         };
-        let read = Host::parse(value).map_err(|fault| fault.reason(Reason::Http2Malformed))?;
-        *host = Some(read);
+        *host = Some(Box::from(value));
         Ok(())
     }
 
     /// The host asked for: `:authority`, or `host` where there is none (RFC 9113 section 8.3.1). Both
     /// must be the same.
-    pub(super) fn into_host(self) -> Result<Host, Reason> {
+    pub(super) fn asked(&self) -> Result<Host<'_>, Reason> {
         if self.seen & Name::Method.bit() == 0 {
             return Err(Reason::Http2Malformed);
         }
-        match (self.authority, self.host) {
+        match (parsed(self.authority.as_deref())?, parsed(self.host.as_deref())?) {
             (Some(authority), Some(host)) if authority != host => Err(Reason::Http2Malformed),
             (Some(host), _) | (None, Some(host)) => Ok(host),
             (None, None) => Ok(Host::None),
@@ -123,9 +122,14 @@ impl Request {
     }
 }
 
+fn parsed(text: Option<&[u8]>) -> Result<Option<Host<'_>>, Reason> {
+    text.map(Host::parse).transpose().map_err(|_| Reason::Http2Malformed)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::Facts;
 
     /// The reason a list of fields has, or the host it names.
     fn host(fields: &[(&str, &str)]) -> Result<String, Reason> {
@@ -135,10 +139,9 @@ mod tests {
             name.check(value.as_bytes())?;
             request.field(name, value.as_bytes())?;
         }
-        match request.into_host()? {
-            Host::Name(name) => Ok(name.to_string()),
-            _ => Ok("-".to_owned()),
-        }
+        let mut facts = Facts::default();
+        request.asked()?.tell(&mut facts).map_err(|_| Reason::MalformedName)?;
+        Ok(facts.domain.known().map_or("-".to_owned(), |name| name.to_string()))
     }
 
     #[test]
