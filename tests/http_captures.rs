@@ -148,7 +148,7 @@ fn flows(path: &Path, clients: &BTreeSet<FiveTuple>) -> HashMap<FiveTuple, Vec<F
         ..Settings::CAPTURE
     };
     let mut flows: HashMap<FiveTuple, Vec<Flow>> = HashMap::new();
-    let mut capture = CaptureReader::open(&path.to_string_lossy()).unwrap();
+    let Ok(mut capture) = CaptureReader::open(&path.to_string_lossy()) else { return flows };
     while let Ok(Some(packet)) = capture.next_packet() {
         let Ok(parsed) = parse(packet.bytes, packet.link, &settings) else { continue };
         let Some(segment) = parsed.tcp() else { continue };

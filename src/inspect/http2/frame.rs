@@ -67,7 +67,7 @@ impl Frame {
             PRIORITY => on_stream && self.len == 5,
             RST_STREAM => on_stream && self.len == 4,
             SETTINGS if self.flags & ACK != 0 => !on_stream && self.len == 0,
-            SETTINGS => !on_stream && self.len % 6 == 0,
+            SETTINGS => !on_stream && self.len.is_multiple_of(6),
             PING => !on_stream && self.len == 8,
             GOAWAY => !on_stream && self.len >= 8,
             WINDOW_UPDATE => self.len == 4,
