@@ -1,1 +1,9 @@
 //! Ruleset files to a checked model to a compiled policy, with diagnostics for people.
+
+mod diagnostic;
+mod source;
+mod suggest;
+mod yaml;
+
+pub use diagnostic::{DIAGNOSTICS_LIMIT, Diagnostic, Label, Severity, Style};
+pub use source::{At, FileId, LineColumn, Place, Source, Sources};
