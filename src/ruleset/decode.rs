@@ -1,0 +1,475 @@
+//! From a tree of nodes to typed records, collecting every error on the way instead of stopping at
+//! the first. One macro makes a record's struct, its reader and its JSON Schema from one
+//! definition, so that they cannot differ. Knows no field of the language.
+
+use super::diagnostic::Diagnostic;
+use super::source::{At, Place};
+use super::suggest::nearest;
+use super::yaml::{Node, Value};
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use std::borrow::Cow;
+
+/// What the readers share: the findings so far and what is being read.
+#[derive(Debug, Default)]
+pub(super) struct Reading {
+    pub(super) findings: Vec<Diagnostic>,
+    subjects: Vec<String>,
+}
+
+impl Reading {
+    /// Adds an error about what is being read; `help` may be empty.
+    pub(super) fn error(&mut self, place: Place, fault: Fault) {
+        let message = match self.subjects.last() {
+            Some(subject) => format!("{subject}: {}", fault.message),
+            None => fault.message,
+        };
+        let finding = Diagnostic::error(fault.code, message).at(place, fault.label);
+        self.findings.push(match fault.help {
+            Some(help) => finding.help(help),
+            None => finding,
+        });
+    }
+
+    /// Reads something inside a rule, a segment or the like, which errors will name.
+    pub(super) fn within<T>(&mut self, subject: Option<String>, read: impl FnOnce(&mut Self) -> T) -> T {
+        let depth = self.subjects.len();
+        self.subjects.extend(subject);
+        let value = read(self);
+        self.subjects.truncate(depth);
+        value
+    }
+
+    /// The entries of a mapping whose keys are all known, each once; errors for the others.
+    pub(super) fn fields<'n>(
+        &mut self,
+        node: &'n Node,
+        what: &str,
+        known: &[(&'static str, bool)],
+    ) -> Option<Vec<(&'static str, &'n Node)>> {
+        let Value::Map(entries) = &node.value else {
+            self.error(node.place, Fault::kind(what, "a mapping", node));
+            return None;
+        };
+        let mut fields: Vec<(&'static str, Place, &'n Node)> = Vec::new();
+        for (key, value) in entries {
+            let name = key.text().unwrap_or_default();
+            match known.iter().find(|(k, _)| *k == name) {
+                None => self.unknown_field(key, name, what, known),
+                Some((name, _)) => match fields.iter().find(|(k, _, _)| k == name) {
+                    Some((_, first, _)) => self.twice(key.place, *first, name),
+                    None => fields.push((name, key.place, value)),
+                },
+            }
+        }
+        let spot = entries.first().map_or(node.place, |(key, _)| key.place);
+        for (name, _) in known.iter().filter(|(_, required)| *required) {
+            if !fields.iter().any(|(k, _, _)| k == name) {
+                let fault = Fault::new("missing-field", format!("{what} needs `{name}`"));
+                self.error(spot, fault.label(format!("`{name}` is missing here")));
+            }
+        }
+        Some(fields.into_iter().map(|(name, _, value)| (name, value)).collect())
+    }
+
+    fn unknown_field(&mut self, key: &Node, name: &str, what: &str, known: &[(&'static str, bool)]) {
+        let near = nearest(name, known.iter().map(|(k, _)| *k));
+        let help = match near {
+            Some(near) => format!("did you mean `{near}`?"),
+            None => {
+                let list: Vec<_> = known.iter().map(|(k, _)| *k).collect();
+                format!("{what} has the fields {}", list.join(", "))
+            }
+        };
+        let fault = Fault::new("unknown-field", format!("unknown field `{name}`"));
+        self.error(key.place, fault.label(format!("{what} has no such field")).help(help));
+    }
+
+    fn twice(&mut self, again: Place, first: Place, name: &str) {
+        self.error(
+            again,
+            Fault::new("duplicate-field", format!("`{name}` is given twice")).label("again here"),
+        );
+        if let Some(last) = self.findings.pop() {
+            self.findings.push(last.also(first, "first here").help("keep one of them"));
+        }
+    }
+}
+
+/// What is wrong with one value.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Fault {
+    code: &'static str,
+    message: String,
+    label: String,
+    help: Option<String>,
+}
+
+impl Fault {
+    pub(super) fn new(code: &'static str, message: impl Into<String>) -> Self {
+        Self { code, message: message.into(), label: "here".into(), help: None }
+    }
+
+    pub(super) fn label(mut self, label: impl Into<String>) -> Self {
+        self.label = label.into();
+        self
+    }
+
+    pub(super) fn help(mut self, help: impl Into<String>) -> Self {
+        self.help = Some(help.into());
+        self
+    }
+
+    /// A value of the wrong kind of YAML.
+    pub(super) fn kind(what: &str, expected: &str, found: &Node) -> Self {
+        Self::new("wrong-kind", format!("{what} is {expected}, not {}", found.kind()))
+            .label(format!("this is {}", found.kind()))
+    }
+
+    /// A word that is none of those known.
+    pub(super) fn word(what: &str, word: &str, known: &[&str]) -> Self {
+        let list = known.join(", ");
+        let fault = Self::new("unknown-word", format!("`{word}` is no {what}")).label("unknown");
+        match nearest(word, known.iter().copied()) {
+            Some(near) => fault.help(format!("did you mean `{near}`? {what} is one of: {list}")),
+            None => fault.help(format!("{what} is one of: {list}")),
+        }
+    }
+}
+
+/// What can be read from a node. `None`: it could not, and the reading holds the error.
+pub(super) trait Decode: Sized {
+    /// What it is, for messages: `rule`, `segment`.
+    const WHAT: &'static str;
+
+    fn decode(node: &Node, reading: &mut Reading) -> Option<Self>;
+}
+
+/// What is written as one word.
+pub(super) trait Scalar: Sized {
+    /// What it is, for messages.
+    const WHAT: &'static str;
+
+    /// # Errors
+    /// What is wrong, and what would be right.
+    fn parse(text: &str) -> Result<Self, Fault>;
+
+    fn schema() -> Schema;
+}
+
+impl<T: Scalar> Decode for At<T> {
+    const WHAT: &'static str = T::WHAT;
+
+    fn decode(node: &Node, reading: &mut Reading) -> Option<Self> {
+        let Some(text) = node.text() else {
+            reading.error(node.place, Fault::kind(T::WHAT, "written as one word", node));
+            return None;
+        };
+        match T::parse(text) {
+            Ok(value) => Some(Self { value, place: node.place }),
+            Err(fault) => {
+                reading.error(node.place, fault);
+                None
+            }
+        }
+    }
+}
+
+impl<T: Scalar> JsonSchema for At<T> {
+    fn schema_name() -> Cow<'static, str> {
+        T::WHAT.replace(' ', "-").into()
+    }
+
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        T::schema()
+    }
+}
+
+/// A sequence.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct List<T> {
+    pub(super) items: Vec<T>,
+    pub(super) place: Place,
+}
+
+impl<T: Decode> Decode for List<T> {
+    const WHAT: &'static str = T::WHAT;
+
+    fn decode(node: &Node, reading: &mut Reading) -> Option<Self> {
+        let Value::List(nodes) = &node.value else {
+            let what = format!("a list of {}", T::WHAT);
+            let fault = Fault::new("wrong-kind", format!("expected {what}, found {}", node.kind()));
+            let fault = fault.label(format!("this is {}", node.kind()));
+            reading.error(node.place, match node.text() {
+                Some(text) => fault.help(format!("write [{text}]")),
+                None => fault,
+            });
+            return None;
+        };
+        let items = nodes.iter().filter_map(|n| T::decode(n, reading)).collect();
+        Some(Self { items, place: node.place })
+    }
+}
+
+impl<T: Decode + JsonSchema> JsonSchema for List<T> {
+    fn schema_name() -> Cow<'static, str> {
+        format!("list-of-{}", T::schema_name()).into()
+    }
+
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": "array", "items": generator.subschema_for::<T>() })
+    }
+}
+
+/// One thing or a sequence of them.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct OneOrMany<T> {
+    pub(super) items: Vec<T>,
+    pub(super) place: Place,
+}
+
+impl<T: Decode> Decode for OneOrMany<T> {
+    const WHAT: &'static str = T::WHAT;
+
+    fn decode(node: &Node, reading: &mut Reading) -> Option<Self> {
+        if matches!(node.value, Value::List(_)) {
+            let List { items, place } = List::decode(node, reading)?;
+            return Some(Self { items, place });
+        }
+        Some(Self { items: vec![T::decode(node, reading)?], place: node.place })
+    }
+}
+
+impl<T: Decode + JsonSchema> JsonSchema for OneOrMany<T> {
+    fn schema_name() -> Cow<'static, str> {
+        format!("one-or-many-{}", T::schema_name()).into()
+    }
+
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        let one = generator.subschema_for::<T>();
+        json_schema!({ "anyOf": [one, { "type": "array", "items": one, "minItems": 1 }] })
+    }
+}
+
+/// A mapping from names that the writer chooses.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Table<K, T> {
+    pub(super) entries: Vec<(At<K>, T)>,
+}
+
+impl<K: Scalar, T: Decode> Decode for Table<K, T> {
+    const WHAT: &'static str = T::WHAT;
+
+    fn decode(node: &Node, reading: &mut Reading) -> Option<Self> {
+        let nodes = match &node.value {
+            Value::Map(nodes) => nodes.as_slice(),
+            Value::Null => &[],
+            _ => {
+                reading.error(node.place, Fault::kind(T::WHAT, "an entry of a mapping", node));
+                return None;
+            }
+        };
+        let mut entries = Vec::new();
+        for (key, value) in nodes {
+            let Some(name) = At::<K>::decode(key, reading) else { continue };
+            let subject = key.text().map(|text| format!("{} `{text}`", T::WHAT));
+            let value = reading.within(subject, |reading| T::decode(value, reading));
+            entries.extend(value.map(|value| (name, value)));
+        }
+        Some(Self { entries })
+    }
+}
+
+impl<K: Scalar, T: Decode + JsonSchema> JsonSchema for Table<K, T> {
+    fn schema_name() -> Cow<'static, str> {
+        format!("table-of-{}", T::schema_name()).into()
+    }
+
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "type": "object",
+            "propertyNames": K::schema(),
+            "additionalProperties": generator.subschema_for::<T>(),
+        })
+    }
+}
+
+/// Joins doc comment lines to one description.
+pub(super) fn description(lines: &[&str]) -> String {
+    lines.iter().map(|l| l.trim()).collect::<Vec<_>>().join(" ")
+}
+
+/// Defines a mapping with fixed fields: the struct, its reader, its schema. Every field is an
+/// `Option`; `required` ones that are missing have been reported by the reader. In brackets: what
+/// it is, and the field whose value names it in messages.
+macro_rules! record {
+    (
+        $(#[doc = $doc:literal])+
+        $name:ident ($what:literal, $id:literal) {
+            $($(#[doc = $field_doc:literal])+ $need:ident $field:ident: $type:ty,)+
+        }
+    ) => {
+        $(#[doc = $doc])+
+        #[derive(Clone, Debug, Default)]
+        pub(super) struct $name {
+            pub(super) place: $crate::ruleset::source::Place,
+            $($(#[doc = $field_doc])+ pub(super) $field: Option<$type>,)+
+        }
+
+        impl $crate::ruleset::decode::Decode for $name {
+            const WHAT: &'static str = $what;
+
+            fn decode(
+                node: &$crate::ruleset::yaml::Node,
+                reading: &mut $crate::ruleset::decode::Reading,
+            ) -> Option<Self> {
+                const KNOWN: &[(&str, bool)] =
+                    &[$((stringify!($field), $crate::ruleset::decode::is_required(stringify!($need)))),+];
+                let subject = node.get($id).and_then(|n| n.text()).map(|id| format!("{} `{id}`", $what));
+                reading.within(subject, |reading| {
+                    let mut record = Self { place: node.place, ..Self::default() };
+                    for (name, value) in reading.fields(node, $what, KNOWN)? {
+                        match name {
+                            $(stringify!($field) => {
+                                record.$field = $crate::ruleset::decode::Decode::decode(value, reading);
+                            })+
+                            _ => {}
+                        }
+                    }
+                    Some(record)
+                })
+            }
+        }
+
+        impl schemars::JsonSchema for $name {
+            fn schema_name() -> std::borrow::Cow<'static, str> {
+                $what.replace(' ', "-").into()
+            }
+
+            fn json_schema(generator: &mut schemars::SchemaGenerator) -> schemars::Schema {
+                let mut properties = serde_json::Map::new();
+                let mut required: Vec<&str> = Vec::new();
+                $({
+                    let mut schema = generator.subschema_for::<$type>();
+                    schema.insert(
+                        "description".to_owned(),
+                        $crate::ruleset::decode::description(&[$($field_doc),+]).into(),
+                    );
+                    properties.insert(stringify!($field).to_owned(), schema.into());
+                    if $crate::ruleset::decode::is_required(stringify!($need)) {
+                        required.push(stringify!($field));
+                    }
+                })+
+                let mut schema = schemars::json_schema!({
+                    "type": "object",
+                    "description": $crate::ruleset::decode::description(&[$($doc),+]),
+                    "properties": properties,
+                    "additionalProperties": false,
+                });
+                if !required.is_empty() {
+                    schema.insert("required".to_owned(), required.into());
+                }
+                schema
+            }
+        }
+    };
+}
+pub(super) use record;
+
+/// Whether a record's field marker is `required`.
+pub(super) const fn is_required(marker: &str) -> bool {
+    matches!(marker.as_bytes(), b"required")
+}
+
+/// Makes an enum readable from words: `words!("kind of segment", SegmentKind { "partner" => Partner, .. })`.
+macro_rules! words {
+    ($what:literal, $type:ty { $($word:literal => $value:expr,)+ }) => {
+        impl $crate::ruleset::decode::Scalar for $type {
+            const WHAT: &'static str = $what;
+
+            fn parse(text: &str) -> Result<Self, $crate::ruleset::decode::Fault> {
+                match text {
+                    $($word => Ok($value),)+
+                    _ => Err($crate::ruleset::decode::Fault::word($what, text, &[$($word),+])),
+                }
+            }
+
+            fn schema() -> schemars::Schema {
+                schemars::json_schema!({ "enum": [$($word),+] })
+            }
+        }
+    };
+}
+pub(super) use words;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ruleset::source::FileId;
+
+    #[derive(Clone, Copy, Debug, PartialEq)]
+    enum Colour {
+        Red,
+        Green,
+    }
+    words!("colour", Colour { "red" => Colour::Red, "green" => Colour::Green, });
+    record! {
+        /// A thing.
+        Thing("thing", "name") {
+            /// Its name.
+            required name: At<Colour>,
+            /// More
+            /// colours.
+            optional more: OneOrMany<At<Colour>>,
+        }
+    }
+
+    fn read(text: &str) -> (Option<Thing>, Vec<String>) {
+        let mut reading = Reading::default();
+        let node = super::super::yaml::parse(FileId(0), text, &mut reading.findings).unwrap();
+        let thing = Thing::decode(&node, &mut reading);
+        (thing, reading.findings.into_iter().map(|d| d.message + " / " + &d.help.join(" ")).collect())
+    }
+
+    #[test]
+    fn every_error_of_a_record_is_reported_in_one_run() {
+        let (thing, findings) = read("{mroe: red, more: [blue, gren, red], more: red}");
+        assert_eq!(findings, [
+            "unknown field `mroe` / did you mean `more`?",
+            "`more` is given twice / keep one of them",
+            "thing needs `name` / ",
+            "`blue` is no colour / colour is one of: red, green",
+            "`gren` is no colour / did you mean `green`? colour is one of: red, green",
+        ]);
+        assert_eq!(thing.unwrap().more.unwrap().items.len(), 1);
+    }
+
+    #[test]
+    fn wrong_kinds_say_what_was_found() {
+        assert_eq!(read("[1]").1, ["thing is a mapping, not a list / "]);
+        assert_eq!(read("{name: [red]}").1, ["colour is written as one word, not a list / "]);
+        assert_eq!(read("{name: red, more: }").1.len(), 1);
+    }
+
+    #[test]
+    fn the_schema_names_fields_and_what_is_required() {
+        let schema = schemars::schema_for!(Thing).to_value();
+        assert_eq!(schema["required"], serde_json::json!(["name"]));
+        assert_eq!(schema["properties"]["more"]["description"], "More colours.");
+    }
+}

@@ -1,0 +1,516 @@
+//! The single words of the language: names, networks, ports, dates, durations, sizes and the like,
+//! each with its own message for what is wrong. Resolves no names.
+
+use super::decode::{Fault, Scalar, words};
+use crate::model::{Action, EndpointId, Ja4, Protocol, Span, TlsVersion};
+use crate::policy::spec::{
+    Answer, AppMatch, EncryptedClientHello, FlowLog, FragmentMode, Midstream, Mode, PortRange,
+    SegmentKind,
+};
+use ipnet::IpNet;
+use schemars::{Schema, json_schema};
+use std::net::IpAddr;
+
+/// The longest name of a segment, set or rule.
+const NAME_LIMIT: usize = 128;
+/// The longest free text.
+const TEXT_LIMIT: usize = 4096;
+
+words!("action", Action { "allow" => Self::Allow, "deny" => Self::Deny, "reject" => Self::Reject, });
+words!("kind of segment", SegmentKind {
+    "partner" => Self::Partner, "workload" => Self::Workload, "shared" => Self::Shared,
+});
+words!("mode", Mode { "enforce" => Self::Enforce, "monitor" => Self::Monitor, });
+words!("midstream", Midstream {
+    "deny" => Self::Deny, "reject" => Self::Reject, "allow" => Self::Allow, "adopt" => Self::Adopt,
+});
+words!("answer", Answer { "deny" => Self::Deny, "allow" => Self::Allow, });
+words!("fragments", FragmentMode { "track" => Self::Track, "deny" => Self::Deny, });
+words!("encrypted_client_hello", EncryptedClientHello {
+    "outer-name" => Self::OuterName, "deny" => Self::Deny,
+});
+words!("log", FlowLog {
+    "none" => Self::None, "start" => Self::Start, "end" => Self::End, "both" => Self::Both,
+});
+words!("app", AppMatch {
+    "tls" => Self::Tls, "quic" => Self::Quic, "http" => Self::Http, "dns" => Self::Dns,
+});
+words!("truth value", bool { "true" => true, "false" => false, });
+words!("min_version", TlsVersion {
+    "1.0" => Self(0x0301), "1.1" => Self(0x0302), "1.2" => Self(0x0303), "1.3" => Self(0x0304),
+});
+
+/// The name of a segment, a set, a label or a rule.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) struct Name(pub(super) String);
+
+impl Scalar for Name {
+    const WHAT: &'static str = "name";
+
+    fn parse(text: &str) -> Result<Self, Fault> {
+        let help = format!(
+            "a name starts with a letter or digit and has at most {NAME_LIMIT} letters, digits, `-`, `_` and `.`"
+        );
+        let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.');
+        let starts = text.bytes().next().is_some_and(|b| b.is_ascii_alphanumeric());
+        if !starts || text.len() > NAME_LIMIT || !text.bytes().all(plain) {
+            return Err(Fault::new("bad-name", format!("`{}` is no name", clip(text))).help(help));
+        }
+        if text == "any" {
+            return Err(Fault::new("bad-name", "`any` cannot be a name").help("`any` stands for every segment"));
+        }
+        Ok(Self(text.to_owned()))
+    }
+
+    fn schema() -> Schema {
+        json_schema!({ "type": "string", "pattern": "^[A-Za-z0-9][A-Za-z0-9._-]*$", "maxLength": NAME_LIMIT })
+    }
+}
+
+/// Free text.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Text(pub(super) String);
+
+impl Scalar for Text {
+    const WHAT: &'static str = "text";
+
+    fn parse(text: &str) -> Result<Self, Fault> {
+        if text.len() > TEXT_LIMIT {
+            return Err(Fault::new("too-long", format!("text of {} bytes", text.len()))
+                .help(format!("at most {TEXT_LIMIT} bytes")));
+        }
+        Ok(Self(text.to_owned()))
+    }
+
+    fn schema() -> Schema {
+        json_schema!({ "type": ["string", "number", "boolean"] })
+    }
+}
+
+/// The version of the language.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct SchemaVersion;
+
+impl Scalar for SchemaVersion {
+    const WHAT: &'static str = "schema version";
+
+    fn parse(text: &str) -> Result<Self, Fault> {
+        if text == "1" {
+            return Ok(Self);
+        }
+        Err(Fault::new("schema-version", format!("schema version `{}` is not known", clip(text)))
+            .help("write `lockgate: 1`"))
+    }
+
+    fn schema() -> Schema {
+        json_schema!({ "const": 1 })
+    }
+}
+
+impl Scalar for EndpointId {
+    const WHAT: &'static str = "endpoint id";
+
+    fn parse(text: &str) -> Result<Self, Fault> {
+        text.parse().map_err(|_| {
+            let why = endpoint_fault(text);
+            Fault::new("bad-endpoint", format!("`{}` is no endpoint id", clip(text)))
+                .label(why)
+                .help("an endpoint id is `vpce-0` and 16 lower-case hex digits; GWLB carries these 64 bits in GENEVE option type 1")
+        })
+    }
+
+    fn schema() -> Schema {
+        json_schema!({ "type": "string", "pattern": "^vpce-0[0-9a-f]{16}$" })
+    }
+}
+
+/// What is wrong with an endpoint id.
+fn endpoint_fault(text: &str) -> String {
+    let Some(digits) = text.strip_prefix("vpce-") else {
+        return "it does not start with `vpce-`".into();
+    };
+    let lower = |c: &char| c.is_ascii_digit() || ('a'..='f').contains(c);
+    if let Some(bad) = digits.chars().find(|c| !lower(c)) {
+        return format!("`{bad}` is no lower-case hex digit");
+    }
+    match digits.len() {
+        17 => "its first digit is not 0".into(),
+        count => format!("it has {count} digits behind `vpce-`, not 17"),
+    }
+}
+
+impl Scalar for IpNet {
+    const WHAT: &'static str = "network";
+
+    fn parse(text: &str) -> Result<Self, Fault> {
+        let bad = |why: &str| {
+            Fault::new("bad-network", format!("`{}` is no network", clip(text))).label(why)
+        };
+        let example = "write an address and a prefix length, such as 10.20.0.0/16 or \"2001:db8::/48\"";
+        let Some((addr, len)) = text.split_once('/') else {
+            return match text.parse::<IpAddr>() {
+                Ok(addr) => plain_family(IpNet::from(addr), text),
+                Err(_) => Err(bad("neither an address nor a network").help(example)),
+            };
+        };
+        let Ok(addr) = addr.parse::<IpAddr>() else {
+            return Err(bad("the part before `/` is no address").help(example));
+        };
+        let most = if addr.is_ipv4() { 32 } else { 128 };
+        let plain = !len.is_empty() && len.len() <= 3 && len.bytes().all(|b| b.is_ascii_digit());
+        let len = len.parse::<u8>().ok().filter(|&n| n <= most && plain);
+        let Some(net) = len.and_then(|len| IpNet::new(addr, len).ok()) else {
+            return Err(bad("the prefix length is wrong").help(format!("it is a number from 0 to {most}")));
+        };
+        if net.trunc() != net {
+            return Err(bad("bits are set behind the prefix").help(format!("did you mean {}?", net.trunc())));
+        }
+        plain_family(net, text)
+    }
+
+    fn schema() -> Schema {
+        json_schema!({ "type": "string", "pattern": "^[0-9A-Fa-f:.]+(/[0-9]{1,3})?$" })
+    }
+}
+
+/// Refuses IPv4-mapped IPv6 networks: no packet has such an address.
+fn plain_family(net: IpNet, text: &str) -> Result<IpNet, Fault> {
+    let mapped = match net {
+        IpNet::V6(v6) if v6.prefix_len() >= 96 => v6.network().to_ipv4_mapped(),
+        _ => None,
+    };
+    match mapped {
+        Some(v4) => Err(Fault::new("bad-network", format!("`{text}` is an IPv4-mapped network"))
+            .help(format!("write it as IPv4: {v4}/{}", net.prefix_len().saturating_sub(96)))),
+        None => Ok(net),
+    }
+}
+
+impl Scalar for PortRange {
+    const WHAT: &'static str = "port";
+
+    fn parse(text: &str) -> Result<Self, Fault> {
+        let bad = |why: String| {
+            Fault::new("bad-port", format!("`{}` is no port", clip(text)))
+                .label(why)
+                .help("a port is a number from 0 to 65535, a range is written 8000-8010")
+        };
+        let one = |digits: &str| {
+            let plain = !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit());
+            digits.parse::<u16>().ok().filter(|_| plain)
+        };
+        let (first, last) = text.split_once('-').unwrap_or((text, text));
+        match (one(first.trim()), one(last.trim())) {
+            (Some(first), Some(last)) if first <= last => Ok(Self { first, last }),
+            (Some(_), Some(_)) => Err(bad("the range ends before it starts".into())),
+            _ => Err(bad("neither a number below 65536 nor a range of two".into())),
+        }
+    }
+
+    fn schema() -> Schema {
+        json_schema!({ "anyOf": [
+            { "type": "integer", "minimum": 0, "maximum": 65535 },
+            { "type": "string", "pattern": "^[0-9]{1,5}(-[0-9]{1,5})?$" },
+        ] })
+    }
+}
+
+/// A protocol, or every one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct ProtocolWord(pub(super) Option<Protocol>);
+
+impl Scalar for ProtocolWord {
+    const WHAT: &'static str = "protocol";
+
+    fn parse(text: &str) -> Result<Self, Fault> {
+        let number = || text.parse::<u8>().ok().filter(|_| text.bytes().all(|b| b.is_ascii_digit()));
+        match text {
+            "tcp" => Ok(Self(Some(Protocol::TCP))),
+            "udp" => Ok(Self(Some(Protocol::UDP))),
+            "icmp" => Ok(Self(Some(Protocol::ICMP))),
+            "icmpv6" => Ok(Self(Some(Protocol::ICMPV6))),
+            "any" => Ok(Self(None)),
+            _ => match number() {
+                Some(number) => Ok(Self(Some(Protocol(number)))),
+                None => Err(Fault::word("protocol", text, &["tcp", "udp", "icmp", "icmpv6", "any", "a number from 0 to 255"])),
+            },
+        }
+    }
+
+    fn schema() -> Schema {
+        json_schema!({ "anyOf": [
+            { "enum": ["tcp", "udp", "icmp", "icmpv6", "any"] },
+            { "type": "integer", "minimum": 0, "maximum": 255 },
+        ] })
+    }
+}
+
+/// A day, counted from 1970-01-01.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Date(pub(super) u32);
+
+impl Date {
+    /// Days since 1970-01-01.
+    #[must_use]
+    pub const fn days(self) -> u32 {
+        self.0
+    }
+
+    /// Reads `2027-06-30`.
+    #[must_use]
+    pub fn parse_day(text: &str) -> Option<Self> {
+        let mut parts = text.split('-');
+        let (year, month, day) = (parts.next()?, parts.next()?, parts.next()?);
+        let digits = |s: &str, n: usize| s.len() == n && s.bytes().all(|b| b.is_ascii_digit());
+        if parts.next().is_some() || !digits(year, 4) || !digits(month, 2) || !digits(day, 2) {
+            return None;
+        }
+        let (year, month, day) = (year.parse().ok()?, month.parse().ok()?, day.parse().ok()?);
+        days(year, month, day).map(Self)
+    }
+}
+
+/// Days from 1970-01-01 to a date of the Gregorian calendar; none if there is no such date.
+fn days(year: u32, month: u32, day: u32) -> Option<u32> {
+    let leap = year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400));
+    let length = match month {
+        1 | 3 | 5 | 7 | 8 | 10 | 12 => 31,
+        4 | 6 | 9 | 11 => 30,
+        2 if leap => 29,
+        2 => 28,
+        _ => return None,
+    };
+    if !(1970..=2553).contains(&year) || !(1..=length).contains(&day) {
+        return None;
+    }
+    // Counted in years that start in March, so that the leap day is the last of its year.
+    let shifted_year = if month <= 2 { year.checked_sub(1)? } else { year };
+    let shifted_month = if month > 2 { month.checked_sub(3)? } else { month.checked_add(9)? };
+    let leaps = (shifted_year / 4).checked_sub(shifted_year / 100)?.checked_add(shifted_year / 400)?;
+    let day_of_year = shifted_month.checked_mul(153)?.checked_add(2)? / 5;
+    let day_of_year = day_of_year.checked_add(day)?.checked_sub(1)?;
+    shifted_year.checked_mul(365)?.checked_add(leaps)?.checked_add(day_of_year)?.checked_sub(719_468)
+}
+
+impl Scalar for Date {
+    const WHAT: &'static str = "date";
+
+    fn parse(text: &str) -> Result<Self, Fault> {
+        Self::parse_day(text).ok_or_else(|| {
+            Fault::new("bad-date", format!("`{}` is no date", clip(text)))
+                .label("no such day")
+                .help("write year, month and day, such as 2027-06-30")
+        })
+    }
+
+    fn schema() -> Schema {
+        json_schema!({ "type": "string", "format": "date", "pattern": "^[0-9]{4}-[0-9]{2}-[0-9]{2}$" })
+    }
+}
+
+impl Scalar for Span {
+    const WHAT: &'static str = "duration";
+
+    fn parse(text: &str) -> Result<Self, Fault> {
+        let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+        let (number, unit) = text.split_at(digits);
+        let per_ms: Option<u64> = match unit {
+            "ms" => Some(1),
+            "s" => Some(1_000),
+            "m" => Some(60_000),
+            "h" => Some(3_600_000),
+            _ => None,
+        };
+        let ms = number.parse::<u64>().ok().zip(per_ms).and_then(|(n, per)| n.checked_mul(per));
+        match ms.filter(|&ms| ms <= 86_400_000) {
+            Some(ms) => Ok(Self::from_millis(ms)),
+            None => Err(Fault::new("bad-duration", format!("`{}` is no duration", clip(text)))
+                .label(if unit.is_empty() { "a unit is missing" } else { "not understood" })
+                .help("write a number with ms, s, m or h, such as 350s; at most 24h")),
+        }
+    }
+
+    fn schema() -> Schema {
+        json_schema!({ "type": "string", "pattern": "^[0-9]+(ms|s|m|h)$" })
+    }
+}
+
+/// A number of bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Size(pub(super) u64);
+
+impl Scalar for Size {
+    const WHAT: &'static str = "size";
+
+    fn parse(text: &str) -> Result<Self, Fault> {
+        let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+        let (number, unit) = text.split_at(digits);
+        let factor: Option<u64> = match unit {
+            "" | "B" => Some(1),
+            "KiB" => Some(1 << 10),
+            "MiB" => Some(1 << 20),
+            "GiB" => Some(1 << 30),
+            _ => None,
+        };
+        number.parse::<u64>().ok().zip(factor).and_then(|(n, by)| n.checked_mul(by)).map(Self).ok_or_else(|| {
+            Fault::new("bad-size", format!("`{}` is no size", clip(text)))
+                .label("not understood")
+                .help("write a number with B, KiB, MiB or GiB, such as 8MiB")
+        })
+    }
+
+    fn schema() -> Schema {
+        json_schema!({ "anyOf": [
+            { "type": "integer", "minimum": 0 },
+            { "type": "string", "pattern": "^[0-9]+(B|KiB|MiB|GiB)?$" },
+        ] })
+    }
+}
+
+impl Scalar for u64 {
+    const WHAT: &'static str = "number";
+
+    fn parse(text: &str) -> Result<Self, Fault> {
+        let plain = text.bytes().all(|b| b.is_ascii_digit());
+        text.parse().ok().filter(|_| plain).ok_or_else(|| {
+            Fault::new("bad-number", format!("`{}` is no whole number", clip(text)))
+                .help("write digits alone, such as 200000")
+        })
+    }
+
+    fn schema() -> Schema {
+        json_schema!({ "type": "integer", "minimum": 0 })
+    }
+}
+
+impl Scalar for Ja4 {
+    const WHAT: &'static str = "JA4 fingerprint";
+
+    fn parse(text: &str) -> Result<Self, Fault> {
+        let ok = |b: &[u8; 36]| {
+            b.iter().enumerate().all(|(n, c)| match n {
+                10 | 23 => *c == b'_',
+                _ => c.is_ascii_digit() || c.is_ascii_lowercase(),
+            })
+        };
+        text.as_bytes().try_into().ok().filter(ok).map(Self).ok_or_else(|| {
+            Fault::new("bad-ja4", format!("`{}` is no JA4 fingerprint", clip(text)))
+                .help("it has 36 characters, such as t13d1516h2_8daaf6152771_02713d6af862")
+        })
+    }
+
+    fn schema() -> Schema {
+        json_schema!({ "type": "string", "pattern": "^[a-z0-9]{10}_[a-z0-9]{12}_[a-z0-9]{12}$" })
+    }
+}
+
+/// The SHA-256 of a certificate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Sha256(pub(super) [u8; 32]);
+
+impl Scalar for Sha256 {
+    const WHAT: &'static str = "SHA-256";
+
+    fn parse(text: &str) -> Result<Self, Fault> {
+        let digits: String = text.chars().filter(|&c| c != ':').collect();
+        let mut sum = [0u8; 32];
+        let fits = digits.len() == 64 && digits.bytes().all(|b| b.is_ascii_hexdigit());
+        let pairs = (0..32usize).map(|n| digits.get(n.saturating_mul(2)..n.saturating_mul(2).saturating_add(2)));
+        for (byte, pair) in sum.iter_mut().zip(pairs) {
+            let read = pair.and_then(|p| u8::from_str_radix(p, 16).ok()).filter(|_| fits);
+            *byte = read.ok_or_else(|| {
+                Fault::new("bad-sha256", format!("`{}` is no SHA-256", clip(text)))
+                    .help("write 64 hex digits, with or without colons")
+            })?;
+        }
+        Ok(Self(sum))
+    }
+
+    fn schema() -> Schema {
+        json_schema!({ "type": "string", "pattern": "^([0-9A-Fa-f]{2}:?){32}$" })
+    }
+}
+
+/// The beginning of a text, for messages.
+pub(super) fn clip(text: &str) -> String {
+    const SHOWN: usize = 80;
+    if text.chars().count() <= SHOWN {
+        return text.to_owned();
+    }
+    text.chars().take(SHOWN).chain(['…']).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::Timestamp;
+
+    #[test]
+    fn dates_are_days_of_the_calendar() {
+        for (text, day) in [
+            ("1970-01-01", Some(0)),
+            ("1970-03-01", Some(59)),
+            ("2000-02-29", Some(11_016)),
+            ("2026-11-21", Some(20_778)),
+            ("2027-02-29", None),
+            ("2027-06-31", None),
+            ("2027-00-10", None),
+            ("1969-12-31", None),
+            ("2027-6-30", None),
+            ("+027-06-30", None),
+            ("2027-06-30-1", None),
+        ] {
+            assert_eq!(Date::parse_day(text).map(Date::days), day, "{text}");
+        }
+        for day in [0u32, 58, 59, 365, 789, 11_016, 20_778, 100_000] {
+            let text = Timestamp::from_secs(u64::from(day) * 86_400).to_string();
+            assert_eq!(Date::parse_day(&text[..10]), Some(Date(day)), "{text}");
+        }
+    }
+
+    #[test]
+    fn networks_are_exact() {
+        for good in ["10.20.0.0/16", "2001:db8:20::/48", "0.0.0.0/0", "::/0", "10.0.0.1", "::1"] {
+            assert!(IpNet::parse(good).is_ok(), "{good}");
+        }
+        for bad in ["10.20.0.0/33", "10.20.0.1/16", "10.20.0.0/", "10.20.0/16", "10.20.0.0/+8", "::ffff:10.0.0.0/104", "::ffff:1.2.3.4", "x", "10.0.0.0/016.0"] {
+            assert!(IpNet::parse(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn ports_durations_and_sizes_end_at_their_limits() {
+        let range = |first, last| Some(PortRange { first, last });
+        for (text, want) in [("0", range(0, 0)), ("65535", range(65535, 65535)), ("65536", None), ("8000-8010", range(8000, 8010)), ("2-1", None), ("-1", None), ("+1", None), ("1-", None)] {
+            assert_eq!(PortRange::parse(text).ok(), want, "{text}");
+        }
+        for (text, ms) in [("350s", Some(350_000)), ("5ms", Some(5)), ("24h", Some(86_400_000)), ("25h", None), ("5", None), ("s", None), ("", None), ("5 s", None)] {
+            assert_eq!(Span::parse(text).ok().map(Span::as_millis), ms, "{text}");
+        }
+        for (text, bytes) in [("96KiB", Some(98_304)), ("8MiB", Some(8 << 20)), ("17179869183GiB", Some(17_179_869_183 << 30)), ("17179869184GiB", None), ("8MB", None), ("7", Some(7))] {
+            assert_eq!(Size::parse(text).ok().map(|s| s.0), bytes, "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_wrong_with_an_endpoint_id_is_said() {
+        for (text, why) in [
+            ("vpc-0a1b2c3d4e5f60718", "it does not start with `vpce-`"),
+            ("vpce-1a1b2c3d4e5f60718", "its first digit is not 0"),
+            ("vpce-0a1b2c3d4e5f6071", "it has 16 digits behind `vpce-`, not 17"),
+            ("vpce-0A1b2c3d4e5f60718", "`A` is no lower-case hex digit"),
+        ] {
+            assert_eq!(endpoint_fault(text), why);
+            assert!(EndpointId::parse(text).is_err());
+        }
+    }
+
+    #[test]
+    fn fingerprints_have_their_form() {
+        assert!(Ja4::parse("t13d1516h2_8daaf6152771_02713d6af862").is_ok());
+        assert!(Ja4::parse("t13d1516h2-8daaf6152771_02713d6af862").is_err());
+        assert!(Sha256::parse(&"ab".repeat(32)).is_ok());
+        assert!(Sha256::parse(&"ab".repeat(31)).is_err());
+        assert!(Sha256::parse(&"ax".repeat(32)).is_err());
+    }
+}
