@@ -31,7 +31,11 @@ impl Reading {
     }
 
     /// Reads something inside a rule, a segment or the like, which errors will name.
-    pub(super) fn within<T>(&mut self, subject: Option<String>, read: impl FnOnce(&mut Self) -> T) -> T {
+    pub(super) fn within<T>(
+        &mut self,
+        subject: Option<String>,
+        read: impl FnOnce(&mut Self) -> T,
+    ) -> T {
         let depth = self.subjects.len();
         self.subjects.extend(subject);
         let value = read(self);
@@ -71,7 +75,13 @@ impl Reading {
         Some(fields.into_iter().map(|(name, _, value)| (name, value)).collect())
     }
 
-    fn unknown_field(&mut self, key: &Node, name: &str, what: &str, known: &[(&'static str, bool)]) {
+    fn unknown_field(
+        &mut self,
+        key: &Node,
+        name: &str,
+        what: &str,
+        known: &[(&'static str, bool)],
+    ) {
         let near = nearest(name, known.iter().map(|(k, _)| *k));
         let help = match near {
             Some(near) => format!("did you mean `{near}`?"),
@@ -203,10 +213,13 @@ impl<T: Decode> Decode for List<T> {
             let what = format!("a list of {}", T::WHAT);
             let fault = Fault::new("wrong-kind", format!("expected {what}, found {}", node.kind()));
             let fault = fault.label(format!("this is {}", node.kind()));
-            reading.error(node.place, match node.text() {
-                Some(text) => fault.help(format!("write [{text}]")),
-                None => fault,
-            });
+            reading.error(
+                node.place,
+                match node.text() {
+                    Some(text) => fault.help(format!("write [{text}]")),
+                    None => fault,
+                },
+            );
             return None;
         };
         let items = nodes.iter().filter_map(|n| T::decode(n, reading)).collect();
@@ -443,19 +456,25 @@ mod tests {
         let mut reading = Reading::default();
         let node = super::super::yaml::parse(FileId(0), text, &mut reading.findings).unwrap();
         let thing = Thing::decode(&node, &mut reading);
-        (thing, reading.findings.into_iter().map(|d| d.message + " / " + &d.help.join(" ")).collect())
+        (
+            thing,
+            reading.findings.into_iter().map(|d| d.message + " / " + &d.help.join(" ")).collect(),
+        )
     }
 
     #[test]
     fn every_error_of_a_record_is_reported_in_one_run() {
         let (thing, findings) = read("{mroe: red, more: [blue, gren, red], more: red}");
-        assert_eq!(findings, [
-            "unknown field `mroe` / did you mean `more`?",
-            "`more` is given twice / keep one of them",
-            "thing needs `name` / ",
-            "`blue` is no colour / colour is one of: red, green",
-            "`gren` is no colour / did you mean `green`? colour is one of: red, green",
-        ]);
+        assert_eq!(
+            findings,
+            [
+                "unknown field `mroe` / did you mean `more`?",
+                "`more` is given twice / keep one of them",
+                "thing needs `name` / ",
+                "`blue` is no colour / colour is one of: red, green",
+                "`gren` is no colour / did you mean `green`? colour is one of: red, green",
+            ]
+        );
         assert_eq!(thing.unwrap().more.unwrap().items.len(), 1);
     }
 

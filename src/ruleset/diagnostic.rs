@@ -148,11 +148,7 @@ impl Style {
 }
 
 /// The excerpt for one label; an [`Origin`] alone where there is no text to show.
-fn snippet<'a>(
-    sources: &'a Sources,
-    label: &'a Label,
-    kind: AnnotationKind,
-) -> Vec<Element<'a>> {
+fn snippet<'a>(sources: &'a Sources, label: &'a Label, kind: AnnotationKind) -> Vec<Element<'a>> {
     let name = sources.name(label.place.file);
     match sources.excerpt(label.place) {
         Some((text, line, range)) if !text.is_empty() => {
@@ -201,8 +197,10 @@ impl Findings {
         if self.dropped > 0 {
             let text = format!("{} more findings are not shown", self.dropped);
             let list = if self.errors.is_empty() { &mut self.warnings } else { &mut self.errors };
-            list.push(Diagnostic { severity: list.first().map_or(Severity::Error, |d| d.severity),
-                ..Diagnostic::error("limit-findings", text) });
+            list.push(Diagnostic {
+                severity: list.first().map_or(Severity::Error, |d| d.severity),
+                ..Diagnostic::error("limit-findings", text)
+            });
         }
         (self.errors, self.warnings)
     }
@@ -222,7 +220,14 @@ mod tests {
             .also(Place { file: one, start: 12, end: 16 }, "first here")
             .help("rename one");
         let text = finding.render(&sources, Style::PLAIN);
-        for part in ["error[duplicate-name]", "b.yaml:1:1", "a.yaml:2:3", "again here", "first here", "rename one"] {
+        for part in [
+            "error[duplicate-name]",
+            "b.yaml:1:1",
+            "a.yaml:2:3",
+            "again here",
+            "first here",
+            "rename one",
+        ] {
             assert!(text.contains(part), "{part} in\n{text}");
         }
         let json = finding.to_json(&sources);

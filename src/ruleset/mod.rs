@@ -1,14 +1,16 @@
 //! Ruleset files to a checked model to a compiled policy, with diagnostics for people.
 
-mod diagnostic;
 mod decode;
+mod diagnostic;
 mod document;
 mod names;
+mod quantity;
 mod scalar;
 mod source;
 mod suggest;
+mod term;
 mod yaml;
 
 pub use diagnostic::{DIAGNOSTICS_LIMIT, Diagnostic, Label, Severity, Style};
-pub use scalar::Date;
+pub use quantity::Date;
 pub use source::{At, FileId, LineColumn, Place, Source, Sources};

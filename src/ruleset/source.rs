@@ -140,8 +140,12 @@ pub fn byte_of(text: &str, line: usize, column: usize) -> usize {
         }
     }
     let rest = text.get(at..).unwrap_or_default();
-    let skip: usize =
-        rest.chars().take(column.saturating_sub(1)).take_while(|&c| c != '\n').map(char::len_utf8).sum();
+    let skip: usize = rest
+        .chars()
+        .take(column.saturating_sub(1))
+        .take_while(|&c| c != '\n')
+        .map(char::len_utf8)
+        .sum();
     at.saturating_add(skip)
 }
 

@@ -113,7 +113,11 @@ fn explain(
 ) -> (Diagnostic, Option<std::ops::Range<usize>>) {
     let error = error.without_snippet();
     let at = error.location().map_or(0, |l| {
-        byte_of(text, usize::try_from(l.line()).unwrap_or(1), usize::try_from(l.column()).unwrap_or(1))
+        byte_of(
+            text,
+            usize::try_from(l.line()).unwrap_or(1),
+            usize::try_from(l.column()).unwrap_or(1),
+        )
     });
     if let Some(range) = star_near(text, at) {
         let word = text.get(range.clone()).unwrap_or_default();
@@ -126,7 +130,8 @@ fn explain(
         return (finding, Some(range));
     }
     let line_start = text.get(..at).and_then(|t| t.rfind('\n')).map_or(0, |n| n.saturating_add(1));
-    let line_end = text.get(at..).and_then(|t| t.find('\n')).map_or(text.len(), |n| at.saturating_add(n));
+    let line_end =
+        text.get(at..).and_then(|t| t.find('\n')).map_or(text.len(), |n| at.saturating_add(n));
     let line = text.get(line_start..line_end).unwrap_or_default();
     let indent = line.len().saturating_sub(line.trim_start().len());
     if let Some(tab) = line.get(..indent).and_then(|t| t.find('\t')) {
@@ -136,7 +141,10 @@ fn explain(
             .help("indent with spaces");
         return (finding, None);
     }
-    let end = text.get(at..).and_then(|t| t.chars().next()).map_or(at, |c| at.saturating_add(c.len_utf8()));
+    let end = text
+        .get(at..)
+        .and_then(|t| t.chars().next())
+        .map_or(at, |c| at.saturating_add(c.len_utf8()));
     let finding = Diagnostic::error("yaml", format!("this is no YAML: {error}"))
         .at(place(file, at, end), "the reader stopped here");
     (finding, None)
@@ -152,9 +160,11 @@ fn star_near(text: &str, at: usize) -> Option<std::ops::Range<usize>> {
         at
     } else {
         let star = before.rfind('*')?;
-        let opens = before.get(..star)?.chars().next_back().is_none_or(|c| {
-            c.is_whitespace() || matches!(c, '[' | ',' | '{')
-        });
+        let opens = before
+            .get(..star)?
+            .chars()
+            .next_back()
+            .is_none_or(|c| c.is_whitespace() || matches!(c, '[' | ',' | '{'));
         if !opens || before.get(star..)?.contains(ends) {
             return None;
         }
@@ -370,7 +380,8 @@ mod tests {
 
     #[test]
     fn damaged_texts_never_panic() {
-        let seed = "segments:\n  acme: {kind: partner, networks: [10.0.0.0/8, \"::/0\"]}\nx: \"*a\" # ü\n";
+        let seed =
+            "segments:\n  acme: {kind: partner, networks: [10.0.0.0/8, \"::/0\"]}\nx: \"*a\" # ü\n";
         let mut state = 1u64;
         for _ in 0..400 {
             let mut bytes = seed.as_bytes().to_vec();
