@@ -19,15 +19,8 @@ pub(super) struct Reading {
 impl Reading {
     /// Adds an error about what is being read; `help` may be empty.
     pub(super) fn error(&mut self, place: Place, fault: Fault) {
-        let message = match self.subjects.last() {
-            Some(subject) => format!("{subject}: {}", fault.message),
-            None => fault.message,
-        };
-        let finding = Diagnostic::error(fault.code, message).at(place, fault.label);
-        self.findings.push(match fault.help {
-            Some(help) => finding.help(help),
-            None => finding,
-        });
+        let subject = self.subjects.last().map(String::as_str);
+        self.findings.push(fault.into_diagnostic(subject, place));
     }
 
     /// Reads something inside a rule, a segment or the like, which errors will name.
@@ -127,6 +120,19 @@ impl Fault {
     pub(super) fn help(mut self, help: impl Into<String>) -> Self {
         self.help = Some(help.into());
         self
+    }
+
+    /// The finding, about a rule or the like.
+    pub(super) fn into_diagnostic(self, subject: Option<&str>, place: Place) -> Diagnostic {
+        let message = match subject {
+            Some(subject) => format!("{subject}: {}", self.message),
+            None => self.message,
+        };
+        let finding = Diagnostic::error(self.code, message).at(place, self.label);
+        match self.help {
+            Some(help) => finding.help(help),
+            None => finding,
+        }
     }
 
     /// A value of the wrong kind of YAML.

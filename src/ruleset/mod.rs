@@ -3,9 +3,12 @@
 mod decode;
 mod diagnostic;
 mod document;
+mod files;
+mod merge;
 mod names;
 mod quantity;
 mod scalar;
+mod sets;
 mod source;
 mod suggest;
 mod term;
