@@ -33,6 +33,8 @@ pub struct Source {
     pub name: String,
     /// The text, without a byte order mark.
     pub text: String,
+    /// Where each line starts.
+    lines: Vec<u32>,
 }
 
 /// Line and column, both counted from one; columns count characters.
@@ -55,7 +57,10 @@ impl Sources {
     pub fn add(&mut self, name: impl Into<String>, text: &str) -> FileId {
         let id = FileId(u32::try_from(self.all.len()).unwrap_or(u32::MAX));
         let text = text.strip_prefix('\u{feff}').unwrap_or(text).to_owned();
-        self.all.push(Source { name: name.into(), text });
+        let ends = text.bytes().enumerate().filter(|(_, b)| *b == b'\n');
+        let starts = ends.filter_map(|(at, _)| u32::try_from(at).ok()?.checked_add(1));
+        let lines = std::iter::once(0).chain(starts).collect();
+        self.all.push(Source { name: name.into(), text, lines });
         id
     }
 
@@ -97,11 +102,10 @@ impl Sources {
     pub fn line_column(&self, place: Place) -> LineColumn {
         let Some(source) = self.get(place.file) else { return LineColumn { line: 1, column: 1 } };
         let start = floor_boundary(&source.text, place.start as usize);
-        let before = source.text.get(..start).unwrap_or_default();
-        let line_start = before.rfind('\n').map_or(0, |at| at.saturating_add(1));
-        let column = before.get(line_start..).unwrap_or_default().chars().count();
-        let line = before.bytes().filter(|&b| b == b'\n').count();
-        LineColumn { line: line.saturating_add(1), column: column.saturating_add(1) }
+        let line = source.lines.partition_point(|&at| at as usize <= start);
+        let line_start = source.lines.get(line.saturating_sub(1)).map_or(0, |&at| at as usize);
+        let column = source.text.get(line_start..start).unwrap_or_default().chars().count();
+        LineColumn { line: line.max(1), column: column.saturating_add(1) }
     }
 
     /// The lines around a place, to be shown: their text, the number of the first one, and the
