@@ -1,9 +1,27 @@
 //! Arguments and commands. No logic.
 
+mod check;
+
+use clap::{Parser, Subcommand};
 use std::process::ExitCode;
+
+/// An inspection firewall for partner connectivity behind an AWS Gateway Load Balancer.
+#[derive(Parser, Debug)]
+#[command(version, arg_required_else_help = true)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand, Debug)]
+enum Command {
+    Check(check::CheckArgs),
+}
 
 /// Runs the command the arguments ask for.
 #[must_use]
 pub fn main() -> ExitCode {
-    ExitCode::SUCCESS
+    match Arguments::parse().command {
+        Command::Check(args) => check::run(&args),
+    }
 }

@@ -1,7 +1,7 @@
 //! From the merged documents to the specification a policy is compiled from, with the place of
 //! everything that later checks point at. Sees each segment and policy by itself.
 
-use super::decode::{List, OneOrMany};
+use super::collection::{List, OneOrMany};
 use super::diagnostic::{Diagnostic, Findings};
 use super::document::{DefaultsDoc, PolicyDoc, SegmentDoc};
 use super::merge::Merged;
@@ -39,7 +39,7 @@ pub(super) fn build(
 ) -> Built {
     let mut built = Built::default();
     for (name, doc) in &merged.segments {
-        built.spec.segments.extend(segment(name, doc, sets, findings));
+        built.spec.segments.push(segment(name, doc, sets, findings));
     }
     built.spec.common = match &merged.common {
         None => CommonEndpoints::None,
@@ -57,13 +57,9 @@ fn values(list: &List<At<EndpointId>>) -> Vec<EndpointId> {
     list.items.iter().map(|e| e.value).collect()
 }
 
-fn segment(
-    name: &At<Name>,
-    doc: &SegmentDoc,
-    sets: &Sets,
-    findings: &mut Findings,
-) -> Option<SegmentSpec> {
-    let kind = doc.kind.as_ref()?.value;
+fn segment(name: &At<Name>, doc: &SegmentDoc, sets: &Sets, findings: &mut Findings) -> SegmentSpec {
+    // Without a kind, which has been reported, the segment is still known by its name.
+    let kind = doc.kind.as_ref().map_or(SegmentKind::Workload, |k| k.value);
     let about = format!("segment `{}`", name.value.0);
     let mut spec = SegmentSpec::new(&name.value.0, kind);
     if let Some(labels) = &doc.labels {
@@ -73,7 +69,7 @@ fn segment(
     spec.endpoints = doc.endpoints.as_ref().map(values).unwrap_or_default();
     spec.proxy_endpoints = doc.proxy_endpoints.as_ref().map(values).unwrap_or_default();
     spec.networks = match &doc.networks {
-        Some(list) if list.items.is_empty() => Vec::new(),
+        Some(list) if list.is_empty => Vec::new(),
         Some(list) => sets.resolve(&about, list, findings),
         None => Vec::new(),
     };
@@ -87,7 +83,7 @@ fn segment(
     }
     spec.midstream = doc.midstream.as_ref().map(|m| m.value);
     spec.owner = doc.owner.as_ref().map(|o| o.value.0.clone());
-    Some(spec)
+    spec
 }
 
 fn policy(
@@ -101,10 +97,8 @@ fn policy(
     let mut specs = Vec::new();
     let mut places = Vec::new();
     for rule in doc.rules.iter().flat_map(|list| &list.items) {
-        if let Some(spec) = rules::rule(rule, sets, today, findings) {
-            specs.push(spec);
-            places.push(rule.id.as_ref().map_or(rule.place, |id| id.place));
-        }
+        specs.push(rules::rule(rule, sets, today, findings));
+        places.push(rule.id.as_ref().map_or(rule.place, |id| id.place));
     }
     let (Some(from), Some(to)) = (&doc.from, &doc.to) else { return };
     check_selectors(from, &built.spec.segments, findings);
@@ -133,7 +127,7 @@ pub(super) fn check_selectors(
     segments: &[SegmentSpec],
     findings: &mut Findings,
 ) {
-    if side.items.is_empty() {
+    if side.is_empty {
         let text = "this list names no segment";
         findings.push(Diagnostic::error("empty-list", text).at(side.place, "empty"));
     }

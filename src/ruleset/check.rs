@@ -94,7 +94,7 @@ fn check_segment(name: &At<Name>, doc: &SegmentDoc, spec: &PolicySpec, findings:
     let Some(kind) = &doc.kind else { return };
     let about = format!("segment `{}`", name.value.0);
     let partner = kind.value == SegmentKind::Partner;
-    let has = |list: &Option<super::decode::List<At<EndpointId>>>| {
+    let has = |list: &Option<super::collection::List<At<EndpointId>>>| {
         list.as_ref().is_some_and(|l| !l.items.is_empty())
     };
     if let Some(list) = doc.endpoints.as_ref().filter(|_| !partner) {

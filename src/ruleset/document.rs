@@ -1,7 +1,8 @@
 //! The fields of a ruleset document: the written language, from which readers and JSON Schema come.
 //! Says nothing about whether a document makes sense.
 
-use super::decode::{List, OneOrMany, Table, record};
+use super::collection::{List, OneOrMany, Table};
+use super::decode::record;
 use super::quantity::{Date, Size};
 use super::scalar::{Name, ProtocolWord, SchemaVersion, Sha256, Text};
 use super::source::At;

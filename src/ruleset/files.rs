@@ -34,7 +34,8 @@ pub(super) struct Files {
     pub(super) sources: Sources,
     /// The documents among it.
     pub(super) documents: Vec<(FileId, Role)>,
-    root: PathBuf,
+    /// Where lists are looked for; none for a text in memory.
+    root: Option<PathBuf>,
     read_bytes: u64,
 }
 
@@ -45,14 +46,22 @@ impl Files {
         match std::fs::metadata(path) {
             Err(error) => findings.push(unreadable(path, &error)),
             Ok(meta) if meta.is_dir() => {
-                files.root = path.to_path_buf();
+                files.root = Some(path.to_path_buf());
                 files.read_folder(path, findings);
             }
             Ok(_) => {
-                files.root = path.parent().map(Path::to_path_buf).unwrap_or_default();
+                files.root = Some(path.parent().map(Path::to_path_buf).unwrap_or_default());
                 files.read_document(path, Role::Common, findings);
             }
         }
+        files
+    }
+
+    /// One document that is in memory.
+    pub(super) fn of_text(name: &str, text: &str) -> Self {
+        let mut files = Self::default();
+        let id = files.sources.add(name, text);
+        files.documents.push((id, Role::Common));
         files
     }
 
@@ -99,8 +108,11 @@ impl Files {
             let why = format!("`{written}` is no path inside the ruleset folder");
             return wrong(why, "write a path relative to the ruleset folder, without `..`");
         }
-        let path = self.root.join(relative);
-        if leaves(&self.root, &path) {
+        let Some(root) = &self.root else {
+            return wrong("a ruleset in memory has no list files".into(), "list the members");
+        };
+        let path = root.join(relative);
+        if leaves(root, &path) {
             let why = format!("`{written}` is a link that leads out of the ruleset folder");
             return wrong(why, "put the file itself into the ruleset folder");
         }

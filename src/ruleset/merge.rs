@@ -1,7 +1,8 @@
 //! The documents of a ruleset made one: what is defined twice, and what a partner's file may hold.
 //! Looks at no meaning beyond names.
 
-use super::decode::{Decode, List, Reading};
+use super::collection::List;
+use super::decode::{Decode, Reading};
 use super::diagnostic::{Diagnostic, Findings};
 use super::document::{DefaultsDoc, Document, GuardrailDoc, PolicyDoc, SegmentDoc, SetDoc};
 use super::files::{Files, Role};
@@ -21,6 +22,8 @@ pub(super) struct Merged {
     pub(super) guardrails: Vec<GuardrailDoc>,
     pub(super) defaults: DefaultsDoc,
     pub(super) common: Option<CommonDoc>,
+    /// A document could not be read at all: what it defines is not known.
+    pub(super) is_partial: bool,
 }
 
 /// Reads and merges all documents.
@@ -35,7 +38,10 @@ pub(super) fn merge(files: &Files, findings: &mut Findings) -> Merged {
         for finding in reading.findings {
             findings.push(finding);
         }
-        let Some(document) = document else { continue };
+        let Some(document) = document else {
+            merged.is_partial = true;
+            continue;
+        };
         if role == Role::Partner {
             check_partner(&document, findings);
         }

@@ -12,16 +12,17 @@ use crate::model::{Action, Protocol};
 use crate::policy::names::TextPattern;
 use crate::policy::spec::{AppMatch, CertificateSpec, IcmpMatch, RuleSpec, TlsSpec};
 
-/// The specification of a rule; none if it has no id or action, which has been reported.
+/// The specification of a rule. One without id or action, which has been reported, is checked all
+/// the same; it is never compiled.
 pub(super) fn rule(
     doc: &RuleDoc,
     sets: &Sets,
     today: Option<Date>,
     findings: &mut Findings,
-) -> Option<RuleSpec> {
-    let (id, action) = (doc.id.as_ref()?, doc.action.as_ref()?);
-    let about = format!("rule `{}`", id.value.0);
-    let mut spec = RuleSpec::new(&id.value.0, action.value);
+) -> RuleSpec {
+    let id = doc.id.as_ref().map_or("?", |id| &id.value.0);
+    let about = format!("rule `{id}`");
+    let mut spec = RuleSpec::new(id, doc.action.as_ref().map_or(Action::Deny, |a| a.value));
     spec.description = doc.description.as_ref().map(|d| d.value.0.clone());
     spec.ticket = doc.ticket.as_ref().map(|t| t.value.0.clone());
     spec.protocols = protocols(doc);
@@ -41,7 +42,7 @@ pub(super) fn rule(
     check_expiry(&about, doc, today, findings);
     check_protocols(&about, doc, &spec, findings);
     check_names(&about, doc, &spec, findings);
-    Some(spec)
+    spec
 }
 
 /// The protocols a rule names; none if it names none or `any`.
@@ -58,7 +59,7 @@ fn icmp(
     findings: &mut Findings,
 ) -> Option<Vec<IcmpMatch>> {
     let list = doc.icmp.as_ref()?;
-    if list.items.is_empty() {
+    if list.is_empty {
         let text = format!("{about}: this list is empty and matches nothing");
         findings.push(Diagnostic::error("empty-list", text).at(list.place, "empty"));
     }

@@ -1,7 +1,8 @@
 //! Sets: one kind of thing under a name, from documents and from text files, and the lists of rules
 //! in which `$name` stands for them. Whether a rule makes sense is not its subject.
 
-use super::decode::{Fault, List, Scalar};
+use super::collection::List;
+use super::decode::{Fault, Scalar};
 use super::diagnostic::{Diagnostic, Findings};
 use super::document::SetDoc;
 use super::files::Files;
@@ -145,7 +146,7 @@ impl Sets {
         list: &List<At<Term<M>>>,
         findings: &mut Findings,
     ) -> Vec<M::Value> {
-        if list.items.is_empty() {
+        if list.is_empty {
             let text = format!("{about}: this list is empty and matches nothing");
             findings.push(
                 Diagnostic::error("empty-list", text)
@@ -302,7 +303,7 @@ fn values<M: Member + Clone>(
             ),
         }
     }
-    if let Some(list) = list.filter(|list| list.items.is_empty()) {
+    if let Some(list) = list.filter(|list| list.is_empty) {
         findings.push(
             Diagnostic::error("empty-set", format!("{about}: this list is empty"))
                 .at(list.place, "no members")

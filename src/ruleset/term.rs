@@ -1,7 +1,8 @@
 //! Words of the language that have more than one form: a value or a set, a selector, an ICMP type,
 //! `any` or a list, `required` or a mapping. Resolves no names.
 
-use super::decode::{Decode, Fault, List, Reading, Scalar};
+use super::collection::List;
+use super::decode::{Decode, Fault, Reading, Scalar};
 use super::document::CertificateFields;
 use super::scalar::{Name, clip};
 use super::source::{At, Place};

@@ -1,0 +1,179 @@
+//! Golden tests of rulesets: every case under `tests/ruleset/` is loaded, and what `lockgate check`
+//! would say of it is compared with `<case>.expected`. `UPDATE_GOLDEN=1` writes the files anew.
+
+use lockgate::ruleset::{self, Capacity, Date, Options, Style};
+use std::path::{Path, PathBuf};
+
+const CASES: &str = "tests/ruleset";
+
+fn options() -> Options<'static> {
+    Options { today: Date::parse_day("2027-01-01"), ..Options::default() }
+}
+
+fn said(path: &Path) -> String {
+    match ruleset::load(path, &options()) {
+        Ok(loaded) => {
+            let warnings = ruleset::render(&loaded.warnings, &loaded.sources, Style::PLAIN);
+            format!("{warnings}{}", loaded.summary)
+        }
+        Err(refused) => refused.render(Style::PLAIN),
+    }
+}
+
+fn cases() -> Vec<PathBuf> {
+    let mut cases: Vec<PathBuf> = std::fs::read_dir(CASES)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.is_dir() || path.extension().is_some_and(|e| e == "yaml"))
+        .collect();
+    cases.sort();
+    cases
+}
+
+fn updating() -> bool {
+    std::env::var_os("UPDATE_GOLDEN").is_some()
+}
+
+#[test]
+fn every_case_says_what_is_expected() {
+    let mut wrong = Vec::new();
+    for case in cases() {
+        let expected_at = case.with_extension("expected");
+        let said = said(&case);
+        if updating() {
+            std::fs::write(&expected_at, &said).unwrap();
+        }
+        let expected = std::fs::read_to_string(&expected_at).unwrap_or_default();
+        if said != expected {
+            wrong.push(format!("--- {}\n{said}", case.display()));
+        }
+    }
+    assert!(wrong.is_empty(), "UPDATE_GOLDEN=1 takes these over:\n{}", wrong.join("\n"));
+}
+
+#[test]
+fn there_are_many_error_cases_and_each_error_has_a_place_and_says_what_to_do() {
+    let mut errors = 0;
+    for case in cases() {
+        let Err(refused) = ruleset::load(&case, &options()) else { continue };
+        errors += 1;
+        for error in &refused.errors {
+            let label = error.label.as_ref();
+            assert!(label.is_some(), "{}: {}", case.display(), error.message);
+            let text = error.render(&refused.sources, Style::PLAIN);
+            assert!(text.contains("--> "), "{text}");
+        }
+    }
+    assert!(errors >= 30, "{errors}");
+}
+
+#[test]
+fn shipped_rulesets_load_without_a_warning() {
+    for name in ["partner-dmz", "capture-survey"] {
+        let path = Path::new("rulesets").join(name);
+        let loaded = ruleset::load(&path, &options()).unwrap_or_else(|refused| panic!("{refused}"));
+        assert_eq!(loaded.warnings, vec![], "{name}");
+    }
+}
+
+#[test]
+fn overlapping_partners_are_told_apart_by_their_endpoints() {
+    let loaded = ruleset::load(Path::new("rulesets/partner-dmz"), &options()).unwrap();
+    let networks = |name: &str| {
+        loaded.spec.segments.iter().find(|s| s.name == name).map(|s| s.networks.clone()).unwrap()
+    };
+    assert!(networks("acme").contains(&networks("globex")[0]));
+}
+
+#[test]
+fn the_checked_in_schema_is_that_of_the_language() {
+    let current = ruleset::schema();
+    if updating() {
+        std::fs::write(ruleset::SCHEMA_PATH, &current).unwrap();
+    }
+    let checked_in = std::fs::read_to_string(ruleset::SCHEMA_PATH).unwrap_or_default();
+    assert!(checked_in == current, "UPDATE_GOLDEN=1 writes {}", ruleset::SCHEMA_PATH);
+}
+
+/// `partners` partners with `rules` rules each, as one text.
+fn large(partners: usize, rules: usize) -> String {
+    use std::fmt::Write;
+    let mut text = String::from(
+        "lockgate: 1\nsegments:\n  pay: {kind: workload, networks: [10.100.0.0/16]}\n",
+    );
+    for p in 0..partners {
+        writeln!(
+            text,
+            "  p{p}: {{kind: partner, endpoints: [vpce-0{p:016x}], networks: [10.20.0.0/16]}}"
+        )
+        .unwrap();
+    }
+    text.push_str("guardrails:\n  - never: {from: kind:partner, to: kind:partner}\n  - never: {from: kind:partner, to: kind:workload, ports: [22]}\n  - never: {from: kind:partner, to: kind:workload, without: names}\n");
+    text.push_str("policies:\n");
+    for p in 0..partners {
+        writeln!(text, "  - from: p{p}\n    to: pay\n    rules:").unwrap();
+        for r in 0..rules {
+            writeln!(text, "      - {{id: p{p}-r{r}, action: allow, protocol: tcp, ports: [443, 80{:02}-80{:02}], destinations: [10.100.{r}.0/24], domains: [a{r}.p{p}.example.com, .b{r}.example.net], tls: {{min_version: \"1.2\"}}, log: both}}", r % 50, r % 50 + 40).unwrap();
+        }
+    }
+    text
+}
+
+#[test]
+fn three_hundred_partners_with_ten_thousand_rules_load() {
+    let text = large(300, 34);
+    let loaded = ruleset::load_text("large.yaml", &text, &options())
+        .unwrap_or_else(|refused| panic!("{refused}"));
+    assert_eq!((loaded.summary.partners, loaded.summary.allow), (300, 10_200));
+}
+
+#[test]
+fn reservations_fit_exactly_or_not_at_all() {
+    let text = "{lockgate: 1, segments: {a: {kind: partner, endpoints: [vpce-00000000000000001], limits: {flows: 60}}, b: {kind: partner, endpoints: [vpce-00000000000000002], limits: {flows: 40}}}}";
+    for (flows, fits) in [(99, false), (100, true), (101, true)] {
+        let capacity = Capacity { flows, ..Capacity::default() };
+        let options = Options { capacity, ..options() };
+        assert_eq!(ruleset::load_text("x.yaml", text, &options).is_ok(), fits, "{flows}");
+    }
+}
+
+#[test]
+fn damaged_rulesets_never_panic() {
+    let seed = std::fs::read_to_string("rulesets/partner-dmz/partners/acme.yaml").unwrap()
+        + "guardrails: [{never: {from: acme, to: any, without: names}}]\ncommon_endpoints: any\n";
+    let mut state = 7u64;
+    let mut next = |below: usize| {
+        state =
+            state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (state >> 33) as usize % below
+    };
+    let words = [
+        "any",
+        "$x",
+        "*",
+        "[]",
+        "{}",
+        "~",
+        "-1",
+        "443",
+        "allow",
+        "kind:partner",
+        "\"",
+        "\t",
+        "é",
+        "vpce-0",
+        "0.0.0.0/0",
+    ];
+    for _ in 0..300 {
+        let mut tokens: Vec<&str> = seed.split_inclusive([' ', '\n']).collect();
+        for _ in 0..3 {
+            let (at, word) = (next(tokens.len()), words[next(words.len())]);
+            tokens[at] = word;
+        }
+        let text = tokens.concat();
+        if let Err(refused) = ruleset::load_text("x.yaml", &text, &options()) {
+            assert!(!refused.errors.is_empty());
+            let _ = refused.render(Style::PLAIN);
+        }
+    }
+}
