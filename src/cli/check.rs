@@ -8,7 +8,7 @@ use std::process::ExitCode;
 
 /// Read a ruleset, check it, and say what it holds.
 #[derive(Args, Debug)]
-pub struct CheckArgs {
+pub(super) struct CheckArgs {
     /// The ruleset: a folder with lockgate.yaml, or a single file
     ruleset: PathBuf,
     /// How the result is written
@@ -34,7 +34,7 @@ fn date(text: &str) -> Result<Date, String> {
 
 /// Checks; 0 is a good ruleset, 1 a refused one.
 #[must_use]
-pub fn run(args: &CheckArgs) -> ExitCode {
+pub(super) fn run(args: &CheckArgs) -> ExitCode {
     let options = Options { today: args.at, ..Options::default() };
     let result = ruleset::load(&args.ruleset, &options);
     let written = match args.format {

@@ -172,6 +172,7 @@ fn defaults(doc: &DefaultsDoc) -> DefaultsSpec {
     let mut spec = DefaultsSpec::default();
     let DefaultsDoc {
         place: _,
+        written: _,
         unknown_segment,
         fragments,
         midstream,

@@ -5,6 +5,7 @@ use super::diagnostic::{Diagnostic, Findings};
 use super::document::{DefaultsDoc, SegmentDoc};
 use super::merge::Merged;
 use super::scalar::Name;
+use super::sets::Sets;
 use super::source::{At, Place};
 use super::term::{CommonDoc, Term};
 use crate::model::{Action, EndpointId, Span};
@@ -40,6 +41,7 @@ const HELD_PER_FLOW: std::ops::RangeInclusive<u64> = 9001..=(16 << 20);
 pub(super) fn check(
     merged: &Merged,
     spec: &PolicySpec,
+    sets: &Sets,
     capacity: Capacity,
     findings: &mut Findings,
 ) {
@@ -47,7 +49,7 @@ pub(super) fn check(
     for (name, doc) in &merged.segments {
         check_segment(name, doc, spec, findings);
     }
-    check_networks(merged, spec, findings);
+    check_networks(merged, spec, sets, findings);
     check_limits(merged, capacity, findings);
     check_defaults(&merged.defaults, findings);
     let nowhere = spec.common == CommonEndpoints::None
@@ -95,7 +97,7 @@ fn check_segment(name: &At<Name>, doc: &SegmentDoc, spec: &PolicySpec, findings:
     let about = format!("segment `{}`", name.value.0);
     let partner = kind.value == SegmentKind::Partner;
     let has = |list: &Option<super::collection::List<At<EndpointId>>>| {
-        list.as_ref().is_some_and(|l| !l.items.is_empty())
+        list.as_ref().is_some_and(|l| !l.is_empty)
     };
     if let Some(list) = doc.endpoints.as_ref().filter(|_| !partner) {
         let text = format!("{about}: only a partner has endpoints of its own");
@@ -117,7 +119,7 @@ fn check_segment(name: &At<Name>, doc: &SegmentDoc, spec: &PolicySpec, findings:
                 ),
         );
     }
-    let networks = doc.networks.as_ref().is_some_and(|l| !l.items.is_empty());
+    let networks = doc.networks.as_ref().is_some_and(|l| !l.is_empty);
     if !partner && !networks {
         let text = format!("{about} holds no network");
         findings.push(
@@ -141,7 +143,7 @@ fn check_segment(name: &At<Name>, doc: &SegmentDoc, spec: &PolicySpec, findings:
 
 /// The same network in two segments that are looked at together: workload and shared segments
 /// everywhere, and in the common scope partners without endpoints too.
-fn check_networks(merged: &Merged, spec: &PolicySpec, findings: &mut Findings) {
+fn check_networks(merged: &Merged, spec: &PolicySpec, sets: &Sets, findings: &mut Findings) {
     let mut seen: HashMap<IpNet, (&str, Place)> = HashMap::new();
     for (name, doc) in &merged.segments {
         let Some(kind) = &doc.kind else { continue };
@@ -150,9 +152,7 @@ fn check_networks(merged: &Merged, spec: &PolicySpec, findings: &mut Findings) {
         if own_scope {
             continue;
         }
-        let Some(segment) = spec.segments.iter().find(|s| s.name == name.value.0) else { continue };
-        for &net in &segment.networks {
-            let place = written(doc, net).unwrap_or(name.place);
+        for (net, place) in written(doc, sets) {
             let (other, first) = *seen.entry(net).or_insert((&name.value.0, place));
             if first == place {
                 continue;
@@ -175,10 +175,16 @@ fn check_networks(merged: &Merged, spec: &PolicySpec, findings: &mut Findings) {
     }
 }
 
-/// Where a network is written in a segment, if it is there in its own words.
-fn written(doc: &SegmentDoc, net: IpNet) -> Option<Place> {
-    let list = doc.networks.as_ref()?;
-    list.items.iter().find(|term| term.value == Term::Value(net)).map(|term| term.place)
+/// The networks of a segment, each with the place of its words or of its set's name.
+fn written(doc: &SegmentDoc, sets: &Sets) -> Vec<(IpNet, Place)> {
+    let mut all = Vec::new();
+    for term in doc.networks.iter().flat_map(|list| &list.items) {
+        match &term.value {
+            Term::Value(net) => all.push((*net, term.place)),
+            Term::Set(name) => all.extend(sets.networks(name).iter().map(|net| (*net, term.place))),
+        }
+    }
+    all
 }
 
 /// Reservations must fit what the instance has.

@@ -21,8 +21,8 @@ impl<T: Decode> Decode for List<T> {
 
     fn decode(node: &Node, reading: &mut Reading) -> Option<Self> {
         let Value::List(nodes) = &node.value else {
-            let what = format!("a list of {}", T::WHAT);
-            let fault = Fault::new("wrong-kind", format!("expected {what}, found {}", node.kind()));
+            let text = format!("expected a list (each item a {}), found {}", T::WHAT, node.kind());
+            let fault = Fault::new("wrong-kind", text);
             let fault = fault.label(format!("this is {}", node.kind()));
             reading.error(
                 node.place,

@@ -224,6 +224,9 @@ macro_rules! record {
         pub(super) struct $name {
             #[allow(dead_code, reason = "not every record is pointed at as a whole")]
             pub(super) place: $crate::ruleset::source::Place,
+            /// How many fields were written, known or not.
+            #[allow(dead_code, reason = "not every record may be empty")]
+            pub(super) written: usize,
             $($(#[doc = $field_doc])+ pub(super) $field: Option<$type>,)+
         }
 
@@ -238,7 +241,7 @@ macro_rules! record {
                     &[$((stringify!($field), $crate::ruleset::decode::is_required(stringify!($need)))),+];
                 let subject = node.get($id).and_then(|n| n.text()).map(|id| format!("{} `{id}`", $what));
                 reading.within(subject, |reading| {
-                    let mut record = Self { place: node.place, ..Self::default() };
+                    let mut record = Self { place: node.place, written: node.len(), ..Self::default() };
                     for (name, value) in reading.fields(node, $what, KNOWN)? {
                         match name {
                             $(stringify!($field) => {
@@ -320,7 +323,7 @@ mod tests {
     use crate::ruleset::source::FileId;
 
     #[derive(Clone, Copy, Debug, PartialEq)]
-    enum Colour {
+    pub(in crate::ruleset) enum Colour {
         Red,
         Green,
     }

@@ -24,9 +24,6 @@ use std::collections::BTreeMap;
 /// Findings of one guardrail that are shown; the rest is counted.
 const SHOWN_LIMIT: usize = 10;
 
-/// A protocol without ports other than ICMP: stands for all that no rule names.
-const OTHER: Protocol = Protocol(255);
-
 /// The traffic of one guardrail.
 struct Region {
     from: Vec<Selector>,
@@ -85,8 +82,8 @@ pub(super) fn prove(
         let segments = &built.spec.segments;
         for (f, from) in segments.iter().enumerate().filter(|(_, s)| is_from(&region.from, s)) {
             for (t, to) in segments.iter().enumerate().filter(|(_, s)| any(&region.to, s)) {
-                if let Some((leak, point)) =
-                    leak((f, from), (t, to), &region, built, pairs, &mut nameless)
+                for (leak, point) in
+                    leaks_of((f, from), (t, to), &region, built, pairs, &mut nameless)
                 {
                     let witness = format!("`{}` to `{}`, {point}", from.name, to.name);
                     let entry = leaks.entry(leak).or_insert((witness, 0));
@@ -126,41 +123,44 @@ fn is_from(side: &[Selector], segment: &SegmentSpec) -> bool {
     proxy || any(side, segment)
 }
 
-/// The first way in which traffic of the region passes between two segments.
-fn leak(
+/// Every way in which traffic of the region passes between two segments, each once.
+fn leaks_of(
     (f, from): (usize, &SegmentSpec),
     (t, to): (usize, &SegmentSpec),
     region: &Region,
     built: &Built,
     pairs: &Pairs,
     nameless: &mut Nameless,
-) -> Option<(Leak, Point)> {
+) -> Vec<(Leak, Point)> {
+    let mut found: Vec<(Leak, Point)> = Vec::new();
     let block = |f, t| pairs.get(f, t).and_then(|n| Some((n, built.spec.policies.get(n)?)));
     let points = |block: Option<&BlockSpec>| points(region, block);
     let first = points(None).first().copied();
     let midstream = |s: &SegmentSpec| s.midstream.unwrap_or(built.spec.defaults.midstream);
     let either = |way: Midstream| midstream(from) == way || midstream(to) == way;
     if let Some(first) = first.filter(|_| either(Midstream::Allow)) {
-        return Some((Leak::Midstream, first));
+        found.push((Leak::Midstream, first));
     }
     if let Some((n, reverse)) = block(t, f).filter(|_| either(Midstream::Adopt)) {
         let opens = reverse.mode == Mode::Monitor
             || reverse.otherwise == Action::Allow
             || reverse.rules.iter().any(|rule| rule.action == Action::Allow);
         if let Some(first) = first.filter(|_| opens) {
-            return Some((Leak::Adopt(n), first));
+            found.push((Leak::Adopt(n), first));
         }
     }
-    let (n, block) = block(f, t)?;
+    let Some((n, block)) = block(f, t) else { return found };
     for point in points(Some(block)) {
         if block.mode == Mode::Monitor {
-            return Some((Leak::Monitor(n), point));
+            found.push((Leak::Monitor(n), point));
+            break;
         }
-        if let Some(leak) = scan(n, block, point, (from, to), region, nameless) {
-            return Some((leak, point));
+        let leak = scan(n, block, point, (from, to), region, nameless);
+        if let Some(leak) = leak.filter(|leak| found.iter().all(|(known, _)| known != leak)) {
+            found.push((leak, point));
         }
     }
-    None
+    found
 }
 
 /// Walks the rules at one point.
@@ -246,9 +246,11 @@ fn is_unconditional(rule: &RuleSpec) -> bool {
 /// each the lowest port of every stretch in which no rule's answer changes.
 fn points(region: &Region, block: Option<&BlockSpec>) -> Vec<Point> {
     let rules = block.map_or(&[][..], |b| b.rules.as_slice());
-    let mut protocols = vec![Protocol::TCP, Protocol::UDP, Protocol::ICMP, Protocol::ICMPV6, OTHER];
+    let mut protocols = vec![Protocol::TCP, Protocol::UDP, Protocol::ICMP, Protocol::ICMPV6];
     protocols.extend(rules.iter().flat_map(|r| r.protocols.iter().flatten()).copied());
     protocols.extend(region.protocols.iter().flatten().copied());
+    // One that nobody names stands for all others.
+    protocols.extend((0..=255).rev().map(Protocol).find(|p| !protocols.contains(p)));
     protocols.sort_unstable();
     protocols.dedup();
     let mut starts = vec![0u16];

@@ -151,7 +151,7 @@ fn compile(
     }
     let spec = &built.spec;
     let pairs = pairs::Pairs::new(&spec.segments, &spec.policies, &built.policies, &mut findings);
-    check::check(&merged, spec, options.capacity, &mut findings);
+    check::check(&merged, spec, &sets, options.capacity, &mut findings);
     guardrail::prove(&merged.guardrails, &built, &pairs, &sets, &mut findings);
     let guardrails = merged.guardrails.len();
     let summary = Summary::new(spec, &sets, files.documents.len(), guardrails, options.today);

@@ -93,7 +93,7 @@ fn tls_spec(about: &str, doc: &TlsDoc, findings: &mut Findings) -> TlsSpec {
     let client_certificate = doc.client_certificate.as_ref().map(|certificate| match certificate {
         CertificateDoc::Required => CertificateSpec::default(),
         CertificateDoc::Like(fields) => {
-            if fields.issuer.is_none() && fields.san.is_none() && fields.sha256.is_none() {
+            if fields.written == 0 {
                 let text = format!("{about}: client_certificate asks for nothing");
                 findings.push(
                     Diagnostic::error("empty-condition", text).at(fields.place, "no field").help(

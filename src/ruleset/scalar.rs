@@ -20,23 +20,23 @@ words!("action", Action { "allow" => Self::Allow, "deny" => Self::Deny, "reject"
 words!("kind of segment", SegmentKind {
     "partner" => Self::Partner, "workload" => Self::Workload, "shared" => Self::Shared,
 });
-words!("mode", Mode { "enforce" => Self::Enforce, "monitor" => Self::Monitor, });
-words!("midstream", Midstream {
+words!("value of `mode`", Mode { "enforce" => Self::Enforce, "monitor" => Self::Monitor, });
+words!("value of `midstream`", Midstream {
     "deny" => Self::Deny, "reject" => Self::Reject, "allow" => Self::Allow, "adopt" => Self::Adopt,
 });
-words!("answer", Answer { "deny" => Self::Deny, "allow" => Self::Allow, });
-words!("fragments", FragmentMode { "track" => Self::Track, "deny" => Self::Deny, });
-words!("encrypted_client_hello", EncryptedClientHello {
+words!("value here", Answer { "deny" => Self::Deny, "allow" => Self::Allow, });
+words!("value of `fragments`", FragmentMode { "track" => Self::Track, "deny" => Self::Deny, });
+words!("value of `encrypted_client_hello`", EncryptedClientHello {
     "outer-name" => Self::OuterName, "deny" => Self::Deny,
 });
-words!("log", FlowLog {
+words!("value of `log`", FlowLog {
     "none" => Self::None, "start" => Self::Start, "end" => Self::End, "both" => Self::Both,
 });
-words!("app", AppMatch {
+words!("value of `app`", AppMatch {
     "tls" => Self::Tls, "quic" => Self::Quic, "http" => Self::Http, "dns" => Self::Dns,
 });
 words!("truth value", bool { "true" => true, "false" => false, });
-words!("min_version", TlsVersion {
+words!("value of `min_version`", TlsVersion {
     "1.0" => Self(0x0301), "1.1" => Self(0x0302), "1.2" => Self(0x0303), "1.3" => Self(0x0304),
 });
 

@@ -130,6 +130,12 @@ impl Sets {
         sets
     }
 
+    /// The networks of a set; none if it is no set of networks.
+    pub(super) fn networks(&self, name: &Name) -> &[IpNet] {
+        let members = self.by_name.get(&name.0);
+        members.and_then(|(_, members)| IpNet::of(members)).unwrap_or_default()
+    }
+
     /// Name, kind and number of members of every set, in the order of the documents.
     pub(super) fn counts(&self) -> impl Iterator<Item = (&str, &'static str, usize)> {
         self.order.iter().filter_map(|name| {
@@ -262,6 +268,8 @@ fn read_set(name: &At<Name>, doc: &SetDoc, files: &mut Files, findings: &mut Fin
             findings,
         )),
         ["ports"] => Members::Ports(values(&about, doc.ports.as_ref(), None, files, findings)),
+        // What was written instead has been reported.
+        [] if doc.written > usize::from(doc.description.is_some()) => Members::Broken,
         [] => {
             findings.push(
                 Diagnostic::error("empty-set", format!("{about} holds nothing"))

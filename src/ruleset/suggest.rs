@@ -6,8 +6,8 @@ const WORD_LIMIT: usize = 64;
 /// The known word nearest to `word`, if it is near enough to be a slip of the fingers: at most a
 /// third of its letters changed, or one word the beginning of the other.
 #[must_use]
-pub fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
-    if word.is_empty() || word.len() > WORD_LIMIT {
+pub(super) fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    if word.len() > WORD_LIMIT || !word.chars().any(char::is_alphabetic) {
         return None;
     }
     let folded = fold(word);

@@ -56,6 +56,15 @@ impl Node {
         entries.iter().find(|(k, _)| k.text() == Some(key)).map(|(_, v)| v)
     }
 
+    /// How many entries a mapping or sequence has.
+    pub(super) fn len(&self) -> usize {
+        match &self.value {
+            Value::List(items) => items.len(),
+            Value::Map(entries) => entries.len(),
+            _ => 0,
+        }
+    }
+
     /// What kind of thing this is, for messages.
     pub(super) fn kind(&self) -> &'static str {
         match self.value {
@@ -79,7 +88,7 @@ pub(super) fn parse(file: FileId, text: &str, findings: &mut Vec<Diagnostic>) ->
         };
         let (finding, repair) = explain(file, &patched, &error);
         findings.push(finding);
-        let Some(range) = repair else { return None };
+        let range = repair?;
         let blank = "x".repeat(range.len());
         patched.replace_range(range, &blank);
     }
@@ -145,7 +154,9 @@ fn explain(
         .get(at..)
         .and_then(|t| t.chars().next())
         .map_or(at, |c| at.saturating_add(c.len_utf8()));
-    let finding = Diagnostic::error("yaml", format!("this is no YAML: {error}"))
+    let said = error.to_string();
+    let reason = said.split(" at line ").next().unwrap_or_default();
+    let finding = Diagnostic::error("yaml", format!("this is no YAML: {reason}"))
         .at(place(file, at, end), "the reader stopped here");
     (finding, None)
 }
