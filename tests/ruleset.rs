@@ -21,9 +21,9 @@ fn said(path: &Path) -> String {
 }
 
 fn cases() -> Vec<PathBuf> {
-    let mut cases: Vec<PathBuf> = std::fs::read_dir(CASES)
-        .unwrap()
-        .map(|entry| entry.unwrap().path())
+    let entries = std::fs::read_dir(CASES).into_iter().flatten().flatten();
+    let mut cases: Vec<PathBuf> = entries
+        .map(|entry| entry.path())
         .filter(|path| path.is_dir() || path.extension().is_some_and(|e| e == "yaml"))
         .collect();
     cases.sort();
@@ -97,23 +97,32 @@ fn the_checked_in_schema_is_that_of_the_language() {
 
 /// `partners` partners with `rules` rules each, as one text.
 fn large(partners: usize, rules: usize) -> String {
-    use std::fmt::Write;
     let mut text = String::from(
-        "lockgate: 1\nsegments:\n  pay: {kind: workload, networks: [10.100.0.0/16]}\n",
+        "lockgate: 1
+segments:
+  pay: { kind: workload, networks: [10.100.0.0/16] }
+",
     );
     for p in 0..partners {
-        writeln!(
-            text,
-            "  p{p}: {{kind: partner, endpoints: [vpce-0{p:016x}], networks: [10.20.0.0/16]}}"
-        )
-        .unwrap();
+        text += &format!(
+            "  p{p}: {{ kind: partner, endpoints: [vpce-0{p:016x}], networks: [10.20.0.0/16] }}\n"
+        );
     }
-    text.push_str("guardrails:\n  - never: {from: kind:partner, to: kind:partner}\n  - never: {from: kind:partner, to: kind:workload, ports: [22]}\n  - never: {from: kind:partner, to: kind:workload, without: names}\n");
-    text.push_str("policies:\n");
+    text += "guardrails:
+  - never: { from: kind:partner, to: kind:partner }
+  - never: { from: kind:partner, to: kind:workload, ports: [22] }
+  - never: { from: kind:partner, to: kind:workload, without: names }
+policies:
+";
     for p in 0..partners {
-        writeln!(text, "  - from: p{p}\n    to: pay\n    rules:").unwrap();
+        text += &format!("  - from: p{p}\n    to: pay\n    rules:\n");
         for r in 0..rules {
-            writeln!(text, "      - {{id: p{p}-r{r}, action: allow, protocol: tcp, ports: [443, 80{:02}-80{:02}], destinations: [10.100.{r}.0/24], domains: [a{r}.p{p}.example.com, .b{r}.example.net], tls: {{min_version: \"1.2\"}}, log: both}}", r % 50, r % 50 + 40).unwrap();
+            text += &format!(
+                "      - {{ id: p{p}-r{r}, action: allow, protocol: tcp, ports: [443, 8000-80{:02}], \
+                 destinations: [10.100.{r}.0/24], domains: [a{r}.p{p}.example.com, .b{r}.example.net], \
+                 tls: {{ min_version: \"1.2\" }}, log: both }}\n",
+                r % 50
+            );
         }
     }
     text
