@@ -4,3 +4,4 @@
 pub mod gwlb;
 pub mod packet;
 pub mod session;
+pub mod wrap;
