@@ -164,11 +164,7 @@ fn compare(
         line["optional"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
     let found = flows.get(&pair).map(Vec::as_slice).unwrap_or_default();
     let names = |of: fn(&FlowRecord) -> &lockgate::engine::record::Names| -> BTreeSet<String> {
-        found
-            .iter()
-            .flat_map(|record| of(record).all())
-            .map(|name| name.to_string())
-            .collect()
+        found.iter().flat_map(|record| of(record).all()).map(|name| name.to_string()).collect()
     };
     let (names, questions) = (names(|record| &record.names), names(|record| &record.questions));
     for kind in KINDS {

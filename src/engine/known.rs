@@ -129,6 +129,7 @@ impl Engine {
             flow.first_bytes =
                 [flow.tcp.next_seq(Direction::Original), flow.tcp.next_seq(Direction::Reply)];
         }
+        flow.doubtful = false;
         let event = match flow.tcp.observe(direction, &input) {
             Ok(event) => event,
             Err(reason) => return Tracked::Ends(Verdict::Drop(reason)),
@@ -150,6 +151,7 @@ impl Engine {
             }
             TcpEvent::Closed => flow.ended = flow.ended.or(Some(Ended::Closed)),
             TcpEvent::Reset => flow.ended = Some(Ended::Reset),
+            TcpEvent::DoubtfulReset => flow.doubtful = true,
             _ => {}
         }
         Tracked::Goes
@@ -205,6 +207,10 @@ impl Engine {
             return;
         }
         let mut idle = self.idle(flow, protocol);
+        if flow.doubtful {
+            // It may have been reset (RFC 5961 section 3.2): its next segment tells.
+            idle = idle.min(self.limits.timeouts.tcp_closed);
+        }
         if flow.stage == Stage::Pending
             && let Some(inspection) =
                 self.cases.get(flow.case).and_then(|case| case.inspection.as_deref())

@@ -59,6 +59,8 @@ pub(super) struct Flow {
     /// Sequence numbers of the first byte of either direction, while nothing has been read.
     pub(super) first_bytes: [u32; 2],
     pub(super) policy: Option<PolicyId>,
+    /// Its last segment was a RST that the receiver may or may not have obeyed.
+    pub(super) doubtful: bool,
     /// Its `from` waits for the identity in a PROXY protocol header.
     pub(super) behind_proxy: bool,
 }
@@ -235,6 +237,7 @@ impl Default for Flow {
             first_bytes: [0; 2],
             policy: None,
             behind_proxy: false,
+            doubtful: false,
         }
     }
 }

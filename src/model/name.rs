@@ -5,6 +5,8 @@ use std::fmt;
 /// The longest name in its dotted form, in bytes (RFC 1035 section 2.3.4: 255 on the wire).
 pub const NAME_LIMIT_BYTES: usize = 253;
 const LABEL_LIMIT_BYTES: usize = 63;
+/// Stands for a dot inside a label of a DNS question.
+const DOT_IN_LABEL: u8 = 0xae;
 
 /// A name, at most [`NAME_LIMIT_BYTES`] long, lower case, no trailing dot. Kept inline: making one
 /// never allocates. Names from [`DomainName::from_host`] hold letters, digits, hyphens,
@@ -81,6 +83,7 @@ impl DomainName {
         room.copy_from_slice(text);
         room.make_ascii_lowercase();
         let mut at = usize::from(first);
+        hide_dots(room.get_mut(..at).unwrap_or_default());
         while let Some(length) = room.get_mut(at) {
             // Lower-casing leaves lengths of 1 to 63 as they are.
             let step = usize::from(*length);
@@ -88,7 +91,9 @@ impl DomainName {
                 return Err(NameFault::Empty);
             }
             *length = b'.';
-            at = at.saturating_add(step).saturating_add(1);
+            let label = at.saturating_add(1);
+            at = label.saturating_add(step);
+            hide_dots(room.get_mut(label..at).unwrap_or_default());
         }
         if at != text.len() || first == 0 {
             return Err(NameFault::LabelTooLong);
@@ -119,6 +124,7 @@ impl DomainName {
         let room = self.bytes.get_mut(start..end).ok_or(NameFault::TooLong)?;
         room.copy_from_slice(label);
         room.make_ascii_lowercase();
+        hide_dots(room);
         if let Some(dot) = start.checked_sub(1).and_then(|at| self.bytes.get_mut(at)) {
             *dot = b'.';
         }
@@ -162,6 +168,14 @@ impl fmt::Display for DomainName {
 impl fmt::Debug for DomainName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, f)
+    }
+}
+
+/// A dot inside a label is no boundary. It becomes a byte that no rule can hold, so that the label
+/// `a.example` below `com` never passes for a name below `example.com`.
+fn hide_dots(label: &mut [u8]) {
+    for byte in label.iter_mut().filter(|byte| **byte == b'.') {
+        *byte = DOT_IN_LABEL;
     }
 }
 
@@ -228,6 +242,14 @@ mod tests {
         for wire in [&b"\x00"[..], b"\x02a", b"\x01a\x00", b"\x01a\x02b", b"\x00a"] {
             assert!(DomainName::from_wire(wire).is_err(), "{wire:?}");
         }
+    }
+
+    #[test]
+    fn a_dot_inside_a_label_is_no_boundary() {
+        let labels = [&b"a.example"[..], b"com"];
+        let name = DomainName::from_labels(labels).expect("valid");
+        assert!(!name.as_bytes().ends_with(b".example.com"));
+        assert_eq!(DomainName::from_wire(b"\x09a.example\x03com"), Ok(name));
     }
 
     #[test]
