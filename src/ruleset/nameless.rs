@@ -5,19 +5,21 @@ use crate::policy::names::{NamePattern, NameSet};
 use std::collections::HashMap;
 use std::sync::Arc;
 
-/// Remembers the answer for each set, because sets are shared by many rules.
+/// Remembers the answer for each set, because sets are shared by many rules. The sets are kept, so
+/// that no other one can take the address of one that was asked for.
 #[derive(Debug, Default)]
 pub(super) struct Nameless {
-    known: HashMap<*const NameSet, bool>,
+    known: HashMap<*const NameSet, (Arc<NameSet>, bool)>,
 }
 
 impl Nameless {
     /// Whether some entry of the set can be met by anybody, or the set is empty.
     pub(super) fn is(&mut self, set: &Arc<NameSet>) -> bool {
-        *self
-            .known
-            .entry(Arc::as_ptr(set))
-            .or_insert_with(|| set.is_any() || set.iter().any(|pattern| anybody(&pattern)))
+        let (_, nameless) = self.known.entry(Arc::as_ptr(set)).or_insert_with(|| {
+            let nameless = set.is_any() || set.iter().any(|pattern| anybody(&pattern));
+            (Arc::clone(set), nameless)
+        });
+        *nameless
     }
 }
 
