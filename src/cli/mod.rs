@@ -1,6 +1,7 @@
 //! Arguments and commands. No logic.
 
 mod check;
+mod wrap;
 
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
@@ -16,6 +17,7 @@ struct Arguments {
 #[derive(Subcommand, Debug)]
 enum Command {
     Check(check::CheckArgs),
+    Wrap(wrap::WrapArgs),
 }
 
 /// Runs the command the arguments ask for.
@@ -23,5 +25,6 @@ enum Command {
 pub fn main() -> ExitCode {
     match Arguments::parse().command {
         Command::Check(args) => check::run(&args),
+        Command::Wrap(args) => wrap::run(&args),
     }
 }
