@@ -1,9 +1,10 @@
 //! The datagrams of one UDP flow: DNS, QUIC, or something without names. Every datagram is looked
-//! at until the protocol is known; a flow of something else may become DNS or QUIC later.
+//! at, so that a flow of one protocol cannot go on as another unseen.
 
 use super::detect::dns_datagram;
 use super::dns::read_datagram;
 use super::progress::{Progress, Wants};
+use super::quic::{QuicReader, is_client_start};
 use crate::model::{App, Direction, Facts};
 
 /// Reads the datagrams of one flow.
@@ -15,6 +16,7 @@ pub(super) enum Datagrams {
         settled: bool,
     },
     Dns,
+    Quic(Box<QuicReader>),
 }
 
 impl Datagrams {
@@ -22,8 +24,11 @@ impl Datagrams {
         Self::Open { settled: false }
     }
 
-    pub(super) const fn wants(&self) -> Wants {
-        Wants::ORIGINAL
+    pub(super) fn wants(&self) -> Wants {
+        match self {
+            Self::Open { .. } | Self::Dns => Wants::ORIGINAL,
+            Self::Quic(reader) => reader.wants(),
+        }
     }
 
     pub(super) fn read(
@@ -32,14 +37,19 @@ impl Datagrams {
         payload: &[u8],
         facts: &mut Facts,
     ) -> Progress {
-        match self {
-            Self::Open { .. } if direction == Direction::Reply || payload.is_empty() => {
-                Progress::more(payload.len())
+        if direction == Direction::Original && !matches!(self, Self::Dns) {
+            if dns_datagram(payload) {
+                *self = Self::Dns;
+            } else if matches!(self, Self::Open { .. }) && is_client_start(payload) {
+                *self = Self::Quic(Box::default());
             }
+        }
+        match self {
+            Self::Dns => read_datagram(direction, payload, facts),
+            Self::Quic(reader) => reader.datagram(direction, payload, facts),
             Self::Open { settled } => {
-                if dns_datagram(payload) {
-                    *self = Self::Dns;
-                    return read_datagram(direction, payload, facts);
+                if direction == Direction::Reply || payload.is_empty() {
+                    return Progress::more(payload.len());
                 }
                 if std::mem::replace(settled, true) {
                     return Progress::more(payload.len());
@@ -47,7 +57,6 @@ impl Datagrams {
                 facts.settle_without_names(App::Other);
                 Progress::message(payload.len())
             }
-            Self::Dns => read_datagram(direction, payload, facts),
         }
     }
 }

@@ -278,17 +278,22 @@ fn dns_query(message: &[u8], whole: bool) -> Likeness {
     }
 }
 
+/// The only name NetBIOS asks for the status of, `*` and fifteen zeros.
+const NETBIOS_ANY: &[u8; 32] = b"ckaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
+
 /// The first question: readable, of a class there is, and no NetBIOS name (RFC 1002 section 4.2).
 fn question(message: &[u8], whole: bool) -> Likeness {
     match Question::read(message, HEADER_BYTES) {
         Ok((question, _)) => {
             // The top bit asks for an answer to this host alone (RFC 6762 section 5.4).
             let class = matches!(question.class & 0x7fff, 1 | 3 | 4 | 254 | 255);
-            let encoded = |b: &u8| (b'a'..=b'p').contains(b);
             let first = question.name.as_bytes().split(|b| *b == b'.').next().unwrap_or_default();
-            let netbios = matches!(question.kind, 0x20 | 0x21)
-                && first.len() == 32
-                && first.iter().all(encoded);
+            let encoded = first.len() == 32 && first.iter().all(|b| (b'a'..=b'p').contains(b));
+            let netbios = match question.kind {
+                0x20 => encoded,
+                0x21 => first == NETBIOS_ANY,
+                _ => false,
+            };
             Likeness::of(class && !netbios)
         }
         Err(NameError::Truncated) if !whole => Likeness::Unsure,

@@ -136,10 +136,12 @@ impl Record {
     }
 }
 
-/// Reads one datagram of a DNS flow. Every datagram of the client is a message of its own; those
-/// of the server are passed over (see [`answers`]).
+/// Reads one datagram of a DNS flow. Every query is a message of its own, whichever side sends it:
+/// a flow met in the middle may have been opened by the server's answer. Answers to the side that
+/// opened the flow are passed over (see [`answers`]); one from that side is malformed.
 pub fn read_datagram(direction: Direction, payload: &[u8], facts: &mut Facts) -> Progress {
-    if direction == Direction::Reply {
+    let answer = Header::read(payload).is_none_or(Header::is_response);
+    if direction == Direction::Reply && answer {
         return Progress::more(payload.len());
     }
     match read_query(payload, facts) {

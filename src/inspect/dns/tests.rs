@@ -79,9 +79,14 @@ fn edns_is_taken_and_a_cut_option_record_is_not() {
 }
 
 #[test]
-fn replies_are_passed_over() {
+fn answers_are_passed_over_and_queries_read_in_the_reply_direction() {
     let mut facts = Facts::default();
-    let message = query(&["a.example"]);
+    let mut message = query(&["a.example"]);
+    let progress = read_datagram(Direction::Reply, &message, &mut facts);
+    assert_eq!(progress, Progress::message(message.len()));
+    assert_eq!(names(&facts), ["a.example"]);
+    message[2] |= 0x80;
+    let mut facts = Facts::default();
     let progress = read_datagram(Direction::Reply, &message, &mut facts);
     assert_eq!(progress, Progress::more(message.len()));
     assert_eq!(facts, Facts::default());

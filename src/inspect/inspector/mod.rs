@@ -8,6 +8,7 @@ use super::greeting::{Greeting, recognise};
 use super::preface::{Step, Watch};
 use super::progress::{Outcome, Progress, Wants};
 use super::proxy::ProxyReader;
+use super::tls::TlsReader;
 use crate::model::{App, Direction, Facts, Reason};
 
 /// Protocols that may follow one another within the bytes of one call.
@@ -31,6 +32,7 @@ enum State {
     },
     /// A protocol without names in which TLS or a tunnel may start.
     Watch(Watch),
+    Tls(Box<TlsReader>),
     Dns(DnsStreamReader),
     Datagrams(Datagrams),
     Done,
@@ -72,12 +74,21 @@ impl Inspector {
         self.reader_wants().is_nothing()
     }
 
+    /// The decision is final on the facts known: what later bytes of this message could still tell
+    /// (a client certificate) need not be waited for. Later messages are read all the same.
+    pub fn settle(&mut self, facts: &mut Facts) {
+        if let State::Tls(reader) = &mut self.state {
+            reader.settle(facts);
+        }
+    }
+
     fn reader_wants(&self) -> Wants {
         match &self.state {
             State::Proxy(reader) if reader.is_identified() => Wants::BOTH,
             State::Proxy(reader) => reader.wants(),
             State::Detect { settled: None } => Wants::BOTH,
             State::Detect { settled: Some(_) } | State::Watch(_) => Wants::ORIGINAL,
+            State::Tls(reader) => reader.wants(),
             State::Dns(reader) => reader.wants(),
             State::Datagrams(datagrams) => datagrams.wants(),
             State::Done | State::Broken(_) => Wants::NOTHING,
@@ -109,7 +120,10 @@ impl Inspector {
         Progress::fault(Reason::LimitInspection)
     }
 
-    /// Reads one datagram of a UDP flow, which is always consumed whole. Never panics.
+    /// Reads one datagram of a UDP flow. Consumed, it is a message or belongs to the one decided
+    /// last; with [`Outcome::More`] and not consumed, it belongs to a message that is not complete
+    /// and waits for it, whatever was decided before. It is not to be shown again. A fault is of
+    /// this datagram alone: later ones are to be shown as before. Never panics.
     pub fn datagram(
         &mut self,
         direction: Direction,
@@ -148,6 +162,7 @@ impl Inspector {
                 }
                 Direction::Reply => Progress::more(bytes.len()),
             },
+            State::Tls(reader) => reader.read(direction, bytes, facts),
             State::Dns(reader) => reader.read(direction, bytes, facts),
             State::Datagrams(_) | State::Done => Progress::done(bytes.len()),
             State::Broken(reason) => Progress::fault(*reason),
@@ -172,11 +187,11 @@ impl Inspector {
     fn detect(&mut self, settled: Option<App>, bytes: &[u8], facts: &mut Facts) -> Progress {
         match client(bytes) {
             Detection::Unsure => Progress::more(0),
-            Detection::Tls => self.settle(App::Tls, settled, bytes, facts),
+            Detection::Tls => self.hand_over(0, State::Tls(Box::default())),
             Detection::Dns => self.hand_over(0, State::Dns(DnsStreamReader::new())),
-            Detection::Http | Detection::Http2 => self.settle(App::Http, settled, bytes, facts),
-            Detection::Ssh => self.settle(App::Greeting("ssh"), settled, bytes, facts),
-            Detection::Other => self.settle(App::Other, settled, bytes, facts),
+            Detection::Http | Detection::Http2 => self.unread(App::Http, settled, bytes, facts),
+            Detection::Ssh => self.unread(App::Greeting("ssh"), settled, bytes, facts),
+            Detection::Other => self.unread(App::Other, settled, bytes, facts),
             Detection::Preface(preface) => {
                 self.state = State::Watch(Watch::new(preface));
                 facts.settle_without_names(preface.app());
@@ -186,7 +201,7 @@ impl Inspector {
     }
 
     /// A protocol that is not read any further.
-    fn settle(
+    fn unread(
         &mut self,
         app: App,
         settled: Option<App>,
@@ -208,7 +223,10 @@ impl Inspector {
         }
         let (app, state) = match recognise(bytes) {
             Greeting::Unsure | Greeting::Settings => return Progress::more(0),
-            Greeting::Hello => (App::Tls, State::Done),
+            Greeting::Hello => {
+                let reader = TlsReader::new().with_client(Direction::Reply);
+                return self.hand_over(0, State::Tls(Box::new(reader)));
+            }
             Greeting::Preface(preface) => (preface.app(), State::Watch(Watch::new(preface))),
             Greeting::Plain(name) => (App::Greeting(name), State::Done),
             // The client may yet turn out to speak a known protocol.
@@ -223,7 +241,7 @@ impl Inspector {
     fn watched(&mut self, step: Step, bytes: &[u8]) -> Progress {
         match step {
             Step::Skip(count) => Progress::more(count),
-            Step::Tls(at) => self.hand_over(at, State::Detect { settled: None }),
+            Step::Tls(at) => self.hand_over(at, State::Tls(Box::default())),
             // The server's answers to SOCKS are no greeting: the client's bytes tell the protocol.
             Step::Tunnel(at) => {
                 let settled = Some(App::Greeting("socks"));
