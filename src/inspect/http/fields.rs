@@ -59,11 +59,15 @@ impl Fields {
         let (name, value) = line::field(line)?;
         let taken = match name.len() {
             4 if kind == Kind::Request && name.eq_ignore_ascii_case(b"host") => {
-                self.host(line, value, start)
+                self.host(line, line::trim(value), start)
             }
-            7 if name.eq_ignore_ascii_case(b"upgrade") => self.upgrade(value),
-            14 if name.eq_ignore_ascii_case(b"content-length") => self.length(line, value),
-            17 if name.eq_ignore_ascii_case(b"transfer-encoding") => self.transfer(line, value),
+            7 if name.eq_ignore_ascii_case(b"upgrade") => self.upgrade(line::trim(value)),
+            14 if name.eq_ignore_ascii_case(b"content-length") => {
+                self.length(line, line::trim(value))
+            }
+            17 if name.eq_ignore_ascii_case(b"transfer-encoding") => {
+                self.transfer(line, line::trim(value))
+            }
             _ => true,
         };
         if taken { Ok(()) } else { Err(FieldFault::Ambiguous) }

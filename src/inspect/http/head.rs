@@ -82,6 +82,7 @@ pub(super) struct Head {
 
 impl Head {
     /// Nothing read yet.
+    #[inline]
     pub(super) fn new(kind: Kind) -> Self {
         Self { kind, line: 0, seen: 0, ending: None, start: None, fields: Fields::default() }
     }
@@ -96,23 +97,21 @@ impl Head {
     #[inline]
     pub(super) fn read(&mut self, bytes: &[u8]) -> Result<Option<usize>, Reason> {
         let window = bytes.get(..HEAD_LIMIT_BYTES).unwrap_or(bytes);
+        let (mut start, mut seen) = (self.line, self.seen);
         loop {
-            let Some(found) = line::find(window, &mut self.seen)? else {
-                if self.start.is_none() {
-                    self.check_beginning(window)?;
-                }
-                let full = window.len() == HEAD_LIMIT_BYTES;
-                return if full { Err(Reason::LimitInspection) } else { Ok(None) };
+            let Some(found) = line::find(window, &mut seen)? else {
+                (self.line, self.seen) = (start, seen);
+                return self.incomplete(window);
             };
             // A head whose lines end in both ways is cut differently by those who take a bare LF
             // for a line end and those who do not; one with bare LFs alone is refused by the latter.
-            if *self.ending.get_or_insert(found.ending) != found.ending {
+            if self.ending.is_some_and(|ending| ending != found.ending) {
                 return Err(Reason::HttpMalformed);
             }
-            let text = Place::new(self.line, found.end);
-            self.line = found.next;
-            self.seen = found.next;
+            let text = Place::new(start, found.end);
+            (start, seen) = (found.next, found.next);
             if self.start.is_none() {
+                self.ending = Some(found.ending);
                 self.start = Some(self.first_line(window, text)?);
             } else if text.start == text.end {
                 return Ok(Some(found.next));
@@ -120,6 +119,14 @@ impl Head {
                 self.fields.add(text.of(window), text.start, self.kind)?;
             }
         }
+    }
+
+    #[cold]
+    fn incomplete(&self, window: &[u8]) -> Result<Option<usize>, Reason> {
+        if self.start.is_none() {
+            self.check_beginning(window)?;
+        }
+        if window.len() == HEAD_LIMIT_BYTES { Err(Reason::LimitInspection) } else { Ok(None) }
     }
 
     /// Whether an incomplete first line can still become one, so that other protocols are not held

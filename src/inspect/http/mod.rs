@@ -30,6 +30,8 @@ pub const EMPTY_LINES_LIMIT: u8 = 4;
 #[derive(Debug)]
 pub struct HttpReader {
     state: State,
+    /// The request on its way; begun anew with every message.
+    head: Head,
     /// Whether a request was read.
     begun: bool,
     /// Empty lines since the last request.
@@ -42,7 +44,7 @@ pub struct HttpReader {
 #[derive(Debug)]
 enum State {
     /// A request, or nothing yet.
-    Head(Head),
+    Head,
     /// The body of the last request.
     Body { body: Body, asked: Asked },
     /// The client's next bytes mean what the server's answer makes of them.
@@ -64,7 +66,8 @@ impl HttpReader {
     #[must_use]
     pub fn new() -> Self {
         Self {
-            state: State::Head(Head::new(Kind::Request)),
+            state: State::Head,
+            head: Head::new(Kind::Request),
             begun: false,
             empty_lines: 0,
             answers: None,
@@ -98,7 +101,7 @@ impl HttpReader {
 
     fn request(&mut self, bytes: &[u8], facts: &mut Facts) -> Result<Progress, Reason> {
         match &mut self.state {
-            State::Head(_) => self.head(bytes, facts),
+            State::Head => self.head(bytes, facts),
             State::Body { body, asked } => {
                 let (advance, asked) = (body.advance(bytes)?, *asked);
                 if advance.ended {
@@ -121,11 +124,11 @@ impl HttpReader {
         if (empty > 0 && self.begun) || rest.is_empty() || rest == b"\r" {
             return Ok(Progress::more(if self.begun { empty } else { 0 }));
         }
-        let State::Head(head) = &mut self.state else { return Ok(Progress::more(0)) };
-        let Some(len) = head.read(rest)? else { return Ok(Progress::more(0)) };
-        let (body, asked) = framing(head)?;
-        let told = head.host(rest)?.tell(facts);
+        let Some(len) = self.head.read(rest)? else { return Ok(Progress::more(0)) };
+        let (body, asked) = framing(&self.head)?;
+        let told = self.head.host(rest)?.tell(facts);
         told.map_err(|_| Reason::MalformedName)?;
+        self.head = Head::new(Kind::Request);
         self.track(asked);
         self.state = match body {
             Some(body) => State::Body { body, asked },
@@ -166,11 +169,7 @@ impl HttpReader {
 
     /// What comes behind a request and its body.
     fn behind(&self, asked: Asked) -> State {
-        if asked.awaits() && self.answers.is_some() {
-            State::Waiting
-        } else {
-            State::Head(Head::new(Kind::Request))
-        }
+        if asked.awaits() && self.answers.is_some() { State::Waiting } else { State::Head }
     }
 
     /// Reads the server's bytes. What cannot be read ends the matching of answers; where a client's
@@ -181,7 +180,7 @@ impl HttpReader {
             State::Broken(reason) => return Err(*reason),
             State::Waiting => true,
             State::Body { asked, .. } => asked.awaits(),
-            State::Head(_) => false,
+            State::Head => false,
         };
         let Some(answers) = &mut self.answers else { return Ok(Progress::more(bytes.len())) };
         let (consumed, answer) = match answers.read(bytes) {
@@ -194,7 +193,7 @@ impl HttpReader {
         };
         match (answer, &mut self.state) {
             (Answer::Kept, State::Body { asked, .. }) => *asked = Asked::Plain,
-            (Answer::Kept, state) => *state = State::Head(Head::new(Kind::Request)),
+            (Answer::Kept, state) => *state = State::Head,
             (Answer::More, _) => {}
             (Answer::Switched, State::Waiting) => {
                 self.state = State::Over;

@@ -5,8 +5,6 @@ use crate::inspect::bytes::Reader;
 use crate::model::Reason;
 use std::borrow::Cow;
 
-/// The bytes a client starts with (RFC 9113 section 3.4).
-pub const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// The length of a frame's header.
 pub(super) const HEADER_LEN: usize = 9;
 /// The longest header block, compressed, with the frame headers in it.

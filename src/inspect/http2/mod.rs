@@ -12,7 +12,8 @@ mod statics;
 #[cfg(test)]
 mod tests;
 
-pub use frame::{BLOCK_LIMIT_BYTES, CONTINUATIONS_LIMIT, PREFACE};
+pub use crate::inspect::detect::HTTP2_PREFACE as PREFACE;
+pub use frame::{BLOCK_LIMIT_BYTES, CONTINUATIONS_LIMIT};
 pub use hpack::{LIST_LIMIT_BYTES, TABLE_DEFAULT_BYTES, TABLE_LIMIT_BYTES};
 
 use super::{Outcome, Progress, Wants};
