@@ -113,7 +113,7 @@ impl Reading {
 fn names_in(path: &Path) -> Names {
     let ignore = Checksums::Ignore;
     let settings = Settings { checksums: ignore, outer_udp: ignore, ..Settings::CAPTURE };
-    let mut reader = CaptureReader::open(path.to_str().unwrap()).unwrap();
+    let mut reader = CaptureReader::open(&path.to_string_lossy()).expect("a capture");
     let mut flows: HashMap<FiveTuple, Reading> = HashMap::new();
     let mut names = Names::new();
     while let Ok(Some(captured)) = reader.next_packet() {
@@ -186,11 +186,11 @@ struct Score {
 }
 
 fn judge(folder: &Path) -> BTreeMap<&'static str, Score> {
-    let text = fs::read_to_string(folder.join("expected.jsonl")).unwrap();
+    let text = fs::read_to_string(folder.join("expected.jsonl")).expect("readable");
     let mut captures: BTreeMap<String, Vec<Value>> = BTreeMap::new();
     for line in text.lines() {
-        let flow: Value = serde_json::from_str(line).unwrap();
-        captures.entry(flow["pcap"].as_str().unwrap().to_owned()).or_default().push(flow);
+        let flow: Value = serde_json::from_str(line).expect("JSON");
+        captures.entry(flow["pcap"].as_str().expect("a name").to_owned()).or_default().push(flow);
     }
     let mut scores: BTreeMap<&'static str, Score> = BTreeMap::new();
     for (capture, flows) in captures {

@@ -1,6 +1,8 @@
 //! Arguments and commands. No logic.
 
 mod check;
+mod replay;
+mod terminal;
 mod wrap;
 
 use clap::{Parser, Subcommand};
@@ -18,6 +20,7 @@ struct Arguments {
 enum Command {
     Check(check::CheckArgs),
     Wrap(wrap::WrapArgs),
+    Replay(replay::ReplayArgs),
 }
 
 /// Runs the command the arguments ask for.
@@ -26,5 +29,6 @@ pub fn main() -> ExitCode {
     match Arguments::parse().command {
         Command::Check(args) => check::run(&args),
         Command::Wrap(args) => wrap::run(&args),
+        Command::Replay(args) => replay::run(&args),
     }
 }

@@ -79,10 +79,10 @@ impl Captures {
         self.readers.iter().map(CaptureReader::unsupported).sum()
     }
 
-    /// Bytes of all captures that have been passed.
+    /// Bytes read of all files as they are, packed or not.
     #[must_use]
-    pub fn offset(&self) -> u64 {
-        self.readers.iter().map(CaptureReader::offset).sum()
+    pub fn consumed(&self) -> u64 {
+        self.readers.iter().map(CaptureReader::consumed).sum()
     }
 
     fn advance(&mut self, number: usize) {

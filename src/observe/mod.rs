@@ -6,12 +6,14 @@
 mod csv;
 mod json;
 mod names;
+mod recorder;
 mod summary;
 mod text;
 
 pub use csv::{CSV_HEADER, csv_line};
 pub use json::{flow_json, summary_json};
 pub use names::Names;
+pub use recorder::{Only, Out, RECORDS_MAX, Recorder, RecorderError, Style};
 pub use summary::{PairTotals, ReasonTotals, Summary, Totals};
 pub use text::{Layout, NARROW_BELOW, quantity, text_lines};
 

@@ -24,6 +24,7 @@ pub struct Batch {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Slot {
     pub(super) number: u64,
+    now: Timestamp,
     pub(super) about: About,
     pub(super) verdict: Verdict,
     start: usize,
@@ -39,14 +40,15 @@ pub(super) struct About {
 }
 
 impl Batch {
-    /// Copies a packet into the batch. `number` is its place among all packets of the run.
-    pub fn push(&mut self, number: u64, packet: &CapturedPacket<'_>) {
+    /// Copies a packet into the batch. `number` is its place among all packets of the run, `now` the
+    /// time of the run when it comes: its own, or a later one if packets before it had that.
+    pub fn push(&mut self, number: u64, now: Timestamp, packet: &CapturedPacket<'_>) {
         let start = self.bytes.len();
         self.bytes.extend_from_slice(packet.bytes);
         let CapturedPacket { at, link, bytes, original_len } = *packet;
         let about = About { at, link, original_len };
         let verdict = Verdict::Hold;
-        self.slots.push(Slot { number, about, verdict, start, len: bytes.len() });
+        self.slots.push(Slot { number, now, about, verdict, start, len: bytes.len() });
     }
 
     /// Whether no further frame should come in.
@@ -75,7 +77,7 @@ impl Batch {
         for slot in &self.slots {
             let (bytes, behind) = rest.split_at_mut_checked(slot.len).unwrap_or_default();
             rest = behind;
-            frames.push(Frame::new(slot.about.at, slot.about.link, slot.number, bytes));
+            frames.push(Frame::new(slot.now, slot.about.link, slot.number, bytes));
         }
         judge(&mut frames, &mut self.out);
         for (slot, frame) in self.slots.iter_mut().zip(&frames) {
@@ -105,7 +107,7 @@ mod tests {
     fn a_batch_is_full_at_its_number_of_frames() {
         let mut batch = Batch::default();
         for count in 1..=BATCH_FRAMES + 1 {
-            batch.push(0, &packet(&[1]));
+            batch.push(0, Timestamp::ZERO, &packet(&[1]));
             assert_eq!(batch.is_full(), count >= BATCH_FRAMES, "{count}");
         }
         batch.clear();
@@ -117,7 +119,7 @@ mod tests {
         for (len, full) in [(BATCH_BYTES - 1, false), (BATCH_BYTES, true), (BATCH_BYTES + 1, true)]
         {
             let mut batch = Batch::default();
-            batch.push(0, &packet(&vec![1; len]));
+            batch.push(0, Timestamp::ZERO, &packet(&vec![1; len]));
             assert_eq!(batch.is_full(), full, "{len}");
         }
     }
@@ -126,7 +128,7 @@ mod tests {
     fn every_frame_has_its_own_bytes_and_keeps_its_verdict() {
         let mut batch = Batch::default();
         for len in [3_usize, 0, 5] {
-            batch.push(len as u64, &packet(&vec![len as u8; len]));
+            batch.push(len as u64, Timestamp::ZERO, &packet(&vec![len as u8; len]));
         }
         batch.judge(|frames, _| {
             for frame in frames {

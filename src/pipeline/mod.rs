@@ -14,7 +14,9 @@
 //! long as [`REORDER_LIMIT_BYTES`] is not reached.
 
 mod batch;
+mod offload;
 mod reorder;
+mod replay;
 mod run;
 mod shard;
 mod trains;
@@ -23,7 +25,9 @@ mod trains;
 mod tests;
 
 pub use batch::{BATCH_BYTES, BATCH_FRAMES, Batch};
+pub use offload::{Offload, SAMPLE_PACKETS, offload};
 pub use reorder::{Fate, REORDER_LIMIT_BYTES, Settled};
+pub use replay::{ReplayOptions, Replayed, WORKERS_MAX, replay};
 pub use run::{Finished, Progress, QUEUE_BATCHES, Sink, Worker, run};
 pub use shard::Sharder;
 pub use trains::{TRAIN_TIMEOUT, TRAINS_MAX, WAITING_MAX};

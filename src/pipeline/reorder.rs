@@ -262,7 +262,8 @@ mod tests {
         for &(number, _, len) in frames {
             let bytes = &vec![1; len];
             let at = Timestamp::from_secs(number);
-            batch.push(number, &CapturedPacket { at, link: Link::RawIp, bytes, original_len: 9 });
+            let packet = CapturedPacket { at, link: Link::RawIp, bytes, original_len: 9 };
+            batch.push(number, at, &packet);
         }
         batch.judge(|judged, out| {
             for (frame, &(_, verdict, _)) in judged.iter_mut().zip(frames) {

@@ -49,7 +49,7 @@ pub trait Sink: Send {
 pub struct Progress {
     /// Packets read.
     pub packets: u64,
-    /// Bytes of the unpacked captures read.
+    /// Bytes read of the files as they are, packed or not.
     pub bytes: u64,
 }
 
@@ -76,6 +76,9 @@ struct Reader {
     queues: Vec<Sender<Job>>,
     filling: Vec<Batch>,
     empty: Receiver<Batch>,
+    /// Time of the latest packet. Engines are told this one: a capture may be out of order, and what
+    /// expires must not depend on which packets a worker happens to see.
+    now: Timestamp,
     /// Whether a worker has gone, which it does only after the sink failed.
     broken: bool,
 }
@@ -111,7 +114,8 @@ pub fn run<W: Worker, S: Sink>(
         let collector = scope.spawn(move || collect(&done, &empty_in, sink));
         let filling = (0..count).map(|_| Batch::default()).collect();
         let (packets, last) =
-            Reader { queues, filling, empty, broken: false }.read(captures, sharder, progress);
+            Reader { queues, filling, empty, now: Timestamp::ZERO, broken: false }
+                .read(captures, sharder, progress);
         let workers = running.into_iter().map(rejoin).collect();
         let late = rejoin(collector)?;
         Ok(Finished { workers, packets, late, last })
@@ -132,9 +136,8 @@ impl Reader {
     ) -> (u64, Timestamp) {
         let round = (BATCH_FRAMES as u64).saturating_mul(self.queues.len() as u64).max(1);
         let mut packets = 0_u64;
-        let mut last = Timestamp::ZERO;
         while let Some(packet) = captures.next_packet() {
-            last = last.max(packet.at);
+            self.now = self.now.max(packet.at);
             sharder.place(packets, &packet, &mut |worker, number, packet| {
                 self.deliver(worker, number, packet);
             });
@@ -144,7 +147,7 @@ impl Reader {
                 self.send_all();
             }
             if packets.is_multiple_of(PROGRESS_PACKETS) {
-                progress(Progress { packets, bytes: captures.offset() });
+                progress(Progress { packets, bytes: captures.consumed() });
             }
             if self.broken {
                 break;
@@ -153,15 +156,15 @@ impl Reader {
         sharder.give_up(None, &mut |worker, number, packet| self.deliver(worker, number, packet));
         self.send_all();
         for queue in &self.queues {
-            self.broken |= queue.send(Job::Finish(last)).is_err();
+            self.broken |= queue.send(Job::Finish(self.now)).is_err();
         }
-        progress(Progress { packets, bytes: captures.offset() });
-        (packets, last)
+        progress(Progress { packets, bytes: captures.consumed() });
+        (packets, self.now)
     }
 
     fn deliver(&mut self, worker: usize, number: u64, packet: &CapturedPacket<'_>) {
         let Some(batch) = self.filling.get_mut(worker) else { return };
-        batch.push(number, packet);
+        batch.push(number, self.now, packet);
         if batch.is_full() {
             self.send(worker);
         }

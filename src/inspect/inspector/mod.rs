@@ -5,6 +5,8 @@ use super::datagrams::Datagrams;
 use super::detect::{Detection, client};
 use super::dns::DnsStreamReader;
 use super::greeting::{Greeting, recognise};
+use super::http::HttpReader;
+use super::http2::Http2Reader;
 use super::preface::{Step, Watch};
 use super::progress::{Outcome, Progress, Wants};
 use super::proxy::ProxyReader;
@@ -33,6 +35,8 @@ enum State {
     /// A protocol without names in which TLS or a tunnel may start.
     Watch(Watch),
     Tls(Box<TlsReader>),
+    Http(Box<HttpReader>),
+    Http2(Box<Http2Reader>),
     Dns(DnsStreamReader),
     Datagrams(Datagrams),
     Done,
@@ -89,6 +93,8 @@ impl Inspector {
             State::Detect { settled: None } => Wants::BOTH,
             State::Detect { settled: Some(_) } | State::Watch(_) => Wants::ORIGINAL,
             State::Tls(reader) => reader.wants(),
+            State::Http(reader) => reader.wants(),
+            State::Http2(reader) => reader.wants(),
             State::Dns(reader) => reader.wants(),
             State::Datagrams(datagrams) => datagrams.wants(),
             State::Done | State::Broken(_) => Wants::NOTHING,
@@ -163,6 +169,11 @@ impl Inspector {
                 Direction::Reply => Progress::more(bytes.len()),
             },
             State::Tls(reader) => reader.read(direction, bytes, facts),
+            State::Http(reader) => {
+                let progress = reader.read(direction, bytes, facts);
+                self.anew(progress)
+            }
+            State::Http2(reader) => reader.read(direction, bytes, facts),
             State::Dns(reader) => reader.read(direction, bytes, facts),
             State::Datagrams(_) | State::Done => Progress::done(bytes.len()),
             State::Broken(reason) => Progress::fault(*reason),
@@ -189,7 +200,8 @@ impl Inspector {
             Detection::Unsure => Progress::more(0),
             Detection::Tls => self.hand_over(0, State::Tls(Box::default())),
             Detection::Dns => self.hand_over(0, State::Dns(DnsStreamReader::new())),
-            Detection::Http | Detection::Http2 => self.unread(App::Http, settled, bytes, facts),
+            Detection::Http => self.hand_over(0, State::Http(Box::default())),
+            Detection::Http2 => self.hand_over(0, State::Http2(Box::default())),
             Detection::Ssh => self.unread(App::Greeting("ssh"), settled, bytes, facts),
             Detection::Other => self.unread(App::Other, settled, bytes, facts),
             Detection::Preface(preface) => {

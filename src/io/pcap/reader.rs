@@ -11,6 +11,8 @@ use crate::model::Timestamp;
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Read};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// The file name that means standard input.
 pub const STANDARD_INPUT: &str = "-";
@@ -20,6 +22,7 @@ pub struct CaptureReader {
     file: String,
     window: Window,
     format: Records,
+    consumed: Arc<AtomicU64>,
     /// The record being looked at; passed over when the next one is asked for.
     pending: Option<Pending>,
     current: Option<Current>,
@@ -100,13 +103,16 @@ impl CaptureReader {
     /// If it cannot be read or is no capture.
     pub fn new(name: &str, source: Box<dyn Read + Send>) -> Result<Self, CaptureError> {
         let fault = |fault| CaptureError { file: name.to_owned(), offset: 0, fault };
-        let source = unpack(source).map_err(|error| fault(Fault::Read(error)))?;
+        let consumed = Arc::new(AtomicU64::new(0));
+        let metered = Box::new(Metered { source, consumed: Arc::clone(&consumed) });
+        let source = unpack(metered).map_err(|error| fault(Fault::Read(error)))?;
         let mut window = Window::new(source);
         let (format, cut_at) = recognise(&mut window).map_err(fault)?;
         Ok(Self {
             file: name.to_owned(),
             window,
             format,
+            consumed,
             pending: None,
             current: None,
             last: Timestamp::ZERO,
@@ -155,10 +161,10 @@ impl CaptureReader {
         Ok(if self.advance()? { self.packet() } else { None })
     }
 
-    /// How many bytes of the (unpacked) file have been passed.
+    /// Bytes read of the file as it is, packed or not.
     #[must_use]
-    pub const fn offset(&self) -> u64 {
-        self.window.offset()
+    pub fn consumed(&self) -> u64 {
+        self.consumed.load(Ordering::Relaxed)
     }
 
     /// What the user should know, so far.
@@ -227,6 +233,20 @@ impl CaptureReader {
     fn cut(&mut self) {
         self.ended = true;
         self.cut_at = Some(self.window.offset());
+    }
+}
+
+/// Counts what is read, for progress: of a packed file nobody knows how long it is unpacked.
+struct Metered {
+    source: Box<dyn Read + Send>,
+    consumed: Arc<AtomicU64>,
+}
+
+impl Read for Metered {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        let count = self.source.read(into)?;
+        self.consumed.fetch_add(count as u64, Ordering::Relaxed);
+        Ok(count)
     }
 }
 

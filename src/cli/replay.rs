@@ -1,0 +1,298 @@
+//! `lockgate replay`: captures through the engine, a line for each flow. No logic of its own.
+
+use super::terminal::{self, Bar};
+use crate::io::merge::Captures;
+use crate::io::pcap::{CaptureWriter, Format as CaptureFormat, STANDARD_INPUT};
+use crate::model::{Action, EndpointId, Reason};
+use crate::observe::{Layout, Out, Recorder, RecorderError, Style, Summary, summary_json};
+use crate::pipeline::{ReplayOptions, Replayed, WORKERS_MAX, offload, replay};
+use crate::policy::Policy;
+use crate::ruleset::{self, Options};
+use crate::wire::{Checksums, Settings};
+use clap::{Args, ValueEnum};
+use std::fs::{self, File};
+use std::io::{self, BufWriter, Write};
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+/// Judge captures by a ruleset: a line for each flow, and what it comes to.
+///
+/// Captures are pcap or pcapng, as they are or packed with gzip or zstd; several are read as one, by
+/// time. Frames are taken out of GENEVE and VXLAN. Time is that of the captures.
+#[derive(Args, Debug)]
+pub(super) struct ReplayArgs {
+    /// The ruleset: a folder with lockgate.yaml, or a single file
+    ruleset: PathBuf,
+    /// Captures; `-` is standard input
+    #[arg(required = true, value_name = "CAPTURE")]
+    captures: Vec<String>,
+    /// How flows are written
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    format: Format,
+    /// Write forwarded frames, as they are sent, to a capture (.pcap or .pcapng)
+    #[arg(long, value_name = "FILE")]
+    write_forwarded: Option<PathBuf>,
+    /// Write dropped frames, as they came, to a capture (.pcap or .pcapng)
+    #[arg(long, value_name = "FILE")]
+    write_dropped: Option<PathBuf>,
+    /// Worker threads; the result does not depend on it
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=WORKERS_MAX as i64))]
+    workers: Option<u16>,
+    /// Whether wrong checksums drop packets; `auto` looks for signs of checksum offload first
+    #[arg(long, value_enum, default_value_t = ChecksumChoice::Auto)]
+    checksums: ChecksumChoice,
+    /// Take frames without GWLB encapsulation as from this GWLB endpoint
+    #[arg(long, value_name = "VPCE")]
+    endpoint: Option<EndpointId>,
+    /// List only flows of these verdicts (the summary counts all)
+    #[arg(long, value_enum, value_delimiter = ',', value_name = "VERDICT")]
+    only: Vec<Only>,
+    /// List no flows
+    #[arg(long)]
+    summary_only: bool,
+}
+
+/// How flows are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Format {
+    /// For people.
+    Text,
+    /// JSON lines.
+    Json,
+    /// CSV; the summary goes to standard error.
+    Csv,
+}
+
+/// Whether wrong checksums drop packets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum ChecksumChoice {
+    /// They do.
+    Verify,
+    /// They do not.
+    Ignore,
+    /// They do unless a sample shows checksum offload.
+    Auto,
+}
+
+/// A verdict of a flow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Only {
+    Allow,
+    Deny,
+    Reject,
+    Pending,
+}
+
+/// Something on the way failed and was told.
+struct Failed;
+
+/// Replays; 0 if everything was read and written, 1 if something was not.
+#[must_use]
+pub(super) fn run(args: &ReplayArgs) -> ExitCode {
+    match try_run(args) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(Failed) => ExitCode::FAILURE,
+    }
+}
+
+fn try_run(args: &ReplayArgs) -> Result<(), Failed> {
+    let policy = load(args);
+    let captures = Captures::open(&args.captures).map_err(|errors| {
+        errors.iter().for_each(|error| complain(error));
+        Failed
+    });
+    let (policy, mut captures) = (policy?, captures?);
+    spare_inputs(args)?;
+    let mut options = ReplayOptions::for_policy(&policy);
+    options.endpoint = args.endpoint;
+    options.workers = args.workers.map_or_else(cores, usize::from);
+    options.settings = settings(args);
+    let recorder = Recorder::new(&*policy, style(args), Box::new(BufWriter::new(io::stdout())))
+        .only((!args.only.is_empty()).then(|| args.only.iter().map(|only| only.action()).collect()))
+        .forwarded(writer(args.write_forwarded.as_ref())?)
+        .dropped(writer(args.write_dropped.as_ref())?);
+    match judge(args, &policy, &mut captures, &options, recorder) {
+        Ok(()) => {}
+        Err(error) if error.is_broken_pipe() => return Ok(()),
+        Err(error) => {
+            complain(&error);
+            return Err(Failed);
+        }
+    }
+    captures.warnings().iter().for_each(|warning| note(warning));
+    captures.faults().iter().for_each(|fault| complain(fault));
+    if captures.faults().is_empty() { Ok(()) } else { Err(Failed) }
+}
+
+/// The run itself, and its summary.
+fn judge(
+    args: &ReplayArgs,
+    policy: &Arc<Policy>,
+    captures: &mut Captures,
+    options: &ReplayOptions,
+    mut recorder: Recorder<'_, Policy>,
+) -> Result<(), RecorderError> {
+    let bar = Bar::new(total_bytes(args));
+    let replayed =
+        replay(policy, captures, options, &mut recorder, &mut |progress| bar.show(progress));
+    bar.clear();
+    let replayed = replayed?;
+    let (mut summary, mut lines) = recorder.finish()?;
+    summary.totals.counters = replayed.counters.clone();
+    summary.totals.unsupported = captures.unsupported();
+    write_summary(args, policy, &summary, &mut lines).map_err(RecorderError::Lines)?;
+    hints(args, policy, &summary, &replayed);
+    Ok(())
+}
+
+fn load(args: &ReplayArgs) -> Result<Arc<Policy>, Failed> {
+    match ruleset::load(&args.ruleset, &Options::default()) {
+        Ok(loaded) => {
+            if !loaded.warnings.is_empty() {
+                let count = loaded.warnings.len();
+                note(&format_args!(
+                    "{count} warnings about the ruleset; `lockgate check` has them"
+                ));
+            }
+            Ok(Arc::new(loaded.policy))
+        }
+        Err(refused) => {
+            eprintln!("{refused}");
+            Err(Failed)
+        }
+    }
+}
+
+fn settings(args: &ReplayArgs) -> Settings {
+    let checksums = match args.checksums {
+        ChecksumChoice::Verify => Checksums::Verify,
+        ChecksumChoice::Ignore => Checksums::Ignore,
+        ChecksumChoice::Auto if args.captures.iter().any(|name| name == STANDARD_INPUT) => {
+            note(&"checksums are verified: standard input cannot be looked at beforehand");
+            Checksums::Verify
+        }
+        ChecksumChoice::Auto => {
+            let relaxed = Settings { checksums: Checksums::Ignore, ..Settings::CAPTURE };
+            let sample = Captures::open(&args.captures)
+                .map(|mut captures| offload(&mut captures, &relaxed))
+                .unwrap_or_default();
+            note(&sample);
+            if sample.suspected() { Checksums::Ignore } else { Checksums::Verify }
+        }
+    };
+    Settings { checksums, outer_udp: checksums, ..Settings::CAPTURE }
+}
+
+fn style(args: &ReplayArgs) -> Style {
+    match args.format {
+        _ if args.summary_only => Style::Silent,
+        Format::Json => Style::Json,
+        Format::Csv => Style::Csv,
+        Format::Text => Style::Text(
+            terminal::columns()
+                .map_or(Layout::Unbounded, |columns| Layout::Columns(usize::from(columns))),
+        ),
+    }
+}
+
+fn write_summary(
+    args: &ReplayArgs,
+    policy: &Policy,
+    summary: &Summary,
+    lines: &mut Out<'_>,
+) -> io::Result<()> {
+    match args.format {
+        Format::Json => writeln!(lines, "{}", summary_json(summary, policy))?,
+        Format::Csv => eprintln!("{}", summary.text(policy, None)),
+        Format::Text => {
+            let gap = if args.summary_only || summary.flows() == 0 { "" } else { "\n" };
+            write!(lines, "{gap}{}", summary.text(policy, terminal::columns()))?;
+        }
+    }
+    lines.flush()
+}
+
+/// What is likely not what the user meant.
+fn hints(args: &ReplayArgs, policy: &Policy, summary: &Summary, replayed: &Replayed) {
+    let unknown = summary.totals.dropped(Reason::UnknownSegment);
+    if unknown > 0 && args.endpoint.is_none() && policy.scope(None).is_none() {
+        note(&format_args!(
+            "{unknown} packets belong to no segment; captures without GWLB encapsulation need \
+             --endpoint, or a ruleset with `common_endpoints: any`"
+        ));
+    }
+    if replayed.late > 0 {
+        let late = replayed.late;
+        note(&format_args!("{late} frames were written later than their place in the captures"));
+    }
+}
+
+/// Output files that are inputs too would be emptied before they are read.
+fn spare_inputs(args: &ReplayArgs) -> Result<(), Failed> {
+    let outputs: Vec<&PathBuf> = args.write_forwarded.iter().chain(&args.write_dropped).collect();
+    let real = |path: &PathBuf| fs::canonicalize(path).ok();
+    for output in &outputs {
+        let input = args.captures.iter().any(|name| {
+            real(output).is_some_and(|path| fs::canonicalize(name).is_ok_and(|input| input == path))
+        });
+        if input {
+            complain(&format_args!(
+                "{}: is read as a capture and cannot be written",
+                output.display()
+            ));
+            return Err(Failed);
+        }
+    }
+    if let [first, second] = outputs.as_slice()
+        && (first == second || (real(first).is_some() && real(first) == real(second)))
+    {
+        complain(&"--write-forwarded and --write-dropped name the same file");
+        return Err(Failed);
+    }
+    Ok(())
+}
+
+fn writer(path: Option<&PathBuf>) -> Result<Option<CaptureWriter<Out<'static>>>, Failed> {
+    let Some(path) = path else { return Ok(None) };
+    match File::create(path) {
+        Ok(file) => {
+            let format = CaptureFormat::for_name(&path.to_string_lossy());
+            Ok(Some(CaptureWriter::new(Box::new(BufWriter::new(file)), format)))
+        }
+        Err(error) => {
+            complain(&format_args!("{}: cannot be written ({error})", path.display()));
+            Err(Failed)
+        }
+    }
+}
+
+/// Bytes of all captures; none if one of them is no plain file.
+fn total_bytes(args: &ReplayArgs) -> Option<u64> {
+    let size =
+        |name: &String| fs::metadata(name).ok().filter(fs::Metadata::is_file).map(|m| m.len());
+    args.captures.iter().map(size).sum()
+}
+
+fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from).min(WORKERS_MAX)
+}
+
+fn complain(what: &dyn std::fmt::Display) {
+    eprintln!("error: {what}");
+}
+
+fn note(what: &dyn std::fmt::Display) {
+    eprintln!("note: {what}");
+}
+
+impl Only {
+    const fn action(self) -> Option<Action> {
+        match self {
+            Self::Allow => Some(Action::Allow),
+            Self::Deny => Some(Action::Deny),
+            Self::Reject => Some(Action::Reject),
+            Self::Pending => None,
+        }
+    }
+}
