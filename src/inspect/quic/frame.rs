@@ -18,13 +18,20 @@ pub struct Piece<'a> {
 #[derive(Clone, Copy, Debug)]
 pub struct Frames<'a> {
     reader: Reader<'a>,
+    google: bool,
 }
 
 impl<'a> Frames<'a> {
     /// All frames of `plain`.
     #[must_use]
     pub const fn new(plain: &'a [u8]) -> Self {
-        Self { reader: Reader::new(plain) }
+        Self { reader: Reader::new(plain), google: false }
+    }
+
+    /// Frames of Google's T050 and T051: CRYPTO is 8, and what is behind others is not read.
+    #[must_use]
+    pub const fn google(plain: &'a [u8]) -> Self {
+        Self { reader: Reader::new(plain), google: true }
     }
 
     /// The next CRYPTO frame: `Ok(None)` at the end, `Err` for a frame that is malformed or must not
@@ -57,6 +64,9 @@ impl<'a> Frames<'a> {
     fn step(&mut self) -> Option<Option<Piece<'a>>> {
         let reader = &mut self.reader;
         match reader.varint()? {
+            0x06 if !self.google => return crypto(reader).map(Some),
+            0x08 if self.google => return crypto(reader).map(Some),
+            _ if self.google => *reader = Reader::new(&[]),
             0x01 => {}
             kind @ (0x02 | 0x03) => {
                 reader.varint()?;
@@ -70,11 +80,6 @@ impl<'a> Frames<'a> {
                     reader.varint()?;
                 }
             }
-            0x06 => {
-                let offset = reader.varint()?;
-                let len = usize::try_from(reader.varint()?).ok()?;
-                return Some(Some(Piece { offset, bytes: reader.take(len)? }));
-            }
             kind @ (0x1c | 0x1d) => {
                 reader.varint()?;
                 if kind == 0x1c {
@@ -87,6 +92,12 @@ impl<'a> Frames<'a> {
         }
         Some(None)
     }
+}
+
+fn crypto<'a>(reader: &mut Reader<'a>) -> Option<Piece<'a>> {
+    let offset = reader.varint()?;
+    let len = usize::try_from(reader.varint()?).ok()?;
+    Some(Piece { offset, bytes: reader.take(len)? })
 }
 
 #[cfg(test)]
@@ -104,6 +115,13 @@ mod tests {
         let mut frames = Frames::new(&plain);
         assert_eq!(frames.next_piece(), Ok(Some(Piece { offset: 2, bytes: b"abc" })));
         assert_eq!(frames.next_piece(), Ok(Some(Piece { offset: 0, bytes: b"" })));
+        assert_eq!(frames.next_piece(), Ok(None));
+    }
+
+    #[test]
+    fn google_numbers_its_frames_otherwise() {
+        let mut frames = Frames::google(&[8, 0, 1, b'a', 0, 0x60, 1, 2, 3]);
+        assert_eq!(frames.next_piece(), Ok(Some(Piece { offset: 0, bytes: b"a" })));
         assert_eq!(frames.next_piece(), Ok(None));
     }
 

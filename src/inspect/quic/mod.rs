@@ -216,7 +216,8 @@ impl QuicReader {
         }
         let fingerprints = self.fingerprints;
         let Some(connection) = self.connection.as_deref_mut() else { return Ok(Step::Wait) };
-        let mut frames = Frames::new(&plain);
+        let google = packet.dialect.google;
+        let mut frames = if google { Frames::google(&plain) } else { Frames::new(&plain) };
         while let Some(piece) = frames.next_piece().map_err(|()| Reason::QuicMalformed)? {
             connection.crypto.insert(piece.offset, piece.bytes)?;
         }

@@ -19,6 +19,8 @@ pub enum Kind {
 pub struct Dialect {
     /// Salt of HKDF-Extract.
     pub salt: &'static [u8; 20],
+    /// Frames are those of Google's versions T050 and T051.
+    pub google: bool,
     /// Labels and packet types are those of version 2 (RFC 9369 section 3).
     pub second: bool,
 }
@@ -80,7 +82,7 @@ pub const fn is_plausible(version: u32) -> bool {
 pub const fn dialect(version: u32) -> Option<Dialect> {
     let salt = match version {
         V1 | 0xff00_0021..=0xff00_0022 => &SALT_V1,
-        V2 => return Some(Dialect { salt: &SALT_V2, second: true }),
+        V2 => return Some(Dialect { salt: &SALT_V2, google: false, second: true }),
         0xff00_001d..=0xff00_0020 => &SALT_DRAFT_29,
         // Facebook's mvfst variants follow drafts 22 and 27.
         0xff00_0017..=0xff00_001c | 0xface_b002 | 0xface_b00e => &SALT_DRAFT_23,
@@ -89,7 +91,8 @@ pub const fn dialect(version: u32) -> Option<Dialect> {
         0x5430_3531 => &SALT_T051,
         _ => return None,
     };
-    Some(Dialect { salt, second: false })
+    let google = matches!(version, 0x5430_3530 | 0x5430_3531);
+    Some(Dialect { salt, google, second: false })
 }
 
 impl Dialect {

@@ -176,8 +176,8 @@ impl ServerHello {
         let mut reader = Reader::new(body);
         let legacy = reader.u16()?;
         let random = reader.array::<32>()?;
-        if legacy >> 8 == 0x7f {
-            // Drafts 18 to 21 have neither session id nor compression, and name the version here.
+        if legacy == 0x0304 || legacy >> 8 == 0x7f {
+            // Drafts up to 21 have neither session id nor compression, and name the version here.
             let version = TlsVersion(legacy);
             return Some(Self { version, sealed: true, retry: false });
         }

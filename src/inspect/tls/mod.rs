@@ -3,6 +3,7 @@
 
 pub mod certificate;
 pub mod compose;
+pub mod dtls;
 pub mod facts;
 pub mod hello;
 pub mod ja3;
@@ -17,10 +18,10 @@ pub mod watch;
 pub use facts::Fingerprints;
 
 use super::progress::{Progress, Wants};
-use crate::model::{Direction, Facts, Reason};
+use crate::model::{Direction, Fact, Facts, Reason};
 use hello::{CLIENT_HELLO, ClientHello, ServerHello, Transport};
 use lane::{Event, Lane};
-use record::Assembly;
+use record::{Assembly, HEADER_BYTES};
 use watch::Watch;
 
 /// Reads one TLS connection.
@@ -96,8 +97,8 @@ impl TlsReader {
     pub fn settle(&mut self, facts: &mut Facts) {
         self.settled = true;
         if self.stage == Stage::Certificate {
-            self.stage = Stage::Done;
-            facts.tls.client_certificate = crate::model::Fact::Missed;
+            self.finish();
+            facts.tls.client_certificate = Fact::Missed;
         }
     }
 
@@ -124,7 +125,7 @@ impl TlsReader {
             Stage::Done => Ok(Progress::done(bytes.len())),
         };
         read.unwrap_or_else(|reason| {
-            self.stage = Stage::Done;
+            self.finish();
             Progress::fault(reason)
         })
     }
@@ -176,12 +177,31 @@ impl TlsReader {
                 Event::More | Event::ApplicationData => return Ok(Progress::more(at)),
                 Event::ChangeCipherSpec => lane.unseal(),
                 Event::Handshake | Event::Message(_) => {
+                    match rest.get(HEADER_BYTES) {
+                        None => return Ok(Progress::more(at)),
+                        Some(&CLIENT_HELLO) => {}
+                        Some(_) => return Ok(self.unanswered(at, facts)),
+                    }
                     let inner = self.read_hello(rest, facts)?;
                     let consumed = at.saturating_add(inner.consumed);
                     return Ok(Progress::new(consumed, inner.outcome));
                 }
             }
         }
+    }
+
+    /// The client goes on with its handshake, so that the server answered where it was not seen, as
+    /// in a capture of one direction. A server takes no hello behind this.
+    fn unanswered(&mut self, consumed: usize, facts: &mut Facts) -> Progress {
+        facts.tls.version = Fact::Missed;
+        facts.tls.client_certificate = Fact::Missed;
+        self.finish();
+        Progress::fact(consumed)
+    }
+
+    fn finish(&mut self) {
+        self.lanes = None;
+        self.stage = Stage::Done;
     }
 
     /// The server up to its ServerHello; a HelloRetryRequest on the way says nothing.
@@ -210,15 +230,14 @@ impl TlsReader {
     }
 
     fn answered(&mut self, answer: ServerHello, facts: &mut Facts) {
-        facts.tls.version = crate::model::Fact::Known(answer.version);
-        self.stage = if answer.sealed || self.settled {
+        facts.tls.version = Fact::Known(answer.version);
+        if answer.sealed || self.settled {
             // TLS 1.3 protects the certificates (RFC 8446 section 2).
-            facts.tls.client_certificate = crate::model::Fact::Missed;
-            self.lanes = None;
-            Stage::Done
+            facts.tls.client_certificate = Fact::Missed;
+            self.finish();
         } else {
-            Stage::Certificate
-        };
+            self.stage = Stage::Certificate;
+        }
     }
 
     /// Both sides until it is known whether the client has a certificate.
@@ -239,8 +258,7 @@ impl TlsReader {
             }
             if let Some(fact) = lanes.watch.see(from_client, event, lane.body())? {
                 facts.tls.client_certificate = fact;
-                self.lanes = None;
-                self.stage = Stage::Done;
+                self.finish();
                 return Ok(Progress::fact(at));
             }
         }

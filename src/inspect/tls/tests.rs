@@ -224,6 +224,28 @@ fn a_server_that_answers_no_tls_is_malformed() {
 }
 
 #[test]
+fn a_server_that_is_not_seen_leaves_its_facts_missed() {
+    let (mut reader, mut facts) = after_hello();
+    let client = [record(20, &[1]), record(22, &[0xee; 40]), record(23, &[1; 90])].concat();
+    let outcomes = feed(&mut reader, &mut facts, ORIGINAL, &client);
+    assert_eq!(outcomes, [Outcome::Fact, Outcome::Done]);
+    assert_eq!(facts.tls.version, Fact::Missed);
+    assert_eq!(facts.tls.client_certificate, Fact::Missed);
+}
+
+#[test]
+fn early_drafts_of_tls_1_3_name_their_version_in_front() {
+    for version in [[3, 4], [0x7f, 18]] {
+        let (mut reader, mut facts) = after_hello();
+        let body = [&version[..], &[9; 32], &[0xc0, 0x2b, 0, 0]].concat();
+        let answer = record(22, &handshake(2, &body));
+        assert_eq!(feed(&mut reader, &mut facts, REPLY, &answer), [Outcome::Fact]);
+        assert_eq!(facts.tls.version, Fact::Known(TlsVersion(u16::from_be_bytes(version))));
+        assert!(reader.wants().is_nothing());
+    }
+}
+
+#[test]
 fn alerts_are_passed_over() {
     let (mut reader, mut facts) = after_hello();
     let alert = record(21, &[2, 40]);

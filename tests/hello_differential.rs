@@ -1,0 +1,259 @@
+//! TLS and QUIC readers against what other engines see in public captures: names, JA4, client
+//! certificates. The folder that `LOCKGATE_CAPTURES` names holds them and their `expected.jsonl`.
+//! No engine and no flow table is under test here; streams are put together by `StreamHead`.
+
+use lockgate::inspect::quic::{self, QuicReader};
+use lockgate::inspect::tls::TlsReader;
+use lockgate::inspect::{Outcome, Progress, StreamHead};
+use lockgate::io::pcap::CaptureReader;
+use lockgate::model::{Direction, Facts, FiveTuple, Protocol, Reason};
+use lockgate::wire::{Body, Checksums, Decapsulation, Fragment, Packet, Settings, parse};
+use serde_json::Value;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+/// Far above any hello, so that no bound of holding shows.
+const STREAM_LIMIT_BYTES: usize = 1 << 20;
+
+/// What one five-tuple gave, client first.
+#[derive(Debug, Default)]
+struct Seen {
+    tls: BTreeSet<String>,
+    quic: BTreeSet<String>,
+    ja4: BTreeSet<String>,
+    subjects: BTreeSet<String>,
+    issuers: BTreeSet<String>,
+    faults: Vec<Reason>,
+}
+
+/// One connection of a capture.
+#[derive(Default)]
+struct Flow {
+    client: FiveTuple,
+    facts: Facts,
+    tls: Option<TlsReader>,
+    quic: Option<QuicReader>,
+    streams: [Option<StreamHead>; 2],
+    over: bool,
+}
+
+impl Flow {
+    fn note(&mut self, progress: Progress, seen: &mut Seen) -> bool {
+        match progress.outcome {
+            Outcome::Message => {
+                let name = self.facts.domain.known().map(ToString::to_string);
+                let names = if self.tls.is_some() { &mut seen.tls } else { &mut seen.quic };
+                names.extend(name);
+                seen.ja4.extend(self.facts.tls.ja4.known().map(ToString::to_string));
+            }
+            Outcome::Fact => {
+                if let Some(certificate) = self.facts.tls.client_certificate.known() {
+                    seen.subjects.insert(certificate.subject.clone());
+                    seen.issuers.insert(certificate.issuer.clone());
+                }
+            }
+            Outcome::Fault(reason) => seen.faults.push(reason),
+            _ => {}
+        }
+        self.over |= matches!(progress.outcome, Outcome::Done | Outcome::Fault(_));
+        progress.outcome != Outcome::More && !self.over
+    }
+
+    fn segment(&mut self, direction: Direction, packet: &Packet, frame: &[u8], seen: &mut Seen) {
+        let Body::Tcp(segment) = packet.body else { return };
+        let seq = if segment.flags.syn() { segment.seq.wrapping_add(1) } else { segment.seq };
+        let payload = packet.payload(frame);
+        let stream = &mut self.streams[direction.index()];
+        if stream.is_none() && (segment.flags.syn() || !payload.is_empty()) {
+            *stream = Some(StreamHead::new(seq, STREAM_LIMIT_BYTES));
+        }
+        let Some(stream) = stream.as_mut().filter(|_| !payload.is_empty()) else { return };
+        if stream.insert(seq, payload).is_err() {
+            return;
+        }
+        // Both directions: what one held back may go on when the other was read.
+        for direction in [direction, direction.flip(), direction] {
+            self.read(direction, seen);
+        }
+    }
+
+    fn read(&mut self, direction: Direction, seen: &mut Seen) {
+        loop {
+            let Some(stream) = self.streams[direction.index()].as_mut() else { return };
+            let bytes = stream.bytes();
+            if bytes.is_empty() || self.over {
+                return;
+            }
+            if self.tls.is_none() {
+                let tls = matches!(bytes, [22, 3, ..]) || matches!(bytes, [0x80..=0xff, _, 1, ..]);
+                if direction == Direction::Reply || !tls {
+                    return;
+                }
+                self.tls = Some(TlsReader::new());
+            }
+            let Some(reader) = self.tls.as_mut() else { return };
+            let progress = reader.read(direction, bytes, &mut self.facts);
+            assert!(progress.consumed <= bytes.len());
+            stream.consume(progress.consumed);
+            if !self.note(progress, seen) {
+                return;
+            }
+        }
+    }
+
+    fn datagram(&mut self, direction: Direction, payload: &[u8], seen: &mut Seen) {
+        if self.quic.is_none() && direction == Direction::Original && quic::is_client_start(payload)
+        {
+            self.quic = Some(QuicReader::new());
+        }
+        let Some(reader) = self.quic.as_mut().filter(|_| !self.over) else { return };
+        let progress = reader.datagram(direction, payload, &mut self.facts);
+        self.note(progress, seen);
+    }
+}
+
+/// Everything a capture holds, by client-first five-tuple.
+fn inspect(path: &Path) -> BTreeMap<FiveTuple, Seen> {
+    let settings = Settings {
+        decapsulation: Decapsulation::Capture,
+        checksums: Checksums::Ignore,
+        outer_udp: Checksums::Ignore,
+    };
+    let mut flows: BTreeMap<FiveTuple, Flow> = BTreeMap::new();
+    let mut all: BTreeMap<FiveTuple, Seen> = BTreeMap::new();
+    let Ok(mut reader) = CaptureReader::open(path.to_str().unwrap()) else { return all };
+    while let Ok(Some(captured)) = reader.next_packet() {
+        let frame = captured.bytes;
+        let Ok(packet) = parse(frame, captured.link, &settings) else { continue };
+        if packet.fragment != Fragment::Whole {
+            continue;
+        }
+        let key = packet.tuple.min(packet.tuple.reverse());
+        let opens = packet.tcp().is_some_and(|tcp| tcp.flags.syn() && !tcp.flags.ack());
+        if opens {
+            flows.remove(&key);
+        }
+        let flow =
+            flows.entry(key).or_insert_with(|| Flow { client: packet.tuple, ..Flow::default() });
+        let from_client = flow.client == packet.tuple;
+        let direction = if from_client { Direction::Original } else { Direction::Reply };
+        let seen = all.entry(flow.client).or_default();
+        match packet.tuple.protocol {
+            Protocol::TCP => flow.segment(direction, &packet, frame, seen),
+            Protocol::UDP => flow.datagram(direction, packet.payload(frame), seen),
+            _ => {}
+        }
+    }
+    all
+}
+
+fn strings(value: &Value) -> BTreeSet<String> {
+    match value {
+        Value::String(text) => BTreeSet::from([text.to_lowercase()]),
+        Value::Array(all) => all.iter().flat_map(strings).collect(),
+        _ => BTreeSet::new(),
+    }
+}
+
+fn lists(flow: &Value, list: &str, kind: &str) -> bool {
+    flow[list].as_array().is_some_and(|all| all.iter().any(|one| one == kind))
+}
+
+fn tuple(flow: &Value) -> Option<FiveTuple> {
+    let port = |key: &str| u16::try_from(flow[key].as_u64()?).ok();
+    let address = |key: &str| Some(flow[key].as_str()?.parse::<std::net::IpAddr>().ok()?.into());
+    Some(FiveTuple {
+        src: address("src")?,
+        dst: address("dst")?,
+        src_port: port("sport")?,
+        dst_port: port("dport")?,
+        protocol: if flow["proto"] == "tcp" { Protocol::TCP } else { Protocol::UDP },
+    })
+}
+
+/// How often we said what was expected.
+#[derive(Debug, Default)]
+struct Score {
+    right: usize,
+    optional_missed: usize,
+    differences: Vec<String>,
+}
+
+impl Score {
+    fn count(&mut self, flow: &Value, kind: &str, ours: &BTreeSet<String>) {
+        let expected = strings(&flow[kind]);
+        let ours: BTreeSet<String> = ours.iter().map(|text| text.to_lowercase()).collect();
+        if expected.is_empty() && ours.is_empty() {
+            return;
+        }
+        if ours == expected {
+            self.right += 1;
+        } else if lists(flow, "optional", kind) && ours.is_subset(&expected) {
+            self.optional_missed += 1;
+        } else {
+            let (src, dst) = (&flow["src"], &flow["dst"]);
+            let ports = (&flow["sport"], &flow["dport"]);
+            let what = format!(
+                "{} {src} {dst} {ports:?} {kind} expected {expected:?} got {ours:?} {}",
+                flow["pcap"], flow["verdict"][kind]
+            );
+            self.differences.push(what);
+        }
+    }
+}
+
+#[test]
+fn names_fingerprints_and_certificates_are_those_other_engines_see() {
+    let Some(folder) = std::env::var_os("LOCKGATE_CAPTURES").map(PathBuf::from) else {
+        eprintln!("SKIPPED: LOCKGATE_CAPTURES names no folder of captures");
+        return;
+    };
+    let text = std::fs::read_to_string(folder.join("expected.jsonl")).unwrap();
+    let mut by_capture: BTreeMap<String, Vec<Value>> = BTreeMap::new();
+    for line in text.lines() {
+        let flow: Value = serde_json::from_str(line).unwrap();
+        by_capture.entry(flow["pcap"].as_str().unwrap().to_owned()).or_default().push(flow);
+    }
+    let mut scores: BTreeMap<&str, Score> = BTreeMap::new();
+    let mut unexpected = Vec::new();
+    for (capture, flows) in &by_capture {
+        let mut seen = inspect(&folder.join(capture));
+        if flows.iter().any(|flow| flow["run_only"] == true) {
+            continue;
+        }
+        for flow in flows {
+            let Some(tuple) = tuple(flow) else { continue };
+            let ours = seen.remove(&tuple).unwrap_or_default();
+            for (kind, ours) in [
+                ("sni", &ours.tls),
+                ("quic_sni", &ours.quic),
+                ("tls_client_cert_subject", &ours.subjects),
+                ("tls_client_cert_issuer", &ours.issuers),
+            ] {
+                scores.entry(kind).or_default().count(flow, kind, ours);
+            }
+            if !ours.ja4.is_empty() && flow["verdict"]["ja4"] == "agree" {
+                scores.entry("ja4").or_default().count(flow, "ja4", &ours.ja4);
+            } else if !ours.ja4.is_empty() && !flow["ja4"].is_null() {
+                scores.entry("ja4, one engine").or_default().count(flow, "ja4", &ours.ja4);
+            }
+            if !ours.faults.is_empty() {
+                println!("{capture} {tuple}: {:?}", ours.faults);
+            }
+        }
+        for (tuple, ours) in seen {
+            if !ours.tls.is_empty() || !ours.quic.is_empty() {
+                unexpected.push(format!("{capture} {tuple}: {ours:?}"));
+            } else if !ours.faults.is_empty() {
+                println!("{capture} {tuple}: {:?} (nothing expected)", ours.faults);
+            }
+        }
+    }
+    for (kind, score) in &scores {
+        println!("{kind}: {} right, {} optional missed", score.right, score.optional_missed);
+        for difference in &score.differences {
+            println!("  {difference}");
+        }
+    }
+    println!("unexpected: {unexpected:#?}");
+}
