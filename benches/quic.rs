@@ -48,7 +48,9 @@ fn quic(c: &mut Criterion) {
     c.bench_function("quic/name, two packets", |b| b.iter(|| read(&datagrams)));
     let Some(dialect) = dialect(V1) else { return };
     c.bench_function("quic/keys", |b| b.iter(|| Keys::client(dialect, black_box(ID))));
-    let (Some(keys), Some(packet)) = (Keys::client(dialect, ID), Packet::read(&one)) else { return };
+    let (Some(keys), Some(packet)) = (Keys::client(dialect, ID), Packet::read(&one)) else {
+        return;
+    };
     let mut plain = Vec::new();
     c.bench_function("quic/open", |b| {
         b.iter(|| keys.open(black_box(&packet), &mut plain));

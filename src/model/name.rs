@@ -44,14 +44,19 @@ impl DomainName {
             return Err(NameFault::Address);
         }
         let mut name = Self::empty();
-        for label in host.split(|&b| b == b'.') {
-            if let Some(&bad) =
-                label.iter().find(|b| !(b.is_ascii_alphanumeric() || **b == b'-' || **b == b'_'))
-            {
-                return Err(NameFault::Byte(bad));
+        // One pass: bytes are judged, labels counted and letters made small as they are copied.
+        let mut room = name.bytes.iter_mut();
+        let mut label = 0_usize;
+        for &byte in host {
+            let small = HOST_BYTES.get(usize::from(byte)).copied().unwrap_or(0);
+            if small == 0 {
+                return Err(NameFault::Byte(byte));
             }
-            name.push_label(label)?;
+            label = if byte == b'.' { end_label(label)? } else { label.wrapping_add(1) };
+            *room.next().ok_or(NameFault::TooLong)? = small;
         }
+        end_label(label)?;
+        name.len = u8::try_from(host.len()).map_err(|_| NameFault::TooLong)?;
         Ok(name)
     }
 
@@ -179,8 +184,37 @@ fn hide_dots(label: &mut [u8]) {
     }
 }
 
+/// What the bytes of a host become: lower case for letters, digits, hyphen, underscore and dot; 0
+/// for all others.
+const HOST_BYTES: [u8; 256] = {
+    let mut table = [0; 256];
+    let mut byte = 0_u8;
+    loop {
+        if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.') {
+            table[byte as usize] = byte.to_ascii_lowercase();
+        }
+        if byte == u8::MAX {
+            break table;
+        }
+        byte += 1;
+    }
+};
+
+/// Judges a label of this length that ends; the length of the next one so far.
+const fn end_label(len: usize) -> Result<usize, NameFault> {
+    match len {
+        0 => Err(NameFault::Empty),
+        1..=LABEL_LIMIT_BYTES => Ok(0),
+        _ => Err(NameFault::LabelTooLong),
+    }
+}
+
 /// Whether a host is an IPv4 dotted quad or an IPv6 address, with or without brackets.
 fn is_address(host: &[u8]) -> bool {
+    // An address ends with a digit or holds a colon; nearly all names do neither.
+    if !host.last().is_some_and(u8::is_ascii_digit) && !host.contains(&b':') {
+        return false;
+    }
     // An address has a colon or ends in a digit; hardly a name does, and asking is dear.
     if !host.last().is_some_and(u8::is_ascii_digit) && !host.contains(&b':') {
         return false;

@@ -28,11 +28,14 @@ pub fn first(
     transport: Transport,
     fingerprints: Fingerprints,
 ) -> Result<(), Reason> {
-    let name = name(hello);
+    let (domain, named) = match name(hello) {
+        Ok(domain) => (domain, Ok(())),
+        Err(reason) => (Fact::Absent, Err(reason)),
+    };
     let app = if transport == Transport::Quic { App::Quic } else { App::Tls };
     facts.app = Fact::Known(app);
     facts.questions = Fact::Absent;
-    facts.domain = name.clone().unwrap_or(Fact::Absent);
+    facts.domain = domain;
     facts.tls = TlsFacts {
         offered: Fact::Known(hello.offered()),
         ech: hello.ech,
@@ -44,7 +47,7 @@ pub fn first(
         ja3: (fingerprints == Fingerprints::Both).then(|| ja3::ja3(hello)),
         ..TlsFacts::default()
     };
-    name.map(|_| ())
+    named
 }
 
 /// A further hello of the same connection (RFC 8446 section 4.1.2: after a HelloRetryRequest only
