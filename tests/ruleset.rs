@@ -1,6 +1,8 @@
 //! Golden tests of rulesets: every case under `tests/ruleset/` is loaded, and what `lockgate check`
 //! would say of it is compared with `<case>.expected`. `UPDATE_GOLDEN=1` writes the files anew.
 
+use lockgate::model::{Action, Addr, EndpointId, Facts, FiveTuple, Protocol, Timestamp};
+use lockgate::policy::{Decision, Located, NoTrace, Query};
 use lockgate::ruleset::{self, Capacity, Date, Options, Style};
 use std::path::{Path, PathBuf};
 
@@ -93,6 +95,61 @@ fn the_checked_in_schema_is_that_of_the_language() {
     }
     let checked_in = std::fs::read_to_string(ruleset::SCHEMA_PATH).unwrap_or_default();
     assert!(checked_in == current, "UPDATE_GOLDEN=1 writes {}", ruleset::SCHEMA_PATH);
+}
+
+#[test]
+fn shipped_rulesets_compile_to_what_they_say() {
+    let dmz = ruleset::load(Path::new("rulesets/partner-dmz"), &options()).unwrap().policy;
+    let scope = |id: &str| dmz.scope(Some(id.parse::<EndpointId>().unwrap()));
+    let acme = scope("vpce-0a1b2c3d4e5f60718").unwrap();
+    let globex = scope("vpce-00000000000c0ffee").unwrap();
+    assert_ne!(acme, globex);
+    assert_eq!(scope("vpce-0ffffffffffffffff"), None);
+    assert_eq!(dmz.scope(None), None);
+    let named = |scope, src, dst| match dmz.locate(scope, addr(src), addr(dst)) {
+        Located::Pair { from, to, .. } => {
+            let name = |id| dmz.segment(id).map(|s| s.name.to_string()).unwrap_or_default();
+            format!("{}>{} {}", name(from), name(to), dmz.block(from, to).is_some())
+        }
+        Located::Unknown => "unknown".to_owned(),
+    };
+    assert_eq!(named(acme, "10.20.1.5", "10.100.4.7"), "acme>payments true");
+    assert_eq!(named(globex, "10.20.1.5", "10.100.4.7"), "globex>payments true");
+    assert_eq!(named(globex, "10.53.0.2", "10.20.1.5"), "resolvers>globex false");
+    assert_eq!(named(acme, "10.20.1.5", "10.20.1.6"), "unknown");
+}
+
+#[test]
+fn the_survey_allows_everything_at_once() {
+    let survey = ruleset::load(Path::new("rulesets/capture-survey"), &options()).unwrap().policy;
+    let scope = survey.scope(None).unwrap();
+    let ends = ["10.0.0.1", "192.0.2.1", "224.0.0.251", "fe80::1", "2001:db8::1", "0.0.0.0", "::"];
+    for (src, dst) in ends.iter().flat_map(|src| ends.map(|dst| (src, dst))) {
+        let (src, dst) = (addr(src), addr(dst));
+        if src.is_v4() != dst.is_v4() {
+            continue;
+        }
+        let Located::Pair { from, to, .. } = survey.locate(scope, src, dst) else {
+            panic!("{src} {dst} belong nowhere");
+        };
+        for protocol in [Protocol::TCP, Protocol::UDP, Protocol::ICMP, Protocol(132)] {
+            let query = Query {
+                policy: survey.block(from, to).unwrap(),
+                tuple: FiveTuple { src, dst, src_port: 1, dst_port: 2, protocol },
+                icmp: None,
+                now: Timestamp::from_secs(1_800_000_000),
+                midstream: false,
+                bound: None,
+            };
+            let decision = survey.decide(&query, &Facts::default(), &mut NoTrace);
+            let Decision::Final(verdict) = decision else { panic!("{src} {dst} is pending") };
+            assert_eq!(verdict.action, Action::Allow);
+        }
+    }
+}
+
+fn addr(text: &str) -> Addr {
+    text.parse::<std::net::IpAddr>().map(Addr::from).unwrap_or_default()
 }
 
 /// `partners` partners with `rules` rules each, as one text.

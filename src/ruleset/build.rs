@@ -5,7 +5,6 @@ use super::collection::{List, OneOrMany};
 use super::diagnostic::{Diagnostic, Findings};
 use super::document::{DefaultsDoc, PolicyDoc, SegmentDoc};
 use super::merge::Merged;
-use super::pairs::selects;
 use super::quantity::Date;
 use super::rules;
 use super::scalar::Name;
@@ -114,6 +113,16 @@ fn policy(
         rules: specs,
         otherwise: doc.otherwise.as_ref().map_or(Action::Deny, |o| o.value),
     });
+}
+
+/// Whether a selector stands for a segment.
+pub(super) fn selects(selector: &Selector, segment: &SegmentSpec) -> bool {
+    match selector {
+        Selector::Segment(name) => segment.name == *name,
+        Selector::Label(key, value) => segment.labels.iter().any(|(k, v)| k == key && v == value),
+        Selector::Kind(kind) => segment.kind == *kind,
+        Selector::Any => true,
+    }
 }
 
 /// The selectors of one side.

@@ -8,7 +8,8 @@ use super::scalar::Name;
 use super::sets::Sets;
 use super::source::{At, Place};
 use super::term::{CommonDoc, Term};
-use crate::model::{Action, EndpointId, Span};
+use crate::model::{Action, EndpointId, PolicyId, SegmentId, Span};
+use crate::policy::ambiguities;
 use crate::policy::spec::{CommonEndpoints, PolicySpec, SegmentKind};
 use ipnet::IpNet;
 use std::collections::HashMap;
@@ -37,6 +38,22 @@ const TCP_IDLE_SECS: std::ops::RangeInclusive<u64> = 60..=6000;
 /// One jumbo frame at least, so that a pending flow can hold its first packet.
 const HELD_PER_FLOW: std::ops::RangeInclusive<u64> = 9001..=(16 << 20);
 
+/// For every pair of segments one policy decides.
+pub(super) fn check_pairs(spec: &PolicySpec, places: &[Place], findings: &mut Findings) {
+    for found in ambiguities(spec) {
+        let name = |id: SegmentId| spec.segments.get(usize::from(id.0)).map_or("", |s| &s.name);
+        let place = |id: PolicyId| places.get(id.0 as usize).copied().unwrap_or_default();
+        let (from, to) = (name(found.from), name(found.to));
+        let text = format!("two equally specific policies decide from `{from}` to `{to}`");
+        findings.push(
+            Diagnostic::error("ambiguous-policy", text)
+                .at(place(found.second), "this one")
+                .also(place(found.first), "and this one")
+                .help("merge them, or make one more specific: a name before a label before a kind before any, `from` first"),
+        );
+    }
+}
+
 /// Checks everything that needs no rule.
 pub(super) fn check(
     merged: &Merged,
@@ -50,6 +67,7 @@ pub(super) fn check(
         check_segment(name, doc, spec, findings);
     }
     check_networks(merged, spec, sets, findings);
+    check_shadows(merged, spec, sets, findings);
     check_limits(merged, capacity, findings);
     check_defaults(&merged.defaults, findings);
     let nowhere = spec.common == CommonEndpoints::None
@@ -141,15 +159,13 @@ fn check_segment(name: &At<Name>, doc: &SegmentDoc, spec: &PolicySpec, findings:
     }
 }
 
-/// The same network in two segments that are looked at together: workload and shared segments
-/// everywhere, and in the common scope partners without endpoints too.
+/// The same network in two segments that are looked at together: workload and shared segments in
+/// every scope, all segments in the common one.
 fn check_networks(merged: &Merged, spec: &PolicySpec, sets: &Sets, findings: &mut Findings) {
     let mut seen: HashMap<IpNet, (&str, Place)> = HashMap::new();
     for (name, doc) in &merged.segments {
         let Some(kind) = &doc.kind else { continue };
-        let own_scope = kind.value == SegmentKind::Partner
-            && (doc.endpoints.is_some() || spec.common == CommonEndpoints::None);
-        if own_scope {
+        if kind.value == SegmentKind::Partner && spec.common == CommonEndpoints::None {
             continue;
         }
         for (net, place) in written(doc, sets) {
@@ -162,7 +178,7 @@ fn check_networks(merged: &Merged, spec: &PolicySpec, sets: &Sets, findings: &mu
             } else {
                 (
                     format!("network {net} is in `{other}` and in `{}`", name.value.0),
-                    "a packet's segment is told by its address here; give each network to one segment",
+                    "these segments are told apart by address alone; give each network to one of them",
                 )
             };
             findings.push(
@@ -170,6 +186,40 @@ fn check_networks(merged: &Merged, spec: &PolicySpec, sets: &Sets, findings: &mu
                     .at(place, "again here")
                     .also(first, "first here")
                     .help(help),
+            );
+        }
+    }
+}
+
+/// A partner's network inside a workload's: in the partner's scope one of the two would take the
+/// other's addresses.
+fn check_shadows(merged: &Merged, spec: &PolicySpec, sets: &Sets, findings: &mut Findings) {
+    let is_partner =
+        |doc: &SegmentDoc| doc.kind.as_ref().is_none_or(|kind| kind.value == SegmentKind::Partner);
+    let (partners, homes): (Vec<_>, Vec<_>) =
+        merged.segments.iter().partition(|(_, doc)| is_partner(doc));
+    let homes: HashMap<IpNet, (&At<Name>, Place)> = homes
+        .into_iter()
+        .flat_map(|(name, doc)| written(doc, sets).into_iter().map(move |(n, p)| (n, (name, p))))
+        .collect();
+    for (name, doc) in partners {
+        for (net, place) in written(doc, sets) {
+            // Equal networks in the common scope are an error already.
+            let least =
+                if spec.common == CommonEndpoints::None { Some(net) } else { net.supernet() };
+            let around = std::iter::successors(least, IpNet::supernet);
+            let Some((home, other)) = around.filter_map(|net| homes.get(&net)).next() else {
+                continue;
+            };
+            let text = format!(
+                "segment `{}`: network {net} lies in a network of `{}`",
+                name.value.0, home.value.0
+            );
+            findings.push(
+                Diagnostic::warning("partner-inside", text)
+                    .at(place, "the partner's")
+                    .also(*other, "around it")
+                    .help("the longer network wins, between equals the partner loses; give each address to one of them"),
             );
         }
     }

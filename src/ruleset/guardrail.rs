@@ -6,16 +6,16 @@
 //! `midstream: allow` lets through is let through, every address and every fact that a client can
 //! choose is chosen.
 
-use super::build::{Built, check_selectors, selectors};
+use super::build::{Built, check_selectors, selectors, selects};
 use super::collection::OneOrMany;
 use super::diagnostic::{Diagnostic, Findings};
 use super::document::{GuardrailDoc, NeverDoc};
 use super::nameless::Nameless;
-use super::pairs::{Pairs, selects};
 use super::scalar::ProtocolWord;
 use super::sets::Sets;
 use super::source::{At, Place};
-use crate::model::{Action, Protocol};
+use crate::model::{Action, Protocol, SegmentId};
+use crate::policy::Policy;
 use crate::policy::spec::{
     Answer, BlockSpec, Midstream, Mode, PortRange, RuleSpec, SegmentKind, SegmentSpec, Selector,
 };
@@ -69,7 +69,7 @@ enum Leak {
 pub(super) fn prove(
     docs: &[GuardrailDoc],
     built: &Built,
-    pairs: &Pairs,
+    policy: &Policy,
     sets: &Sets,
     findings: &mut Findings,
 ) {
@@ -80,10 +80,11 @@ pub(super) fn prove(
         };
         let mut leaks: BTreeMap<Leak, (String, usize)> = BTreeMap::new();
         let segments = &built.spec.segments;
-        for (f, from) in segments.iter().enumerate().filter(|(_, s)| is_from(&region.from, s)) {
-            for (t, to) in segments.iter().enumerate().filter(|(_, s)| any(&region.to, s)) {
+        let numbered = || (0u16..).map(SegmentId).zip(segments);
+        for (f, from) in numbered().filter(|(_, s)| is_from(&region.from, s)) {
+            for (t, to) in numbered().filter(|(_, s)| any(&region.to, s)) {
                 for (leak, point) in
-                    leaks_of((f, from), (t, to), &region, built, pairs, &mut nameless)
+                    leaks_of((f, from), (t, to), &region, built, policy, &mut nameless)
                 {
                     let witness = format!("`{}` to `{}`, {point}", from.name, to.name);
                     let entry = leaks.entry(leak).or_insert((witness, 0));
@@ -125,15 +126,18 @@ fn is_from(side: &[Selector], segment: &SegmentSpec) -> bool {
 
 /// Every way in which traffic of the region passes between two segments, each once.
 fn leaks_of(
-    (f, from): (usize, &SegmentSpec),
-    (t, to): (usize, &SegmentSpec),
+    (f, from): (SegmentId, &SegmentSpec),
+    (t, to): (SegmentId, &SegmentSpec),
     region: &Region,
     built: &Built,
-    pairs: &Pairs,
+    policy: &Policy,
     nameless: &mut Nameless,
 ) -> Vec<(Leak, Point)> {
     let mut found: Vec<(Leak, Point)> = Vec::new();
-    let block = |f, t| pairs.get(f, t).and_then(|n| Some((n, built.spec.policies.get(n)?)));
+    let block = |f, t| {
+        let n = policy.block(f, t)?.0 as usize;
+        Some((n, built.spec.policies.get(n)?))
+    };
     let points = |block: Option<&BlockSpec>| points(region, block);
     let first = points(None).first().copied();
     let midstream = |s: &SegmentSpec| s.midstream.unwrap_or(built.spec.defaults.midstream);

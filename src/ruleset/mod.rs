@@ -5,7 +5,7 @@
 //! ```text
 //! files ─▶ yaml ─▶ decode(document, scalar, quantity, term, names) ─▶ merge ─▶ sets
 //!   texts    nodes    typed records                                   one model   lists
-//!        ─▶ build(rules) ─▶ pairs, check, guardrail ─▶ Policy, Summary
+//!        ─▶ build(rules) ─▶ check ─▶ Policy ─▶ guardrail, summary
 //!           specification    what does not fit
 //! ```
 //!
@@ -23,7 +23,6 @@ mod guardrail;
 mod merge;
 mod nameless;
 mod names;
-mod pairs;
 mod quantity;
 mod rules;
 mod scalar;
@@ -35,10 +34,10 @@ mod summary;
 mod term;
 mod yaml;
 
+pub use crate::policy::SEGMENTS_LIMIT;
 pub use check::Capacity;
 pub use diagnostic::{DIAGNOSTICS_LIMIT, Diagnostic, Findings, Label, Severity, Style};
 pub use files::{DOCUMENT_LIMIT_BYTES, FILES_LIMIT, LIST_LIMIT_BYTES, TOTAL_LIMIT_BYTES};
-pub use pairs::SEGMENTS_LIMIT;
 pub use quantity::Date;
 pub use schema::{SCHEMA_PATH, schema};
 pub use source::{At, FileId, LineColumn, Place, Source, Sources};
@@ -145,23 +144,19 @@ fn compile(
     }
     let sets = sets::Sets::read(&merged.sets, &mut files, &mut findings);
     let built = build::build(&merged, &sets, &files.sources, options.today, &mut findings);
-    if built.spec.segments.len() > SEGMENTS_LIMIT {
-        let text = format!("more than {SEGMENTS_LIMIT} segments");
-        findings.push(Diagnostic::error("limit-segments", text));
-    }
     let spec = &built.spec;
-    let pairs = pairs::Pairs::new(&spec.segments, &spec.policies, &built.policies, &mut findings);
+    check::check_pairs(spec, &built.policies, &mut findings);
     check::check(&merged, spec, &sets, options.capacity, &mut findings);
-    guardrail::prove(&merged.guardrails, &built, &pairs, &sets, &mut findings);
+    // Compiled although there may be errors, because guardrails ask it who decides.
+    let policy = Policy::compile(spec, options.previous)
+        .map_err(|fault| findings.push(Diagnostic::error("limit-policy", fault.to_string())))
+        .ok();
+    if let Some(policy) = &policy {
+        guardrail::prove(&merged.guardrails, &built, policy, &sets, &mut findings);
+    }
     let guardrails = merged.guardrails.len();
     let summary = Summary::new(spec, &sets, files.documents.len(), guardrails, options.today);
-    let policy = if findings.has_errors() {
-        None
-    } else {
-        Policy::compile(spec, options.previous)
-            .map_err(|fault| findings.push(Diagnostic::error("limit-policy", fault.to_string())))
-            .ok()
-    };
+    let policy = policy.filter(|_| !findings.has_errors());
     let (errors, warnings) = findings.finish();
     let sources = files.sources;
     match policy {

@@ -13,7 +13,7 @@ pub(super) struct Nameless {
 }
 
 impl Nameless {
-    /// Whether some entry of the set can be met by anybody, or the set is empty.
+    /// Whether some entry of the set can be met by anybody.
     pub(super) fn is(&mut self, set: &Arc<NameSet>) -> bool {
         let (_, nameless) = self.known.entry(Arc::as_ptr(set)).or_insert_with(|| {
             let nameless = set.is_any() || set.iter().any(|pattern| anybody(&pattern));
