@@ -1,6 +1,6 @@
 //! Composes wire, flow, inspect and policy: a batch of frames in, verdicts, answers and events out.
 //!
-//! The way of a packet is [`Engine::process`] and [`Engine::judge`]. No I/O, no clock, no thread.
+//! The way of a packet is [`Engine::process`] and `judge` below it. No I/O, no clock, no thread.
 
 mod answer;
 mod case;
