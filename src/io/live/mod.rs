@@ -1,0 +1,109 @@
+//! Live traffic: a worker's way to the network. A [`Port`] receives frames, has them judged as one
+//! batch where they lie, and sends those that pass from the same buffers. No verdict is made here.
+//!
+//! ```text
+//! NIC ─▶ ring ─▶ Port::exchange ─▶ judge(now, frames, output) ─▶ sent from the ring ─▶ NIC
+//!                     │  frames of another worker's flows          ▲
+//!                     └─▶ handed over to its port                  │ extras: answers, released frames
+//! ```
+
+mod error;
+pub mod memory;
+mod settings;
+
+pub use error::PortError;
+pub use settings::{Backend, Mode, PortSettings, RING_BYTES, WORKERS_MAX};
+
+use crate::engine::{Frame, Output};
+use crate::model::Timestamp;
+use std::time::Duration;
+
+/// Judges a batch that was received at one time. The frames may be none: time passes all the same.
+///
+/// The port sends every frame whose verdict is [`Forward`](crate::model::Verdict::Forward) and every
+/// extra of the output, in the order [`Extra::before`](crate::engine::Extra::before) gives. Events and
+/// discards are the judge's: it takes them out, or they are forgotten with the batch.
+pub type Judge<'j> = &'j mut dyn FnMut(Timestamp, &mut [Frame<'_>], &mut Output);
+
+/// One worker's way to the network.
+pub trait Port: Send {
+    /// Waits up to `wait` for frames, gives them to `judge` as one batch, then sends what is to be
+    /// sent. Calls `judge` exactly once, with no frames if none came.
+    ///
+    /// # Errors
+    /// If the port can work no more: its interface is gone, or the system refuses its socket.
+    fn exchange(&mut self, wait: Duration, judge: Judge<'_>) -> Result<Exchanged, PortError>;
+
+    /// What was lost here since the port was opened.
+    fn losses(&self) -> Losses;
+}
+
+/// What one exchange did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Exchanged {
+    /// Frames judged.
+    pub received: usize,
+    /// Frames sent: those of the batch that were forwarded, and extras.
+    pub sent: usize,
+    /// Frames given to the port of the worker they belong to.
+    pub handed_over: usize,
+}
+
+/// Frames lost on the way to the engine or behind it; never denials. Sums since opening.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Losses {
+    /// Dropped by the kernel because the ring was full, or there was no buffer for them.
+    pub overrun: u64,
+    /// Meant for another worker whose queue was full.
+    pub handover: u64,
+    /// Cut by the kernel: longer than a buffer.
+    pub cut: u64,
+    /// Forwarded, but larger than the interface sends; told to their senders.
+    pub too_big: u64,
+    /// To be sent, but refused by the kernel or the driver.
+    pub unsent: u64,
+}
+
+impl Losses {
+    /// All of them.
+    #[must_use]
+    pub const fn total(&self) -> u64 {
+        self.overrun
+            .saturating_add(self.handover)
+            .saturating_add(self.cut)
+            .saturating_add(self.too_big)
+            .saturating_add(self.unsent)
+    }
+
+    /// Adds those of another port.
+    pub const fn add(&mut self, other: &Self) {
+        self.overrun = self.overrun.saturating_add(other.overrun);
+        self.handover = self.handover.saturating_add(other.handover);
+        self.cut = self.cut.saturating_add(other.cut);
+        self.too_big = self.too_big.saturating_add(other.too_big);
+        self.unsent = self.unsent.saturating_add(other.unsent);
+    }
+}
+
+/// What [`open`] opened.
+pub struct Opened {
+    /// One port a worker, in the order of the workers.
+    pub ports: Vec<Box<dyn Port>>,
+    /// The back end in use.
+    pub backend: Backend,
+    /// Why it is not the one that would have been faster; none if nothing was refused.
+    pub fallback: Option<PortError>,
+    /// What an operator should know of it, in a few words ("zero-copy", "copy mode", ...).
+    pub detail: String,
+    /// The largest IP packet the interface sends, in bytes.
+    pub mtu: u32,
+}
+
+/// Opens a port for each worker, on the interface and back end asked for.
+///
+/// # Errors
+/// What is missing, and how it is given.
+pub fn open(settings: &PortSettings) -> Result<Opened, PortError> {
+    settings.check()?;
+    Err(PortError::Unsupported { what: "live ports" })
+}
