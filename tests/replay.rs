@@ -198,7 +198,7 @@ impl Sink for Everything {
 fn everything(policy: &Arc<Policy>, file: &Path, workers: usize) -> Everything {
     let mut found = Everything::default();
     let mut captures = Captures::open(&[file.to_str().unwrap().to_owned()]).unwrap();
-    let options = ReplayOptions { workers, ..ReplayOptions::for_policy(policy) };
+    let options = ReplayOptions { workers, ..ReplayOptions::default() };
     let run = replay(policy, &mut captures, &options, &mut found, &mut |_| {}).unwrap();
     let counters = &run.counters;
     assert_eq!(counters.received, run.packets, "{}", file.display());

@@ -104,7 +104,7 @@ fn try_run(args: &ReplayArgs) -> Result<(), Failed> {
     });
     let (policy, mut captures) = (policy?, captures?);
     spare_inputs(args)?;
-    let mut options = ReplayOptions::for_policy(&policy);
+    let mut options = ReplayOptions::default();
     options.endpoint = args.endpoint;
     options.workers = args.workers.map_or_else(cores, usize::from);
     options.settings = settings(args);

@@ -4,7 +4,7 @@
 use super::state::{Case, Inspection, Stage};
 use super::stream::{Reading, deny};
 use super::{Engine, Output, Parcel};
-use crate::flow::FlowId;
+use crate::flow::{FlowId, FlowKey};
 use crate::inspect::Outcome;
 use crate::model::{Direction, Reason, Verdict};
 use crate::policy::Decision;
@@ -64,6 +64,9 @@ impl Engine {
                 Verdict::Drop(verdict.reason)
             }
             Reading::Goes => {
+                if let Some(scope) = self.table.key(id).map(FlowKey::scope) {
+                    self.hear(scope, case, direction, parcel.payload);
+                }
                 let stage = self.table.get(id).map_or(Stage::Final, |flow| flow.stage);
                 if stage != Stage::Pending || inspection.unasked {
                     self.release_all(id, inspection, parcel.position, out);
@@ -84,7 +87,8 @@ impl Engine {
         let asked = !inspection.unasked;
         match outcome {
             Outcome::More | Outcome::Opening => {
-                if !asked && inspection.read_bytes > self.limits.unasked_bytes {
+                let enough = inspection.read_bytes > self.limits.unasked_bytes;
+                if !asked && enough && !self.hears(case) {
                     inspection.done = true;
                 }
                 Reading::Goes
@@ -118,16 +122,15 @@ impl Engine {
         case: &mut Case,
         inspection: &mut Inspection,
     ) -> Reading {
-        let Some((policy, tuple, icmp, midstream, monitored)) = self.question(id) else {
-            return Reading::Goes;
-        };
-        if midstream || (inspection.unasked && !monitored) {
+        let Some(question) = self.question(id) else { return Reading::Goes };
+        if self.is_out_of_question(id, inspection.unasked) {
             return Reading::Goes;
         }
-        let decision = match self.ask(policy, tuple, icmp, &case.facts, false) {
+        case.bound = self.is_bound(&question, &case.facts);
+        let decision = match self.ask(&question, &case.facts) {
             Decision::Final(verdict) => verdict,
             Decision::Pending { .. } if inspection.done => {
-                self.undecided(policy, Reason::Undecided)
+                self.undecided(question.policy, Reason::Undecided)
             }
             Decision::Pending { .. } => return Reading::Goes,
         };

@@ -2,28 +2,69 @@
 
 use super::Engine;
 use super::state::{Case, Flow, Stage};
-use crate::model::{Action, Facts, FiveTuple, FlowVerdict, PolicyId, Reason};
-use crate::policy::{Decision, NoTrace, Query};
+use crate::flow::FlowId;
+use crate::model::{
+    Action, Addr, DomainName, Facts, FiveTuple, FlowVerdict, PolicyId, Reason, ScopeId,
+};
+use crate::policy::{Bound, Decision, NoTrace, Policy, Query};
+
+/// What is asked about a flow, apart from its facts.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Question {
+    pub(super) scope: ScopeId,
+    pub(super) policy: Option<PolicyId>,
+    pub(super) tuple: FiveTuple,
+    pub(super) icmp: Option<(u8, u8)>,
+    /// What is not known has passed unseen.
+    pub(super) missed: bool,
+    /// The destination was an answer for the name when that was decided.
+    pub(super) bound: bool,
+}
 
 impl Engine {
     /// What the policy says of a flow with these facts.
-    pub(super) fn ask(
-        &self,
-        policy: Option<PolicyId>,
-        tuple: FiveTuple,
-        icmp: Option<(u8, u8)>,
-        facts: &Facts,
-        midstream: bool,
-    ) -> Decision {
-        let Some(policy) = policy else {
-            return Decision::Final(FlowVerdict {
-                action: Action::Deny,
-                rule: None,
-                reason: Reason::NoPolicy,
-            });
+    pub(super) fn ask(&self, question: &Question, facts: &Facts) -> Decision {
+        let Some(policy) = question.policy else { return Decision::Final(Policy::NO_POLICY) };
+        let bound = |name: &DomainName, address: Addr| {
+            let holds = || self.bindings.holds(question.scope, name, address, self.now);
+            if question.bound || holds() { Bound::Yes } else { Bound::No }
         };
-        let query = Query { policy, tuple, icmp, now: self.now, midstream, bound: None };
+        let query = Query {
+            policy,
+            tuple: question.tuple,
+            icmp: question.icmp,
+            now: self.now,
+            midstream: question.missed,
+            bound: Some(&bound),
+        };
         self.policy.decide(&query, facts, &mut NoTrace)
+    }
+
+    /// What to ask the policy about a flow.
+    pub(super) fn question(&self, id: FlowId) -> Option<Question> {
+        let flow: &Flow = self.table.get(id)?;
+        let key = self.table.key(id)?;
+        Some(Question {
+            scope: key.scope(),
+            policy: flow.policy,
+            tuple: key.tuple(flow.reversed),
+            icmp: flow.icmp,
+            missed: false,
+            bound: false,
+        })
+    }
+
+    /// Whether a flow's messages are read for the record alone.
+    pub(super) fn is_out_of_question(&self, id: FlowId, unasked: bool) -> bool {
+        self.table.get(id).is_none_or(|flow| flow.midstream || (unasked && !flow.monitored))
+    }
+
+    /// Whether the destination is an answer for the name of the present message, where some rule asks.
+    pub(super) fn is_bound(&self, question: &Question, facts: &Facts) -> bool {
+        self.policy.binds()
+            && facts.domain.known().is_some_and(|name| {
+                self.bindings.holds(question.scope, name, question.tuple.dst, self.now)
+            })
     }
 
     /// What becomes of a flow that is still undecided at a bound: its policy's `otherwise`.

@@ -12,6 +12,9 @@ impl Engine {
     pub(super) fn advance(&mut self, now: Timestamp, out: &mut Output) {
         if now > self.now {
             self.now = now;
+            if now >= self.next_expiry {
+                self.pass_expiry();
+            }
         }
         let due = &mut self.due;
         self.table.expire(self.now, |expired| {
@@ -74,7 +77,7 @@ impl Engine {
         }
         self.candidates.remove(&id);
         if let Some(flow) = self.table.remove(id) {
-            self.gate.close_flow(flow.from);
+            self.gate.close_flow(flow.account);
             if flow.case != CaseRef::NONE {
                 self.cases.close(flow.case);
             }

@@ -1,5 +1,6 @@
 //! What goes into the engine and what comes out of it. No behaviour.
 
+use super::bindings::Answered;
 use super::record::Event;
 use crate::model::{Reason, Timestamp, Verdict};
 use crate::wire::Link;
@@ -68,6 +69,10 @@ pub struct Output {
     pub discards: Vec<Discard>,
     /// Flows that began or ended.
     pub events: Vec<Event>,
+    /// DNS answers that were let through and that rules may ask for. Where several engines share a
+    /// policy, each is told of the others' by [`super::Engine::learn`] before the frames of this batch
+    /// leave, so that no client can act on an answer earlier than every engine knows it.
+    pub answers: Vec<Answered>,
 }
 
 impl Output {
@@ -76,5 +81,6 @@ impl Output {
         self.extras.clear();
         self.discards.clear();
         self.events.clear();
+        self.answers.clear();
     }
 }

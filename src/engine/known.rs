@@ -193,10 +193,10 @@ impl Engine {
     /// The idle time of a flow as it is now.
     pub(super) fn idle(&self, flow: &Flow, protocol: Protocol) -> Span {
         match protocol {
-            Protocol::TCP => flow.tcp.timeout(&self.limits.timeouts),
-            Protocol::UDP => self.limits.timeouts.udp,
-            Protocol::ICMP | Protocol::ICMPV6 => self.limits.timeouts.icmp,
-            _ => self.limits.timeouts.other,
+            Protocol::TCP => flow.tcp.timeout(&self.timeouts),
+            Protocol::UDP => self.timeouts.udp,
+            Protocol::ICMP | Protocol::ICMPV6 => self.timeouts.icmp,
+            _ => self.timeouts.other,
         }
     }
 
@@ -209,7 +209,7 @@ impl Engine {
         let mut idle = self.idle(flow, protocol);
         if flow.doubtful {
             // It may have been reset (RFC 5961 section 3.2): its next segment tells.
-            idle = idle.min(self.limits.timeouts.tcp_closed);
+            idle = idle.min(self.timeouts.tcp_closed);
         }
         if flow.stage == Stage::Pending
             && let Some(inspection) =

@@ -1,7 +1,5 @@
-//! What one engine may use. Every bound of the engine that a user can set stands here.
-
-use crate::flow::Timeouts;
-use crate::model::Span;
+//! What one engine may use. Bounds that a ruleset sets (how long and how much an undecided flow may
+//! wait, idle times) are the policy's and not here.
 
 /// Bounds of one engine (of one worker; the instance's totals divided by their number).
 #[derive(Clone, Debug)]
@@ -10,8 +8,6 @@ pub struct Limits {
     pub flows: usize,
     /// Bytes of frames held for undecided flows, in total.
     pub held_bytes: usize,
-    /// Bytes of frames held for one flow.
-    pub held_bytes_per_flow: usize,
     /// Flows under inspection at once; beyond, a flow that needs inspection is refused.
     pub inspections: usize,
     /// Bytes of one direction of a stream read for the record alone, before reading stops.
@@ -20,12 +16,10 @@ pub struct Limits {
     pub fragmented: usize,
     /// Answers (RST, ICMP, DNS REFUSED) a second.
     pub answers_per_second: u32,
-    /// How long an undecided flow may wait.
-    pub pending_timeout: Span,
-    /// Idle times of flows.
-    pub timeouts: Timeouts,
-    /// Names kept for the record of one flow.
-    pub names_per_flow: usize,
+    /// Packets that belong to no segment told of in one second, as events; all are counted.
+    pub strangers_per_second: u32,
+    /// How many engines share what the ruleset reserves for its segments.
+    pub engines: u64,
 }
 
 impl Default for Limits {
@@ -33,14 +27,12 @@ impl Default for Limits {
         Self {
             flows: 1 << 20,
             held_bytes: 64 << 20,
-            held_bytes_per_flow: 96 << 10,
             inspections: 1 << 18,
             unasked_bytes: 64 << 10,
             fragmented: 4096,
             answers_per_second: 1000,
-            pending_timeout: Span::from_secs(5),
-            timeouts: Timeouts::default(),
-            names_per_flow: 256,
+            strangers_per_second: 1000,
+            engines: 1,
         }
     }
 }

@@ -1,5 +1,6 @@
 //! Flows met in the middle: after a restart, a rebalance, a drain elsewhere.
 
+use super::decide::Question;
 use super::state::{Flow, Stage};
 use super::{Engine, Output, Parcel};
 use crate::flow::TcpTracker;
@@ -98,7 +99,15 @@ impl Engine {
         to: SegmentId,
     ) -> FlowVerdict {
         let policy = self.policy.block(from, to);
-        match self.ask(policy, tuple, super::icmp_of(&parcel.packet), &Facts::missed(), true) {
+        let question = Question {
+            scope: parcel.scope,
+            policy,
+            tuple,
+            icmp: super::icmp_of(&parcel.packet),
+            missed: true,
+            bound: false,
+        };
+        match self.ask(&question, &Facts::missed()) {
             Decision::Final(verdict) => verdict,
             Decision::Pending { .. } => self.undecided(policy, Reason::Undecided),
         }

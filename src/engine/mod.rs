@@ -3,6 +3,7 @@
 //! The way of a packet is [`Engine::process`] and `judge` below it. No I/O, no clock, no thread.
 
 mod answer;
+pub mod bindings;
 mod case;
 mod counters;
 mod datagram;
@@ -19,6 +20,8 @@ pub mod record;
 mod related;
 mod release;
 mod reload;
+#[cfg(test)]
+mod setting_tests;
 mod state;
 mod stream;
 #[cfg(test)]
@@ -28,10 +31,11 @@ pub use counters::Counters;
 pub use frame::{Discard, Extra, Frame, Origin, Output};
 pub use limits::Limits;
 
-use crate::flow::{Candidate, FlowHash, FlowId, FlowKey, FlowTable, Found, Secret};
+use crate::flow::{Candidate, FlowHash, FlowId, FlowKey, FlowTable, Found, Secret, Timeouts};
 use crate::model::{EndpointId, Epoch, Reason, ScopeId, Timestamp, Verdict};
 use crate::policy::Policy;
 use crate::wire::{self, Body, Packet};
+use bindings::{Answered, Bindings};
 use fragments::Assembly;
 use gate::Gate;
 use state::{Cases, Flow};
@@ -61,6 +65,13 @@ pub struct Engine {
     /// Flows found due, between two looks.
     due: Vec<FlowId>,
     draining: bool,
+    bindings: Bindings,
+    /// Answers let through in the present batch, for other workers.
+    learned: Vec<Answered>,
+    /// Idle times of flows, as the policy has them.
+    timeouts: Timeouts,
+    /// When the next rule expires.
+    next_expiry: Timestamp,
 }
 
 /// A frame that has been parsed and whose flow's place in the table is on its way to the cache.
@@ -94,6 +105,10 @@ impl Engine {
             epoch: Epoch(1),
             bare_endpoint: None,
             draining: false,
+            bindings: Bindings::default(),
+            learned: Vec::new(),
+            timeouts: timeouts_of(&policy),
+            next_expiry: expiry_after(&policy, Timestamp::ZERO),
             policy,
             limits,
             settings,
@@ -124,6 +139,7 @@ impl Engine {
                 *slot = Some(self.prepare(frame));
             }
         }
+        out.answers.append(&mut self.learned);
     }
 
     /// Parses a frame and asks the cache for its flow.
@@ -151,11 +167,8 @@ impl Engine {
             Ok(packet) => packet,
             Err(reason) => return Verdict::Drop(reason),
         };
-        let Some(scope) = prepared.scope else {
-            return Verdict::Drop(Reason::UnknownSegment);
-        };
         let parcel = Parcel {
-            scope,
+            scope: prepared.scope.unwrap_or_default(),
             key: prepared.key,
             hash: prepared.hash,
             reversed: prepared.reversed,
@@ -167,6 +180,7 @@ impl Engine {
             parts: &[],
         };
         let verdict = match packet.body {
+            _ if prepared.scope.is_none() => self.stranger(&parcel, out),
             _ if packet.is_fragment() => self.fragment(&parcel, out),
             Body::IcmpError { quoted, .. } => self.related(&parcel, &quoted),
             _ => self.whole(&parcel, out),
@@ -207,6 +221,11 @@ impl Engine {
         self.table.len()
     }
 
+    /// Bytes of frames that one undecided flow may hold.
+    fn held_bytes_per_flow(&self) -> usize {
+        usize::try_from(self.policy.defaults().held_bytes_per_flow).unwrap_or(usize::MAX)
+    }
+
     /// The policy in force.
     #[must_use]
     pub const fn policy(&self) -> &Arc<Policy> {
@@ -237,6 +256,23 @@ impl Prepared {
     fn unparsed(packet: Result<Packet, Reason>) -> Self {
         Self { packet, scope: None, key: FlowKey::default(), hash: FlowHash::NONE, reversed: false }
     }
+}
+
+/// Idle times, as a policy has them.
+fn timeouts_of(policy: &Policy) -> Timeouts {
+    let set = policy.defaults().timeouts;
+    Timeouts {
+        tcp_idle: set.tcp_idle,
+        udp: set.udp,
+        icmp: set.udp,
+        other: set.udp,
+        ..Timeouts::default()
+    }
+}
+
+/// When the next rule of a policy expires; never is far away.
+fn expiry_after(policy: &Policy, now: Timestamp) -> Timestamp {
+    policy.next_expiry(now).unwrap_or(Timestamp::MAX)
 }
 
 /// ICMP type and code, where the packet has them.

@@ -1,7 +1,8 @@
 //! The first packet of a flow: who it belongs to, whether there is room, what the rules say of what
 //! its headers tell.
 
-use super::record::Ended;
+use super::decide::Question;
+use super::record::{Ended, Event, PacketDrop};
 use super::state::{Flow, Stage};
 use super::{Engine, Output, Parcel};
 use crate::flow::{FlowId, TcpTracker};
@@ -24,7 +25,7 @@ impl Engine {
         let Located::Pair { from, to, from_proxy } =
             self.policy.locate(parcel.scope, tuple.src, tuple.dst)
         else {
-            return Verdict::Drop(Reason::UnknownSegment);
+            return self.stranger(parcel, out);
         };
         if self.draining {
             return Verdict::Drop(Reason::Draining);
@@ -39,6 +40,23 @@ impl Engine {
         flow.behind_proxy = from_proxy;
         flow.policy = if from_proxy { None } else { self.policy.block(from, to) };
         self.admit(flow, parcel, out)
+    }
+
+    /// A packet that belongs to no segment: nothing is kept of it.
+    pub(super) fn stranger(&mut self, parcel: &Parcel<'_>, out: &mut Output) -> Verdict {
+        let verdict = self.policy.unknown_segment();
+        self.refuse(parcel, verdict, out);
+        if self.gate.tell_stranger(self.now) {
+            let packet = &parcel.packet;
+            out.events.push(Event::PacketDropped(PacketDrop {
+                at: self.now,
+                endpoint: packet.outer.map(|outer| outer.endpoint),
+                tuple: Some(packet.tuple),
+                bytes: u32::try_from(parcel.bytes.len()).unwrap_or(u32::MAX),
+                reason: verdict.reason,
+            }));
+        }
+        Verdict::Drop(verdict.reason)
     }
 
     /// Decides a new flow by its headers, finds room for it and judges its first packet.
@@ -57,12 +75,20 @@ impl Engine {
             flow.policy.is_some_and(|policy| self.policy.mode(policy) == Mode::Monitor);
         if !flow.behind_proxy && !flow.midstream {
             let facts = header_facts(&parcel.packet);
-            let decision = self.ask(flow.policy, tuple, flow.icmp, &facts, false);
-            if let Decision::Final(verdict) = decision {
+            let question = Question {
+                scope: parcel.scope,
+                policy: flow.policy,
+                tuple,
+                icmp: flow.icmp,
+                missed: false,
+                bound: false,
+            };
+            if let Decision::Final(verdict) = self.ask(&question, &facts) {
                 flow.settle(verdict, Stage::Final);
             }
         }
-        let charged = flow.from;
+        let charged = self.gate.account(flow.from);
+        flow.account = charged;
         if let Err(reason) = self.gate.open_flow(charged, self.now) {
             return Verdict::Drop(reason);
         }

@@ -1,5 +1,6 @@
 //! ICMP errors: part of the flow they quote, or judged by the rules from the header they quote.
 
+use super::decide::Question;
 use super::{Engine, Parcel};
 use crate::flow::FlowKey;
 use crate::model::{Action, Facts, Reason, Verdict};
@@ -37,9 +38,15 @@ impl Engine {
                 continue;
             };
             let policy = self.policy.block(from, to);
-            let Decision::Final(verdict) = self.ask(policy, tuple, None, &facts, true) else {
-                continue;
+            let question = Question {
+                scope: parcel.scope,
+                policy,
+                tuple,
+                icmp: None,
+                missed: true,
+                bound: false,
             };
+            let Decision::Final(verdict) = self.ask(&question, &facts) else { continue };
             if verdict.action == Action::Allow && self.gate.answer(self.now) {
                 return Verdict::Forward;
             }

@@ -1,10 +1,11 @@
 //! Holding frames and letting them go: in the order they came, each in its own encapsulation, once.
 
 use super::frame::{Discard, Extra};
+use super::gate::Account;
 use super::state::{Held, Inspection};
 use super::{Engine, Output, Parcel};
 use crate::flow::FlowId;
-use crate::model::{Direction, Reason, SegmentId, Verdict};
+use crate::model::{Direction, Reason, Verdict};
 use crate::wire;
 
 impl Engine {
@@ -23,11 +24,11 @@ impl Engine {
         } else {
             parcel.parts.iter().map(|part| part.bytes.len()).sum()
         };
-        if inspection.held_bytes.saturating_add(size) > self.limits.held_bytes_per_flow {
+        if inspection.held_bytes.saturating_add(size) > self.held_bytes_per_flow() {
             return Verdict::Drop(Reason::LimitHeld);
         }
-        let segment = self.charged(id);
-        if let Err(reason) = self.gate.hold(segment, size) {
+        let account = self.charged(id);
+        if let Err(reason) = self.gate.hold(account, size) {
             return Verdict::Drop(reason);
         }
         inspection.held_bytes = inspection.held_bytes.saturating_add(size);
@@ -129,8 +130,8 @@ impl Engine {
     }
 
     fn unhold(&mut self, id: FlowId, inspection: &mut Inspection, bytes: usize) {
-        let segment = self.charged(id);
-        self.gate.unhold(segment, bytes);
+        let account = self.charged(id);
+        self.gate.unhold(account, bytes);
         inspection.held_bytes = inspection.held_bytes.saturating_sub(bytes);
     }
 
@@ -142,8 +143,8 @@ impl Engine {
         }
     }
 
-    /// The segment that pays for a flow.
-    pub(super) fn charged(&self, id: FlowId) -> SegmentId {
-        self.table.get(id).map_or(SegmentId(u16::MAX), |flow| flow.from)
+    /// Who pays for a flow.
+    fn charged(&self, id: FlowId) -> Account {
+        self.table.get(id).map_or_else(Account::default, |flow| flow.account)
     }
 }

@@ -1,25 +1,28 @@
 //! A new ruleset under running flows: swapped whole, each flow decided again at its next packet.
 
-use super::state::Stage;
-use super::{Engine, Output, Parcel, gate::Gate};
+use super::decide::Question;
+use super::state::{Flow, Stage};
+use super::{Engine, Output, Parcel, expiry_after, timeouts_of};
 use crate::flow::FlowId;
-use crate::model::{Action, App, Epoch, Facts, Reason};
+use crate::model::{Action, App, Epoch, Fact, Facts, Protocol, ProxyIdentity, Reason};
 use crate::policy::spec::Mode;
-use crate::policy::{Decision, Located, Policy, SegmentInfo};
+use crate::policy::{Decision, Located, Policy};
 use std::sync::Arc;
 
 impl Engine {
     /// Replaces the policy. Flows go on; each is decided again when its next packet comes.
     pub fn install(&mut self, policy: Arc<Policy>) {
-        let mut gate = Gate::new(&policy, &self.limits);
-        let place = |old: &SegmentInfo| {
-            policy.segments().iter().find(|new| new.name == old.name).map(|new| new.id)
-        };
-        let places: Vec<_> = self.policy.segments().iter().map(place).collect();
-        gate.inherit(&self.gate, &places);
-        self.gate = gate;
+        self.gate.renew(&policy, &self.limits);
+        self.timeouts = timeouts_of(&policy);
+        self.next_expiry = expiry_after(&policy, self.now);
         self.policy = policy;
         self.epoch = Epoch(self.epoch.0.wrapping_add(1));
+    }
+
+    /// A rule's last day is over: what it allowed is decided again.
+    pub(super) fn pass_expiry(&mut self) {
+        self.epoch = Epoch(self.epoch.0.wrapping_add(1));
+        self.next_expiry = expiry_after(&self.policy, self.now);
     }
 
     /// Refuses new flows from now on, or takes them again.
@@ -29,37 +32,27 @@ impl Engine {
 
     /// Decides a flow anew under the present policy, from the facts recorded of it.
     pub(super) fn decide_again(&mut self, id: FlowId, parcel: &Parcel<'_>, out: &mut Output) {
-        let Some(tuple) = self.tuple_of(id) else { return };
-        let epoch = self.epoch.0;
-        let located = self.policy.locate(parcel.scope, tuple.src, tuple.dst);
-        let Some(flow) = self.table.get_mut(id) else { return };
-        flow.epoch = epoch;
-        let was_allowed = flow.stage != Stage::Pending && flow.passes();
-        let Located::Pair { from, to, .. } = located else {
+        let was_allowed =
+            self.table.get(id).is_some_and(|flow| flow.stage != Stage::Pending && flow.passes());
+        if !self.relocate(id) {
             let verdict = super::stream::deny(Reason::UnknownSegment);
             return self.cut(id, verdict, was_allowed, parcel, out);
-        };
-        let from = if flow.behind_proxy { flow.from } else { from };
-        flow.from = from;
-        flow.to = to;
-        flow.policy = self.policy.block(from, to);
-        flow.monitored = flow.policy.is_some_and(|p| self.policy.mode(p) == Mode::Monitor);
-        if flow.stage == Stage::Pending {
+        }
+        let (Some(flow), Some(question)) = (self.table.get(id), self.question(id)) else { return };
+        if flow.stage == Stage::Pending || self.is_decided_by_datagram(flow) {
             return;
         }
-        let (policy, icmp, midstream, at) = (flow.policy, flow.icmp, flow.midstream, flow.case);
-        let facts = match self.cases.get(at) {
-            _ if midstream => Facts::missed(),
-            Some(case) => case.facts.clone(),
-            None => {
-                let mut facts = Facts::default();
-                facts.settle_without_names(App::Other);
-                facts
-            }
-        };
-        let verdict = match self.ask(policy, tuple, icmp, &facts, true) {
+        let bound = self.cases.get(flow.case).is_some_and(|case| case.bound);
+        let question = Question { missed: !flow.fresh, bound, ..question };
+        let verdict = match self.ask(&question, &self.facts_of(flow, &question)) {
             Decision::Final(verdict) => verdict,
-            Decision::Pending { .. } => self.undecided(policy, Reason::Undecided),
+            Decision::Pending { .. } if flow.fresh => {
+                // Not a byte of payload has passed yet: it is waited for like that of a new flow.
+                let Some(flow) = self.table.get_mut(id) else { return };
+                flow.stage = Stage::Pending;
+                return;
+            }
+            Decision::Pending { .. } => self.undecided(question.policy, Reason::Undecided),
         };
         let Some(flow) = self.table.get_mut(id) else { return };
         if verdict.action == Action::Allow || flow.monitored {
@@ -67,6 +60,60 @@ impl Engine {
             return;
         }
         self.cut(id, verdict, was_allowed, parcel, out);
+    }
+
+    /// Finds the segments and the policy of a flow under the present ruleset. False: it belongs to
+    /// none any more.
+    fn relocate(&mut self, id: FlowId) -> bool {
+        let Some(&key) = self.table.key(id) else { return true };
+        let Some(flow) = self.table.get_mut(id) else { return true };
+        flow.epoch = self.epoch.0;
+        let tuple = key.tuple(flow.reversed);
+        let case = self.cases.get(flow.case);
+        let identity = match case.map(|case| &case.facts.proxy) {
+            Some(Fact::Known(identity)) => *identity,
+            _ => ProxyIdentity::Proxy,
+        };
+        let (from, to) = match self.policy.locate(key.scope(), tuple.src, tuple.dst) {
+            Located::Pair { from, to, from_proxy: true } => {
+                let Some(from) = self.policy.proxied(from, identity) else { return false };
+                (from, to)
+            }
+            Located::Pair { from, to, from_proxy: false } => (from, to),
+            Located::Unknown => return false,
+        };
+        let held = case.and_then(|case| case.inspection.as_ref()).map_or(0, |i| i.held_bytes);
+        let account = self.gate.account(from);
+        self.gate.recharge(flow.account, account, held);
+        flow.account = account;
+        flow.from = from;
+        flow.to = to;
+        flow.policy = if flow.behind_proxy { None } else { self.policy.block(from, to) };
+        flow.monitored = flow.policy.is_some_and(|p| self.policy.mode(p) == Mode::Monitor);
+        true
+    }
+
+    /// Whether each datagram of a flow is decided for itself: nothing of an earlier decision stands.
+    fn is_decided_by_datagram(&self, flow: &Flow) -> bool {
+        flow.stage == Stage::Following && self.cases.get(flow.case).is_some_and(|case| {
+            case.facts.app.known() == Some(&App::Dns)
+                && matches!(case.inspection.as_deref(), Some(open) if open.inspector.is_datagrams())
+        })
+    }
+
+    /// What is recorded of a flow's facts. What nobody looked at is missed.
+    fn facts_of(&self, flow: &Flow, question: &Question) -> Facts {
+        let named = matches!(question.tuple.protocol, Protocol::TCP | Protocol::UDP);
+        match self.cases.get(flow.case) {
+            _ if !named => {
+                let mut facts = Facts::default();
+                facts.settle_without_names(App::Other);
+                facts
+            }
+            Some(case) if !flow.midstream => case.facts.clone(),
+            None if flow.fresh && !flow.midstream => Facts::default(),
+            _ => Facts::missed(),
+        }
     }
 
     /// Ends a flow that is no longer allowed: RST to both sides where it was TCP.

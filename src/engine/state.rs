@@ -1,7 +1,9 @@
 //! What the engine keeps for a flow: the hot part inside the flow table's entry, and the case, which
 //! only flows with facts or undecided questions have.
 
+use super::bindings::Asked;
 use super::frame::Origin;
+use super::gate::Account;
 use super::record::{Ended, Names, Volume};
 use crate::flow::TcpTracker;
 use crate::inspect::Inspector;
@@ -42,6 +44,8 @@ pub(super) struct Flow {
     pub(super) verdict: FlowVerdict,
     pub(super) epoch: u32,
     pub(super) case: CaseRef,
+    /// Who pays for it.
+    pub(super) account: Account,
     pub(super) from: SegmentId,
     pub(super) to: SegmentId,
     pub(super) stage: Stage,
@@ -109,6 +113,10 @@ pub(super) struct Case {
     pub(super) names: Names,
     /// Every name in DNS questions, for the record.
     pub(super) questions: Names,
+    /// DNS questions whose answers are to be remembered.
+    pub(super) asked: Asked,
+    /// The destination was an answer for the name when the flow was last decided.
+    pub(super) bound: bool,
     pub(super) inspection: Option<Box<Inspection>>,
 }
 
@@ -136,7 +144,14 @@ pub(super) struct Inspection {
 
 impl Case {
     pub(super) fn new(facts: Facts) -> Self {
-        Self { facts, names: Names::default(), questions: Names::default(), inspection: None }
+        Self {
+            facts,
+            names: Names::default(),
+            questions: Names::default(),
+            asked: Asked::default(),
+            bound: false,
+            inspection: None,
+        }
     }
 
     /// Adds the names of the present facts to the record's.
@@ -225,6 +240,7 @@ impl Default for Flow {
             verdict: UNDECIDED,
             epoch: 0,
             case: CaseRef::NONE,
+            account: Account::default(),
             from: SegmentId(u16::MAX),
             to: SegmentId(u16::MAX),
             stage: Stage::Pending,

@@ -1,12 +1,13 @@
 //! Payload of a TCP flow under inspection: collected in order, shown to the inspector, let go as far
 //! as it is decided, held otherwise.
 
-use super::state::{Case, Cleared, Flow, Inspection, Lane, Stage};
+use super::case::Identity;
+use super::state::{Case, Cleared, Inspection, Lane, Stage};
 use super::{Engine, Output, Parcel};
-use crate::flow::FlowId;
+use crate::flow::{FlowId, FlowKey};
 use crate::inspect::stream::StreamHead;
 use crate::inspect::{Inspector, Outcome};
-use crate::model::{Action, Direction, Facts, FlowVerdict, Reason, Verdict};
+use crate::model::{Action, Direction, Facts, FlowVerdict, Reason, ScopeId, Verdict};
 use crate::policy::Decision;
 use crate::wire::TcpSegment;
 
@@ -98,7 +99,7 @@ impl Engine {
         {
             lane.cleared = Cleared::All;
             let behind = first.wrapping_add(u32::try_from(parcel.payload.len()).unwrap_or(0));
-            lane.head = StreamHead::new(behind, self.limits.held_bytes_per_flow);
+            lane.head = StreamHead::new(behind, self.held_bytes_per_flow());
             return Ok(Reading::Goes);
         }
         if let Err(reason) = lane.head.insert(first, parcel.payload) {
@@ -123,6 +124,7 @@ impl Engine {
         inspection: &mut Inspection,
         direction: Direction,
     ) -> Reading {
+        let scope = self.table.key(id).map_or_else(ScopeId::default, FlowKey::scope);
         let mut turn = direction;
         let mut idle = 0;
         for _ in 0..LOOKS_MAX {
@@ -142,6 +144,8 @@ impl Engine {
                 continue;
             }
             let progress = inspection.inspector.read(turn, bytes, &mut case.facts);
+            let consumed = bytes.get(..progress.consumed).unwrap_or_default();
+            self.hear_stream(scope, case, turn, consumed);
             lane.head.consume(progress.consumed);
             inspection.read_bytes = inspection.read_bytes.saturating_add(progress.consumed);
             if let Some(verdict) = self.heed(id, case, inspection, turn, progress.outcome) {
@@ -183,7 +187,7 @@ impl Engine {
             }
             Outcome::Fact => self.decide_message(id, case, inspection),
             Outcome::Switch => {
-                inspection.inspector = Inspector::stream();
+                inspection.inspector = Inspector::stream().with_answers(self.policy.binds());
                 self.forget_message(case);
                 None
             }
@@ -212,13 +216,22 @@ impl Engine {
         case: &mut Case,
         inspection: &mut Inspection,
     ) -> Option<FlowVerdict> {
-        self.identify(id, case);
-        let (policy, tuple, icmp, midstream, monitored) = self.question(id)?;
-        if midstream || (inspection.unasked && !monitored) {
+        match self.identify(id, case, inspection.held_bytes) {
+            Err(verdict) => return Some(verdict),
+            Ok(Identity::Found) => {
+                if let Some(ended) = self.decide_identified(id, case, inspection) {
+                    return ended;
+                }
+            }
+            Ok(Identity::NotAsked) => {}
+        }
+        if self.is_out_of_question(id, inspection.unasked) {
             return None;
         }
-        match self.ask(policy, tuple, icmp, &case.facts, false) {
+        let question = self.question(id)?;
+        match self.ask(&question, &case.facts) {
             Decision::Final(verdict) => {
+                case.bound = self.is_bound(&question, &case.facts);
                 let flow = self.table.get_mut(id)?;
                 flow.settle(verdict, Stage::Following);
                 inspection.handshake = false;
@@ -234,6 +247,34 @@ impl Engine {
         }
     }
 
+    /// Decides a flow whose segment has just become known by what its headers tell, as it would have
+    /// been decided at its first packet. `None`: its messages have to be read.
+    #[expect(clippy::option_option, reason = "decided or not, and if decided, ended or not")]
+    fn decide_identified(
+        &mut self,
+        id: FlowId,
+        case: &Case,
+        inspection: &mut Inspection,
+    ) -> Option<Option<FlowVerdict>> {
+        let question = self.question(id)?;
+        let facts = Facts { proxy: case.facts.proxy.clone(), ..Facts::default() };
+        let decision = self.ask(&question, &facts);
+        let flow = self.table.get_mut(id)?;
+        let Decision::Final(verdict) = decision else {
+            inspection.unasked |= flow.monitored;
+            return None;
+        };
+        flow.settle(verdict, Stage::Final);
+        if !flow.passes() {
+            return Some(Some(verdict));
+        }
+        inspection.unasked = true;
+        for lane in &mut inspection.lanes {
+            lane.cleared = Cleared::All;
+        }
+        Some(None)
+    }
+
     /// Lets bytes go that open a protocol and are no message, if the flow may still be allowed.
     fn let_opening_go(
         &self,
@@ -242,8 +283,8 @@ impl Engine {
         inspection: &mut Inspection,
         turn: Direction,
     ) {
-        let Some((policy, tuple, icmp, ..)) = self.question(id) else { return };
-        let may_allow = match self.ask(policy, tuple, icmp, &case.facts, false) {
+        let Some(question) = self.question(id) else { return };
+        let may_allow = match self.ask(&question, &case.facts) {
             Decision::Pending { needs } => needs.may_allow,
             Decision::Final(verdict) => verdict.action == Action::Allow,
         };
@@ -311,14 +352,15 @@ impl Engine {
     ) -> Reading {
         let unread: usize = inspection.lanes.iter().map(|lane| lane.head.bytes().len()).sum();
         if inspection.unasked {
-            if inspection.read_bytes.saturating_add(unread) > self.limits.unasked_bytes {
+            let read = inspection.read_bytes.saturating_add(unread);
+            if read > self.limits.unasked_bytes && !self.hears(case) {
                 inspection.done = true;
                 case.close_facts();
             }
             return Reading::Goes;
         }
         let Some(flow) = self.table.get(id) else { return Reading::Goes };
-        if !inspection.done && unread >= self.limits.held_bytes_per_flow {
+        if !inspection.done && unread >= self.held_bytes_per_flow() {
             return Reading::Ends(self.undecided(flow.policy, Reason::Undecided));
         }
         Reading::Goes
@@ -437,16 +479,4 @@ fn end_of(segment: &TcpSegment, payload: usize) -> u32 {
 /// A denial for a reason of ours.
 pub(super) const fn deny(reason: Reason) -> FlowVerdict {
     FlowVerdict { action: Action::Deny, rule: None, reason }
-}
-
-/// What a question about a flow needs.
-pub(super) type Question =
-    (Option<crate::model::PolicyId>, crate::model::FiveTuple, Option<(u8, u8)>, bool, bool);
-
-impl Engine {
-    /// What to ask the policy about a flow.
-    pub(super) fn question(&self, id: FlowId) -> Option<Question> {
-        let flow: &Flow = self.table.get(id)?;
-        Some((flow.policy, self.tuple_of(id)?, flow.icmp, flow.midstream, flow.monitored))
-    }
 }

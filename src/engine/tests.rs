@@ -14,10 +14,10 @@ use crate::synth::session::{Session, Side};
 use crate::wire::{Link, Settings};
 use std::sync::Arc;
 
-const ENDPOINT: EndpointId = EndpointId(0x1234_5678_9abc_def0);
-const OTHER: EndpointId = EndpointId(0x0fee_ddcc_bbaa_9988);
+pub(super) const ENDPOINT: EndpointId = EndpointId(0x1234_5678_9abc_def0);
+pub(super) const OTHER: EndpointId = EndpointId(0x0fee_ddcc_bbaa_9988);
 
-fn spec() -> PolicySpec {
+pub(super) fn spec() -> PolicySpec {
     let mut acme = SegmentSpec::new("acme", SegmentKind::Partner);
     acme.endpoints = vec![ENDPOINT];
     acme.networks = vec!["10.20.0.0/16".parse().unwrap()];
@@ -52,29 +52,29 @@ fn spec() -> PolicySpec {
     }
 }
 
-struct Bench {
-    engine: Engine,
+pub(super) struct Bench {
+    pub(super) engine: Engine,
     now: Timestamp,
-    sent: Vec<(Origin, Vec<u8>)>,
-    events: Vec<Event>,
+    pub(super) sent: Vec<(Origin, Vec<u8>)>,
+    pub(super) events: Vec<Event>,
 }
 
 impl Bench {
-    fn new(spec: &PolicySpec) -> Self {
+    pub(super) fn new(spec: &PolicySpec) -> Self {
         Self::with(spec, Limits { flows: 1000, ..Limits::default() })
     }
 
-    fn with(spec: &PolicySpec, limits: Limits) -> Self {
+    pub(super) fn with(spec: &PolicySpec, limits: Limits) -> Self {
         let policy = Arc::new(Policy::compile(spec, None).unwrap());
         let engine = Engine::new(policy, limits, Settings::GWLB, Secret::new(1, 2));
         Self { engine, now: Timestamp::from_secs(1_000), sent: Vec::new(), events: Vec::new() }
     }
 
-    fn give(&mut self, inner: &[u8]) -> Verdict {
+    pub(super) fn give(&mut self, inner: &[u8]) -> Verdict {
         self.give_from(ENDPOINT, inner)
     }
 
-    fn give_from(&mut self, endpoint: EndpointId, inner: &[u8]) -> Verdict {
+    pub(super) fn give_from(&mut self, endpoint: EndpointId, inner: &[u8]) -> Verdict {
         let mut bytes = Encapsulation::of(endpoint).wrap(inner);
         self.now = self.now + crate::model::Span::from_millis(1);
         let mut out = Output::default();
@@ -85,14 +85,18 @@ impl Bench {
         frames[0].verdict
     }
 
-    fn pass(&mut self, seconds: u64) {
+    pub(super) const fn now(&self) -> Timestamp {
+        self.now
+    }
+
+    pub(super) fn pass(&mut self, seconds: u64) {
         self.now = self.now + crate::model::Span::from_secs(seconds);
         let mut out = Output::default();
         self.engine.tick(self.now, &mut out);
         self.events.extend(out.events);
     }
 
-    fn ended(&self) -> Vec<(Option<Action>, Ended, u64)> {
+    pub(super) fn ended(&self) -> Vec<(Option<Action>, Ended, u64)> {
         self.events
             .iter()
             .filter_map(|event| match event {
@@ -107,7 +111,7 @@ impl Bench {
     }
 }
 
-fn tuple(port: u16, protocol: Protocol) -> FiveTuple {
+pub(super) fn tuple(port: u16, protocol: Protocol) -> FiveTuple {
     packet::tuple(
         ("10.20.1.5".parse().unwrap(), 40_000),
         ("10.100.4.7".parse().unwrap(), port),

@@ -10,6 +10,8 @@ pub struct Timestamp(u64);
 impl Timestamp {
     /// The Unix epoch itself.
     pub const ZERO: Self = Self(0);
+    /// Later than anything that happens (the year 2554).
+    pub const MAX: Self = Self(u64::MAX);
 
     /// From nanoseconds since the epoch.
     #[must_use]

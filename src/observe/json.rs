@@ -89,6 +89,17 @@ pub fn summary_json(summary: &Summary, names: &impl Names) -> String {
         .filter(|reason| summary.totals.dropped(**reason) > 0)
         .map(|reason| (reason.name().to_owned(), json!(summary.totals.dropped(*reason))))
         .collect();
+    let strangers: Vec<Value> = summary
+        .strangers()
+        .iter()
+        .map(|(endpoint, strangers)| {
+            json!({
+                "endpoint": endpoint.map(|endpoint| endpoint.to_string()),
+                "packets": strangers.packets,
+                "first": strangers.first.map(|tuple| tuple.to_string()),
+            })
+        })
+        .collect();
     let totals = &summary.totals;
     json!({
         "event_type": "summary",
@@ -102,6 +113,7 @@ pub fn summary_json(summary: &Summary, names: &impl Names) -> String {
         "pairs": pairs,
         "verdicts": verdicts,
         "drops": drops,
+        "strangers": strangers,
     })
     .to_string()
 }

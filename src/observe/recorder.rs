@@ -193,7 +193,11 @@ impl<N: Names + Sync> Sink for Recorder<'_, N> {
     fn event(&mut self, event: Event) -> Result<(), RecorderError> {
         match event {
             Event::FlowEnd(record) => self.keep(*record).map_err(RecorderError::Lines),
-            Event::FlowStart(_) | Event::MessageDenied(_) | Event::PacketDropped(_) => Ok(()),
+            Event::PacketDropped(packet) => {
+                self.summary.add_stranger(&packet);
+                Ok(())
+            }
+            Event::FlowStart(_) | Event::MessageDenied(_) => Ok(()),
         }
     }
 }

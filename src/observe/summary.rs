@@ -4,8 +4,8 @@
 use super::Names;
 use super::names::segment_or_unknown;
 use crate::engine::Counters;
-use crate::engine::record::FlowRecord;
-use crate::model::{Action, Reason, RuleId, SegmentId};
+use crate::engine::record::{FlowRecord, PacketDrop};
+use crate::model::{Action, EndpointId, FiveTuple, Reason, RuleId, SegmentId};
 use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -66,6 +66,21 @@ pub struct Summary {
     pub totals: Totals,
     pairs: BTreeMap<(Option<SegmentId>, Option<SegmentId>), PairTotals>,
     verdicts: BTreeMap<(Action, Reason, Option<RuleId>, bool), u64>,
+    strangers: BTreeMap<Option<EndpointId>, Strangers>,
+    /// Packets of endpoints for which there was no room.
+    more_strangers: u64,
+}
+
+/// Endpoints whose packets belonged to no segment, listed one by one.
+pub(super) const STRANGERS_MAX: usize = 64;
+
+/// Packets of one endpoint that belonged to no segment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Strangers {
+    /// How many.
+    pub packets: u64,
+    /// The first of them.
+    pub first: Option<FiveTuple>,
 }
 
 impl Summary {
@@ -86,6 +101,24 @@ impl Summary {
             let flows = self.verdicts.entry(key).or_default();
             *flows = flows.saturating_add(1);
         }
+    }
+
+    /// Adds a packet that belonged to no segment.
+    pub fn add_stranger(&mut self, packet: &PacketDrop) {
+        let room = self.strangers.len() < STRANGERS_MAX;
+        if !room && !self.strangers.contains_key(&packet.endpoint) {
+            self.more_strangers = self.more_strangers.saturating_add(1);
+            return;
+        }
+        let seen = Strangers { packets: 0, first: packet.tuple };
+        let strangers = self.strangers.entry(packet.endpoint).or_insert(seen);
+        strangers.packets = strangers.packets.saturating_add(1);
+    }
+
+    /// Packets that belonged to no segment, by endpoint; none is a capture without encapsulation.
+    #[must_use]
+    pub const fn strangers(&self) -> &BTreeMap<Option<EndpointId>, Strangers> {
+        &self.strangers
     }
 
     /// Flows added.
@@ -136,7 +169,13 @@ impl Summary {
                 self.totals.unsupported
             );
         }
-        for table in [self.pair_table(names), self.verdict_table(names), self.drop_table()] {
+        let tables = [
+            self.pair_table(names),
+            self.verdict_table(names),
+            self.drop_table(),
+            self.stranger_table(),
+        ];
+        for table in tables {
             let Some(mut table) = table else { continue };
             if let Some(columns) = columns {
                 table.set_content_arrangement(ContentArrangement::Dynamic).set_width(columns);
@@ -176,6 +215,22 @@ impl Summary {
         });
         table(&["dropped for", "packets", "which means"], 1..2, rows.collect())
     }
+
+    fn stranger_table(&self) -> Option<Table> {
+        let mut rows: Vec<Vec<String>> = Vec::new();
+        for (&endpoint, strangers) in &self.strangers {
+            let first = strangers.first.map_or_else(|| "-".to_owned(), |tuple| tuple.to_string());
+            rows.push(vec![endpoint_or_none(endpoint), strangers.packets.to_string(), first]);
+        }
+        if self.more_strangers > 0 {
+            rows.push(vec!["others".to_owned(), self.more_strangers.to_string(), "-".to_owned()]);
+        }
+        table(&["endpoint of no segment", "packets", "the first of them"], 1..2, rows)
+    }
+}
+
+fn endpoint_or_none(endpoint: Option<EndpointId>) -> String {
+    endpoint.map_or_else(|| "-".to_owned(), |endpoint| endpoint.to_string())
 }
 
 /// A table with numbers to the right; none without rows.

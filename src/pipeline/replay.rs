@@ -4,7 +4,7 @@
 use super::run::{Progress, Sink, Worker, run};
 use super::shard::Sharder;
 use crate::engine::{Counters, Engine, Frame, Limits, Output};
-use crate::flow::{Secret, Timeouts};
+use crate::flow::Secret;
 use crate::io::merge::Captures;
 use crate::model::{EndpointId, Timestamp};
 use crate::policy::Policy;
@@ -29,29 +29,25 @@ pub struct ReplayOptions {
     pub secret: Secret,
 }
 
-impl ReplayOptions {
-    /// One worker, with the times and sizes that the policy asks for.
-    #[must_use]
-    pub fn for_policy(policy: &Policy) -> Self {
-        let defaults = policy.defaults();
-        let limits = Limits {
-            pending_timeout: defaults.pending_timeout,
-            held_bytes_per_flow: usize::try_from(defaults.held_bytes_per_flow)
-                .unwrap_or(usize::MAX),
-            timeouts: Timeouts {
-                tcp_idle: defaults.timeouts.tcp_idle,
-                udp: defaults.timeouts.udp,
-                ..Timeouts::default()
-            },
-            ..Limits::default()
-        };
+impl Default for ReplayOptions {
+    /// One worker.
+    fn default() -> Self {
         Self {
             settings: Settings::CAPTURE,
-            limits,
+            // Nobody waits for a replay: every packet is told of.
+            limits: Limits { strangers_per_second: u32::MAX, ..Limits::default() },
             workers: 1,
             endpoint: None,
             secret: Secret::new(0x6c6f_636b_6761_7465, 0x7265_706c_6179),
         }
+    }
+}
+
+impl ReplayOptions {
+    /// As many workers as asked for. A policy that binds names to DNS answers has one: what it says of
+    /// a flow depends on answers in other flows, and only one worker sees both in the order they came.
+    fn workers_for(&self, policy: &Policy) -> usize {
+        if policy.binds() { 1 } else { self.workers.clamp(1, WORKERS_MAX) }
     }
 
     /// Totals divided by the number of workers, rounded up.
@@ -63,6 +59,7 @@ impl ReplayOptions {
             held_bytes: share(self.limits.held_bytes),
             inspections: share(self.limits.inspections),
             fragmented: share(self.limits.fragmented),
+            engines: workers as u64,
             answers_per_second: self.limits.answers_per_second.div_ceil(rate),
             ..self.limits.clone()
         }
@@ -104,7 +101,7 @@ pub fn replay<S: Sink>(
     sink: &mut S,
     progress: &mut dyn FnMut(Progress),
 ) -> Result<Replayed, S::Error> {
-    let workers = options.workers.clamp(1, WORKERS_MAX);
+    let workers = options.workers_for(policy);
     let limits = options.limits_of_one(workers);
     let engine = || {
         let (policy, secret) = (Arc::clone(policy), options.secret.clone());

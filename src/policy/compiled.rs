@@ -51,6 +51,7 @@ pub struct Policy {
     /// Ascending, each once.
     expiries: Vec<Timestamp>,
     defaults: DefaultsSpec,
+    binds: bool,
 }
 
 impl Policy {
@@ -94,6 +95,7 @@ impl Policy {
             block_infos,
             rule_infos,
             expiries,
+            binds: spec.policies.iter().flat_map(|block| &block.rules).any(|rule| rule.bind_dns),
             defaults: spec.defaults.clone(),
         })
     }
@@ -174,6 +176,12 @@ impl Policy {
     pub fn next_expiry(&self, now: Timestamp) -> Option<Timestamp> {
         let passed = self.expiries.partition_point(|&expiry| expiry <= now);
         self.expiries.get(passed).copied()
+    }
+
+    /// Whether some rule asks that the destination be a DNS answer for the name.
+    #[must_use]
+    pub const fn binds(&self) -> bool {
+        self.binds
     }
 
     /// What stands where nothing else is said.

@@ -21,6 +21,8 @@ pub const SWITCH_LIMIT: usize = 8;
 #[derive(Debug)]
 pub struct Inspector {
     state: State,
+    /// DNS answers over streams are read too.
+    answers: bool,
 }
 
 #[derive(Debug)]
@@ -48,19 +50,33 @@ impl Inspector {
     /// A TCP flow whose protocol is to be told from its bytes.
     #[must_use]
     pub const fn stream() -> Self {
-        Self { state: State::Detect { settled: None } }
+        Self { state: State::Detect { settled: None }, answers: false }
     }
 
     /// A TCP flow from a trusted proxy: it starts with a PROXY protocol header.
     #[must_use]
     pub const fn stream_behind_proxy() -> Self {
-        Self { state: State::Proxy(ProxyReader::new()) }
+        Self { state: State::Proxy(ProxyReader::new()), answers: false }
     }
 
     /// A UDP flow.
     #[must_use]
     pub const fn datagrams() -> Self {
-        Self { state: State::Datagrams(Datagrams::new()) }
+        Self { state: State::Datagrams(Datagrams::new()), answers: false }
+    }
+
+    /// Whether the answers of a DNS stream are to be shown too, each consumed alone: somebody wants to
+    /// remember them.
+    #[must_use]
+    pub fn with_answers(mut self, answers: bool) -> Self {
+        self.answers = answers;
+        self
+    }
+
+    /// Whether it reads datagrams.
+    #[must_use]
+    pub const fn is_datagrams(&self) -> bool {
+        matches!(self.state, State::Datagrams(_))
     }
 
     /// Which directions must be read, and so held, before more can be said. When nothing can be
@@ -95,6 +111,7 @@ impl Inspector {
             State::Tls(reader) => reader.wants(),
             State::Http(reader) => reader.wants(),
             State::Http2(reader) => reader.wants(),
+            State::Dns(_) if self.answers => Wants::BOTH,
             State::Dns(reader) => reader.wants(),
             State::Datagrams(datagrams) => datagrams.wants(),
             State::Done | State::Broken(_) => Wants::NOTHING,
