@@ -14,6 +14,7 @@ use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::Arc;
+use std::sync::Once;
 
 const RULESET: &str = "
 lockgate: 1
@@ -66,9 +67,11 @@ fn capture(name: &str) -> PathBuf {
     path
 }
 
+/// Written once: other tests read it at the same time.
 fn ruleset_file() -> PathBuf {
+    static WRITTEN: Once = Once::new();
     let path = folder().join("rules.yaml");
-    fs::write(&path, RULESET).unwrap();
+    WRITTEN.call_once(|| fs::write(&path, RULESET).unwrap());
     path
 }
 

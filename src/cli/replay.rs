@@ -104,10 +104,12 @@ fn try_run(args: &ReplayArgs) -> Result<(), Failed> {
     });
     let (policy, mut captures) = (policy?, captures?);
     spare_inputs(args)?;
-    let mut options = ReplayOptions::default();
-    options.endpoint = args.endpoint;
-    options.workers = args.workers.map_or_else(cores, usize::from);
-    options.settings = settings(args);
+    let options = ReplayOptions {
+        endpoint: args.endpoint,
+        workers: args.workers.map_or_else(cores, usize::from),
+        settings: settings(args),
+        ..ReplayOptions::default()
+    };
     let recorder = Recorder::new(&*policy, style(args), Box::new(BufWriter::new(io::stdout())))
         .only((!args.only.is_empty()).then(|| args.only.iter().map(|only| only.action()).collect()))
         .forwarded(writer(args.write_forwarded.as_ref())?)

@@ -1,7 +1,8 @@
 //! Records as text, JSON and CSV, and the summary of a run.
 
+use super::summary::STRANGERS_MAX;
 use super::*;
-use crate::engine::record::{Ended, FlowRecord};
+use crate::engine::record::{Ended, FlowRecord, PacketDrop};
 use crate::model::{
     Action, Addr, App, DomainName, EndpointId, FiveTuple, FlowVerdict, Ja4, Protocol, QuicVersion,
     Reason, RuleId, ScopeId, SegmentId, Timestamp, TlsVersion,
@@ -213,6 +214,7 @@ fn every_field_is_documented() {
     http.app = Some(App::Http);
     let mut summary = Summary::default();
     summary.add(&full);
+    summary.add_stranger(&stranger(7));
     let mut fields: BTreeSet<String> =
         CSV_HEADER.trim_end().split(',').map(ToOwned::to_owned).collect();
     for line in [full, http, denied(), pinged()]
@@ -224,6 +226,33 @@ fn every_field_is_documented() {
     }
     for field in fields {
         assert!(documentation.contains(&format!("`{field}`")), "{field} is not in docs/records.md");
+    }
+}
+
+fn stranger(endpoint: u64) -> PacketDrop {
+    PacketDrop {
+        at: Timestamp::ZERO,
+        endpoint: Some(EndpointId(endpoint)),
+        tuple: Some(allowed().tuple),
+        bytes: 128,
+        reason: Reason::UnknownSegment,
+    }
+}
+
+#[test]
+fn packets_of_no_segment_are_listed_by_endpoint_as_long_as_there_is_room() {
+    for (endpoints, left_out) in
+        [(STRANGERS_MAX - 1, false), (STRANGERS_MAX, false), (STRANGERS_MAX + 1, true)]
+    {
+        let mut summary = Summary::default();
+        for endpoint in 0..endpoints {
+            summary.add_stranger(&stranger(endpoint as u64));
+        }
+        summary.add_stranger(&stranger(0));
+        let text = summary.text(&Words, None);
+        assert!(text.contains("vpce-00000000000000000"), "{text}");
+        assert_eq!(text.contains("others"), left_out, "{endpoints}");
+        assert_eq!(summary.strangers()[&Some(EndpointId(0))].packets, 2);
     }
 }
 
