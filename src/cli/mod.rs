@@ -1,5 +1,6 @@
 //! Arguments and commands. No logic.
 
+mod bench;
 mod check;
 mod replay;
 mod terminal;
@@ -18,6 +19,7 @@ struct Arguments {
 
 #[derive(Subcommand, Debug)]
 enum Command {
+    Bench(bench::BenchArgs),
     Check(check::CheckArgs),
     Wrap(wrap::WrapArgs),
     Replay(replay::ReplayArgs),
@@ -27,6 +29,7 @@ enum Command {
 #[must_use]
 pub fn main() -> ExitCode {
     match Arguments::parse().command {
+        Command::Bench(args) => bench::run(&args),
         Command::Check(args) => check::run(&args),
         Command::Wrap(args) => wrap::run(&args),
         Command::Replay(args) => replay::run(&args),

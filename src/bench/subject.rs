@@ -1,0 +1,163 @@
+//! An engine with the frames it is measured by: filled with flows first, then run over its tape again
+//! and again.
+
+use super::clock;
+use super::floor::Floor;
+use super::mix::Mix;
+use super::rules::Rules;
+use super::tape::Tape;
+use crate::engine::{Counters, Engine, Frame, Limits, Output};
+use crate::flow::Secret;
+use crate::model::{Span, Timestamp};
+use crate::policy::Policy;
+use crate::wire::{Link, Settings};
+use hdrhistogram::Histogram;
+use std::sync::Arc;
+
+/// Frames handed to the engine at once, as a ring gives them.
+pub const BATCH: usize = 256;
+/// The engine's time when a measurement begins.
+const START: Timestamp = Timestamp::from_secs(1_750_000_000);
+/// The largest time of a batch a histogram holds, in nanoseconds.
+const LATENCY_LIMIT_NS: u64 = 1_000_000_000;
+
+/// An engine, its frames and its time.
+#[derive(Debug)]
+pub struct Subject {
+    engine: Engine,
+    out: Output,
+    now: Timestamp,
+    gap: Span,
+}
+
+impl Subject {
+    /// An engine with room for the flows of a mix; where they come and go, for half as many more.
+    #[must_use]
+    pub fn for_mix(policy: &Arc<Policy>, mix: Mix) -> Self {
+        let spare = if mix.known() { 0 } else { mix.flows() / 2 };
+        Self::new(policy, mix.flows().saturating_add(spare), mix.gap())
+    }
+
+    /// An engine with room for so many flows.
+    #[must_use]
+    pub fn new(policy: &Arc<Policy>, flows: usize, gap: Span) -> Self {
+        let limits = Limits {
+            flows: flows.max(1 << 16),
+            held_bytes: 256 << 20,
+            answers_per_second: u32::MAX,
+            ..Limits::default()
+        };
+        let secret = Secret::new(0x6c6f_636b_6761_7465, 0x6265_6e63_68);
+        let engine = Engine::new(Arc::clone(policy), limits, Settings::GWLB, secret);
+        Self { engine, out: Output::default(), now: START, gap }
+    }
+
+    /// Opens the flows of a mix that are known before it is measured, here and in the floor's
+    /// table.
+    pub fn open(&mut self, mix: Mix, rules: &Rules, floor: &mut Floor) {
+        if !mix.known() {
+            return;
+        }
+        let mut tape = Tape::default();
+        for number in 0..mix.flows() {
+            for (position, (inner, from_client)) in
+                mix.opening(number, rules).into_iter().enumerate()
+            {
+                tape.push(&inner, from_client, &mix.around(&mix.tuple(number, rules), number));
+                if position == 0 {
+                    tape.frames().last().into_iter().for_each(|frame| floor.admit(frame));
+                }
+            }
+            if tape.len() >= BATCH {
+                self.run(&mut tape);
+                tape.clear();
+            }
+        }
+        self.run(&mut tape);
+    }
+
+    /// Runs flows through that begin and end until as many do one as the other.
+    pub fn settle(&mut self, tape: &mut Tape, settling: Span) {
+        let until = self.now + settling;
+        while self.now < until && !tape.is_empty() {
+            self.run(tape);
+            tape.turn();
+        }
+    }
+
+    /// Judges every frame of the tape; gives the nanoseconds this thread took.
+    pub fn run(&mut self, tape: &mut Tape) -> u64 {
+        let before = clock::thread_ns();
+        self.each_batch(tape, |engine, frames, out| engine.process(frames, out));
+        clock::thread_ns().saturating_sub(before)
+    }
+
+    /// The same, with the time of every batch noted for every frame in it.
+    pub fn run_noting(&mut self, tape: &mut Tape, batch: usize, latency: &mut Histogram<u64>) {
+        self.each_batch(tape, |engine, frames, out| {
+            for part in frames.chunks_mut(batch.max(1)) {
+                let before = clock::wall_ns();
+                engine.process(part, out);
+                let took = clock::wall_ns().saturating_sub(before).clamp(1, LATENCY_LIMIT_NS);
+                latency.saturating_record_n(took, part.len() as u64);
+            }
+        });
+    }
+
+    fn each_batch(
+        &mut self,
+        tape: &mut Tape,
+        mut judge: impl FnMut(&mut Engine, &mut [Frame<'_>], &mut Output),
+    ) {
+        let (mut rest, marks) = tape.parts();
+        for marks in marks.chunks(BATCH) {
+            let mut frames: Vec<Frame<'_>> = Vec::with_capacity(BATCH);
+            for mark in marks {
+                let (slot, behind) = rest.split_at_mut_checked(mark.stride()).unwrap_or_default();
+                rest = behind;
+                let (bytes, _) = slot.split_at_mut_checked(mark.place().1).unwrap_or_default();
+                self.now = self.now + self.gap;
+                frames.push(Frame::new(self.now, Link::Ethernet, 0, bytes));
+            }
+            judge(&mut self.engine, &mut frames, &mut self.out);
+            self.out.clear();
+        }
+    }
+
+    /// Flows there are now.
+    #[must_use]
+    pub fn flows(&self) -> usize {
+        self.engine.flows()
+    }
+
+    /// What has been counted so far.
+    #[must_use]
+    pub const fn counters(&self) -> &Counters {
+        self.engine.counters()
+    }
+}
+
+/// A histogram of what batches take.
+#[must_use]
+pub fn histogram() -> Histogram<u64> {
+    // Three digits over this range are always accepted; the smallest histogram stands in.
+    Histogram::new_with_bounds(1, LATENCY_LIMIT_NS, 3).unwrap_or_else(|_| smallest())
+}
+
+fn smallest() -> Histogram<u64> {
+    let mut digits = 0;
+    loop {
+        if let Ok(histogram) = Histogram::new(digits) {
+            return histogram;
+        }
+        digits += 1;
+    }
+}
+
+/// Runs the floor over a tape; gives the nanoseconds this thread took.
+pub fn run_floor(floor: &mut Floor, tape: &mut Tape, places: &[(usize, usize)], now: u32) -> u64 {
+    let (bytes, _) = tape.parts();
+    let before = clock::thread_ns();
+    floor.forward(bytes, places, now);
+    clock::thread_ns().saturating_sub(before)
+}
