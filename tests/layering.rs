@@ -18,8 +18,8 @@ const LAYERS: &[(&str, u8)] = &[
     ("observe", 7),
     ("synth", 8),
     ("prove", 8),
-    ("bench", 8),
-    ("cli", 9),
+    ("bench", 9),
+    ("cli", 10),
 ];
 
 /// Test code may build frames with `synth`, which stands above what it tests.

@@ -265,11 +265,8 @@ fn inner(ip: &[u8], endpoint: u64) -> Option<Parsed> {
         one ^ crossed | u64::from(protocol) << 48 | 1 << 56,
         two ^ crossed | u64::from(scope as u16) << 48,
     ];
-    let (sequence, flags) = if protocol == 6 {
-        (number32(transport, 4)?, *transport.get(13)?)
-    } else {
-        (0, 0)
-    };
+    let (sequence, flags) =
+        if protocol == 6 { (number32(transport, 4)?, *transport.get(13)?) } else { (0, 0) };
     Some(Parsed { key, hash: 0, sequence, len, flags, swapped, known: true })
 }
 

@@ -43,12 +43,13 @@ pub struct Plan {
 /// # Errors
 /// More rules than can be compiled.
 pub fn run(plan: &Plan, tell: &mut dyn FnMut(&str)) -> Result<Figures, CompileFault> {
+    let cores = clock::cores();
     clock::pin(0);
     let rules = Rules::new(plan.rules);
     let policy = Arc::new(rules.compile()?);
     let mut figures = Figures {
         processor: clock::processor(),
-        cores: clock::cores(),
+        cores,
         rules: plan.rules,
         rounds: plan.rounds,
         mixes: Vec::new(),
@@ -79,7 +80,7 @@ pub fn run(plan: &Plan, tell: &mut dyn FnMut(&str)) -> Result<Figures, CompileFa
 /// Measures one mix.
 fn measure(mix: Mix, plan: &Plan, rules: &Rules, policy: &Arc<Policy>) -> MixFigures {
     let mut tape = mix.tape(rules, plan.frames);
-    let mut floor = Floor::new(mix.flows().max(tape.len()));
+    let mut floor = Floor::new(if mix.known() { mix.flows() } else { mix.flows().max(tape.len()) });
     for frame in tape.frames() {
         floor.admit(frame);
     }
@@ -121,7 +122,8 @@ fn rounds(
     let counted = Counted::between(&before, subject.counters());
     let stages = stages::measure(tape, median(&engine_ns), plan.rounds.min(7));
     subject.run_noting(tape, LATENCY_BATCH, &mut latency);
-    let ratios: Vec<f64> = engine_ns.iter().zip(&floor_ns).map(|(engine, floor)| engine / floor).collect();
+    let ratios: Vec<f64> =
+        engine_ns.iter().zip(&floor_ns).map(|(engine, floor)| engine / floor).collect();
     MixFigures {
         mix: mix.word(),
         flows: subject.flows(),

@@ -65,13 +65,7 @@ pub fn measure(plan: &Plan, rules: &Rules, policy: &Arc<Policy>) -> Vec<WorkerFi
 }
 
 /// So many engines, each with the flows and frames that the hash of the inner packet gives it.
-fn crew(
-    mix: Mix,
-    count: usize,
-    tape: &Tape,
-    rules: &Rules,
-    policy: &Arc<Policy>,
-) -> Vec<Share> {
+fn crew(mix: Mix, count: usize, tape: &Tape, rules: &Rules, policy: &Arc<Policy>) -> Vec<Share> {
     let secret = Secret::new(3, 4);
     let owner = |frame: &[u8]| {
         wire::parse(frame, Link::Ethernet, &Settings::GWLB).map_or(0, |packet| {
@@ -131,11 +125,8 @@ fn run_together(crew: &mut [Share]) -> f64 {
 /// Frames a second of wall time from a capture in memory through reader, workers and collector.
 fn through_pipeline(tape: &Tape, workers: usize, policy: &Arc<Policy>) -> f64 {
     let Some(capture) = written(tape) else { return 0.0 };
-    let options = ReplayOptions {
-        workers,
-        settings: Settings::GWLB,
-        ..ReplayOptions::for_policy(policy)
-    };
+    let options =
+        ReplayOptions { workers, settings: Settings::GWLB, ..ReplayOptions::for_policy(policy) };
     let mut rates = Vec::new();
     for _ in 0..PIPELINE_ROUNDS {
         let source = Box::new(Cursor::new(capture.clone()));

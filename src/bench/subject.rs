@@ -47,7 +47,7 @@ impl Subject {
             answers_per_second: u32::MAX,
             ..Limits::default()
         };
-        let secret = Secret::new(0x6c6f_636b_6761_7465, 0x6265_6e63_68);
+        let secret = Secret::new(0x6c6f_636b_6761_7465, 0x0062_656e_6368);
         let engine = Engine::new(Arc::clone(policy), limits, Settings::GWLB, secret);
         Self { engine, out: Output::default(), now: START, gap }
     }

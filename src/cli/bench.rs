@@ -117,8 +117,9 @@ fn write(args: &BenchArgs, figures: &Figures) -> io::Result<()> {
     }
     out.flush()?;
     if let Some(path) = &args.html {
-        fs::write(path, report::page(figures))
-            .map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", path.display())))?;
+        fs::write(path, report::page(figures)).map_err(|error| {
+            io::Error::new(error.kind(), format!("{}: {error}", path.display()))
+        })?;
     }
     Ok(())
 }

@@ -84,7 +84,9 @@ impl Mix {
             Self::Small(_) => "64-byte UDP packets of known flows, drawn at random",
             Self::Segments(_) => "six bytes at a time over established TCP connections",
             Self::Imix => "64, 576 and 1500 bytes, 7 to 4 to 1, over 100000 known UDP flows",
-            Self::Enterprise => "45 % TLS, 30 % DNS, 12 % QUIC, 8 % HTTP by flow; 10 % IPv6; by name",
+            Self::Enterprise => {
+                "45 % TLS, 30 % DNS, 12 % QUIC, 8 % HTTP by flow; 10 % IPv6; by name"
+            }
             Self::Storm => "every packet opens a TCP connection that is never answered",
             Self::Flood => "the same from a partner that has all the flows it may have",
             Self::Dns => "a question and its answer, then the next flow",
@@ -176,9 +178,16 @@ impl Mix {
                 }
             }
             Self::Dns => self.talks(&mut tape, wanted(FRAMES / 4) / 2, 64, talk::dns),
-            Self::Quic => self.talks(&mut tape, wanted(FRAMES / 5) / talk::QUIC_PACKETS, 2000, talk::quic),
+            Self::Quic => {
+                self.talks(&mut tape, wanted(FRAMES / 5) / talk::QUIC_PACKETS, 2000, talk::quic)
+            }
             Self::Enterprise => {
-                self.talks(&mut tape, wanted(FRAMES / 4) / talk::ENTERPRISE_PACKETS, 1000, talk::enterprise);
+                self.talks(
+                    &mut tape,
+                    wanted(FRAMES / 4) / talk::ENTERPRISE_PACKETS,
+                    1000,
+                    talk::enterprise,
+                );
             }
         }
         tape
@@ -209,7 +218,11 @@ impl Mix {
             let number = dice.below(flows);
             let tuple = self.tuple(number, rules);
             let from_client = dice.percent(50);
-            tape.push(&talk::segment(tuple, from_client), from_client, &self.around(&tuple, number));
+            tape.push(
+                &talk::segment(tuple, from_client),
+                from_client,
+                &self.around(&tuple, number),
+            );
         }
     }
 
@@ -265,7 +278,7 @@ const EMPTY: Segment<'static> = Segment { seq: 0, ack: 0, flags: 0, payload: &[]
 
 /// A UDP packet of this inner length, its payload neither DNS nor QUIC.
 fn small(tuple: &FiveTuple, len: usize) -> Vec<u8> {
-    packet::udp(tuple, &[0x17; 1500].split_at(len.saturating_sub(28).min(1472)).0)
+    packet::udp(tuple, [0x17; 1500].split_at(len.saturating_sub(28).min(1472)).0)
 }
 
 fn imix_len(dice: &mut Dice) -> usize {

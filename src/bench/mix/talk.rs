@@ -128,10 +128,9 @@ fn http(tuple: FiveTuple, number: usize, dice: &mut Dice) -> Talk {
         );
         say(&mut talk, &mut session, Side::Client, request.as_bytes());
         let len = dice.pareto(4_000, 60_000);
-        let mut answer = format!(
-            "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: {len}\r\n\r\n"
-        )
-        .into_bytes();
+        let mut answer =
+            format!("HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: {len}\r\n\r\n")
+                .into_bytes();
         answer.resize(answer.len() + len, b'x');
         say(&mut talk, &mut session, Side::Server, &answer);
     }
@@ -146,7 +145,7 @@ fn other(tuple: FiveTuple, number: usize, dice: &mut Dice) -> Talk {
     say(&mut talk, &mut session, Side::Client, b"SSH-2.0-OpenSSH_9.6\r\n");
     for _ in 0..8 {
         let len = dice.pareto(60, 4_000);
-        say(&mut talk, &mut session, Side::Client, &vec![0x5a; 48]);
+        say(&mut talk, &mut session, Side::Client, &[0x5a; 48]);
         say(&mut talk, &mut session, Side::Server, &vec![0x5a; len]);
     }
     close(&mut talk, &mut session);
@@ -174,7 +173,11 @@ fn towards(tuple: FiveTuple, number: usize, protocol: Protocol, dst_port: u16) -
 
 /// Every fiftieth flow asks for a name that no rule allows.
 fn name_of(number: usize, dice: &mut Dice) -> String {
-    if number % 50 == 49 { rules::other_name(number) } else { rules::name(dice.below(rules::NAMES)) }
+    if number % 50 == 49 {
+        rules::other_name(number)
+    } else {
+        rules::name(dice.below(rules::NAMES))
+    }
 }
 
 fn handshake(session: &mut Session) -> Talk {
@@ -239,13 +242,8 @@ fn initials(name: &str, large: bool, id: &[u8]) -> Option<Vec<Vec<u8>>> {
     let hello = offer(name, if large { 1216 } else { 32 }).message()?;
     let mut datagrams = Vec::new();
     for (number, part) in (0..).zip(hello.chunks(1000)) {
-        let initial = Initial {
-            version: V1,
-            destination: id,
-            number,
-            padded_to: 1200,
-            ..Initial::default()
-        };
+        let initial =
+            Initial { version: V1, destination: id, number, padded_to: 1200, ..Initial::default() };
         let offset = usize::try_from(number).unwrap_or(0) * 1000;
         datagrams.push(initial.seal(&crypto_frame(offset, part)?)?);
     }

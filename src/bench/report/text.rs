@@ -54,7 +54,8 @@ fn mixes(out: &mut String, mixes: &[MixFigures]) {
 }
 
 fn latency(out: &mut String, mixes: &[MixFigures]) {
-    let _ = writeln!(out, "\nus in the engine of a batch of {LATENCY_BATCH} frames; share of frames");
+    let _ =
+        writeln!(out, "\nus in the engine of a batch of {LATENCY_BATCH} frames; share of frames");
     let _ = writeln!(
         out,
         "mix              p50     p90     p99   p99.9     max   new  forward  held  drop"
