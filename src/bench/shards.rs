@@ -125,8 +125,7 @@ fn run_together(crew: &mut [Share]) -> f64 {
 /// Frames a second of wall time from a capture in memory through reader, workers and collector.
 fn through_pipeline(tape: &Tape, workers: usize, policy: &Arc<Policy>) -> f64 {
     let Some(capture) = written(tape) else { return 0.0 };
-    let options =
-        ReplayOptions { workers, settings: Settings::GWLB, ..ReplayOptions::for_policy(policy) };
+    let options = ReplayOptions { workers, settings: Settings::GWLB, ..ReplayOptions::default() };
     let mut rates = Vec::new();
     for _ in 0..PIPELINE_ROUNDS {
         let source = Box::new(Cursor::new(capture.clone()));
