@@ -48,6 +48,9 @@ pub(super) struct ReplayArgs {
     /// List only flows of these verdicts (the summary counts all)
     #[arg(long, value_enum, value_delimiter = ',', value_name = "VERDICT")]
     only: Vec<Only>,
+    /// Lay lines out for so many columns; without it, for the terminal, or as wide as they are
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(40..))]
+    columns: Option<u16>,
     /// List no flows
     #[arg(long)]
     summary_only: bool,
@@ -186,13 +189,18 @@ fn settings(args: &ReplayArgs) -> Settings {
     Settings { checksums, outer_udp: checksums, ..Settings::CAPTURE }
 }
 
+/// Columns that text is laid out for; none: as wide as it is.
+fn columns(args: &ReplayArgs) -> Option<u16> {
+    args.columns.or_else(terminal::columns)
+}
+
 fn style(args: &ReplayArgs) -> Style {
     match args.format {
         _ if args.summary_only => Style::Silent,
         Format::Json => Style::Json,
         Format::Csv => Style::Csv,
         Format::Text => Style::Text(
-            terminal::columns()
+            columns(args)
                 .map_or(Layout::Unbounded, |columns| Layout::Columns(usize::from(columns))),
         ),
     }
@@ -209,7 +217,7 @@ fn write_summary(
         Format::Csv => eprintln!("{}", summary.text(policy, None)),
         Format::Text => {
             let gap = if args.summary_only || summary.flows() == 0 { "" } else { "\n" };
-            write!(lines, "{gap}{}", summary.text(policy, terminal::columns()))?;
+            write!(lines, "{gap}{}", summary.text(policy, columns(args)))?;
         }
     }
     lines.flush()

@@ -1,0 +1,86 @@
+//! Every command of the README and of the pages in docs/ that runs lockgate is run, from the
+//! project's folder; a page whose commands fail is wrong. `CAPTURE` stands for a shipped capture and
+//! `RULESET` for a shipped ruleset.
+//!
+//! Not run: commands of other programs, and lines marked `# not run: why`.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+const CAPTURE: &str = "pcaps/partner-dmz.pcap";
+const RULESET: &str = "rulesets/partner-dmz";
+
+fn pages(root: &Path) -> Vec<PathBuf> {
+    let mut pages = vec![root.join("README.md")];
+    let docs = fs::read_dir(root.join("docs")).unwrap().map(|entry| entry.unwrap().path());
+    pages.extend(docs.filter(|path| path.extension().is_some_and(|ending| ending == "md")));
+    pages.sort();
+    pages
+}
+
+/// Commands of a page: lines of indented or fenced code, and code within text.
+fn commands(page: &str) -> Vec<String> {
+    let mut found = Vec::new();
+    let mut fenced = false;
+    for line in page.lines() {
+        if line.trim_start().starts_with("```") {
+            fenced = !fenced;
+            continue;
+        }
+        let pieces: Vec<&str> = if fenced || line.starts_with("    ") {
+            vec![line.trim().trim_start_matches("$ ")]
+        } else {
+            line.split('`').skip(1).step_by(2).collect()
+        };
+        found.extend(pieces.into_iter().filter_map(arguments));
+    }
+    found
+}
+
+/// The arguments of lockgate, if that is what is run.
+fn arguments(command: &str) -> Option<String> {
+    if command.contains("# not run:") {
+        return None;
+    }
+    let rest = command.strip_prefix("cargo run -- ").or_else(|| {
+        command
+            .strip_prefix("cargo run --release -- ")
+            .or_else(|| command.strip_prefix("lockgate "))
+    })?;
+    // A command named in passing has no arguments to run it with.
+    rest.contains(' ').then(|| rest.to_owned())
+}
+
+#[test]
+fn every_command_of_the_pages_works() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let scratch = Path::new(env!("CARGO_TARGET_TMPDIR")).join("readme");
+    fs::create_dir_all(&scratch).unwrap();
+    let mut failed = Vec::new();
+    let mut run = 0;
+    for page in pages(root) {
+        for command in commands(&fs::read_to_string(&page).unwrap()) {
+            let filled = command
+                .replace("CAPTURE", CAPTURE)
+                .replace("RULESET", RULESET)
+                .replace("/tmp/", &format!("{}/", scratch.display()));
+            let line = format!("{} {filled}", env!("CARGO_BIN_EXE_lockgate"));
+            let out = Command::new("sh").args(["-c", &line]).current_dir(root).output().unwrap();
+            run += 1;
+            if !out.status.success() {
+                let errors = String::from_utf8_lossy(&out.stderr).into_owned();
+                failed.push(format!("{}: {command}\n{errors}", page.display()));
+            }
+        }
+    }
+    assert!(run >= 4, "only {run} commands were found");
+    assert!(failed.is_empty(), "{}", failed.join("\n"));
+}
+
+#[test]
+fn commands_are_found_where_pages_have_them() {
+    let page = "text `lockgate check RULESET` and `lockgate check`\n\n    cargo run -- replay a b\n\
+                ```\n$ lockgate wrap x y\nls\nlockgate run --config x # not run: needs root\n```\n";
+    assert_eq!(commands(page), ["check RULESET", "replay a b", "wrap x y"]);
+}
