@@ -4,6 +4,8 @@
 //!
 //! Not run: commands of other programs, and lines marked `# not run: why`.
 
+use lockgate::model::Reason;
+use lockgate::ruleset::{self, Options};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -76,6 +78,41 @@ fn every_command_of_the_pages_works() {
     }
     assert!(run >= 4, "only {run} commands were found");
     assert!(failed.is_empty(), "{}", failed.join("\n"));
+}
+
+/// Blocks of YAML that are whole documents compile.
+#[test]
+fn every_ruleset_on_the_pages_compiles() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut compiled = 0;
+    for page in pages(root) {
+        let text = fs::read_to_string(&page).unwrap();
+        let blocks = text.split("```yaml\n").skip(1).filter_map(|rest| rest.split("```").next());
+        for block in blocks.filter(|block| block.starts_with("lockgate: 1")) {
+            let loaded = ruleset::load_text("page.yaml", block, &Options::default());
+            loaded.unwrap_or_else(|refused| panic!("{}:\n{refused}", page.display()));
+            compiled += 1;
+        }
+    }
+    assert!(compiled > 0);
+}
+
+/// docs/reasons.md is written from the reasons themselves.
+#[test]
+fn the_page_of_reasons_has_every_reason() {
+    let mut page = String::from(
+        "# Reasons\n\nWhy a packet was dropped or a flow decided: one name each, the same in records, \
+         metrics, tests and\nsummaries. `UPDATE_GOLDEN=1 cargo test --test readme` writes this page.\n\n\
+         | reason | means |\n|---|---|\n",
+    );
+    for reason in Reason::ALL {
+        page.push_str(&format!("| `{}` | {} |\n", reason.name(), reason.explain()));
+    }
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/reasons.md");
+    if std::env::var_os("UPDATE_GOLDEN").is_some() {
+        fs::write(&path, &page).unwrap();
+    }
+    assert_eq!(fs::read_to_string(&path).unwrap_or_default(), page);
 }
 
 #[test]
