@@ -15,6 +15,8 @@ pub struct Frame<'a> {
     pub link: Link,
     /// All its bytes.
     pub bytes: &'a mut [u8],
+    /// Whether network card or kernel vouch for its outer UDP checksum, which is then not read again.
+    pub vouched: bool,
     /// The sender's number for it, kept through holding so that a release can be told apart.
     pub number: u64,
     /// What is to be done with it; [`Verdict::Drop`] until judged.
@@ -24,7 +26,7 @@ pub struct Frame<'a> {
 impl<'a> Frame<'a> {
     /// A frame that has not been judged.
     pub fn new(at: Timestamp, link: Link, number: u64, bytes: &'a mut [u8]) -> Self {
-        Self { at, link, bytes, number, verdict: Verdict::Drop(Reason::Truncated) }
+        Self { at, link, bytes, vouched: false, number, verdict: Verdict::Drop(Reason::Truncated) }
     }
 }
 

@@ -144,7 +144,11 @@ impl Engine {
 
     /// Parses a frame and asks the cache for its flow.
     fn prepare(&self, frame: &Frame<'_>) -> Prepared {
-        let packet = wire::parse(frame.bytes, frame.link, &self.settings);
+        let mut settings = self.settings;
+        if frame.vouched {
+            settings.outer_udp = wire::Checksums::Ignore;
+        }
+        let packet = wire::parse(frame.bytes, frame.link, &settings);
         let Ok(parsed) = &packet else { return Prepared::unparsed(packet) };
         let endpoint = parsed.outer.map_or(self.bare_endpoint, |outer| Some(outer.endpoint));
         let scope = self.policy.scope(endpoint);

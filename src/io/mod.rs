@@ -4,3 +4,4 @@
 pub mod live;
 pub mod merge;
 pub mod pcap;
+pub mod trains;

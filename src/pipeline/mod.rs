@@ -19,7 +19,6 @@ mod reorder;
 mod replay;
 mod run;
 mod shard;
-mod trains;
 
 #[cfg(test)]
 mod tests;
@@ -30,4 +29,3 @@ pub use reorder::{Fate, REORDER_LIMIT_BYTES, Settled};
 pub use replay::{ReplayOptions, Replayed, WORKERS_MAX, replay};
 pub use run::{Finished, Progress, QUEUE_BATCHES, Sink, Worker, run};
 pub use shard::Sharder;
-pub use trains::{TRAIN_TIMEOUT, TRAINS_MAX, WAITING_MAX};

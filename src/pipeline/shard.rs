@@ -1,11 +1,11 @@
 //! Which worker a packet belongs to: a symmetric hash of its inner five-tuple, so that both
 //! directions of a flow meet. ICMP errors go by the packet they quote, fragments with the first one.
 
-use super::trains::{Place, TrainKey, Trains};
 use crate::flow::{Secret, symmetric_hash};
 use crate::io::pcap::CapturedPacket;
+use crate::io::trains::{Place, TrainKey, Trains};
 use crate::model::{FiveTuple, Timestamp};
-use crate::wire::{self, Body, Fragment};
+use crate::wire::{self, Body, Fragment, Link};
 
 /// Decides which worker judges a packet.
 #[derive(Debug)]
@@ -13,7 +13,29 @@ pub struct Sharder {
     settings: wire::Settings,
     secret: Secret,
     workers: u64,
-    trains: Trains,
+    trains: Trains<Waiting>,
+}
+
+/// A fragment that waits for the first one.
+#[derive(Debug)]
+struct Waiting {
+    number: u64,
+    at: Timestamp,
+    link: Link,
+    bytes: Vec<u8>,
+    original_len: u32,
+}
+
+impl Waiting {
+    fn of(number: u64, packet: &CapturedPacket<'_>) -> Self {
+        let CapturedPacket { at, link, bytes, original_len } = *packet;
+        Self { number, at, link, bytes: bytes.to_vec(), original_len }
+    }
+
+    fn packet(&self) -> CapturedPacket<'_> {
+        let Self { at, link, ref bytes, original_len, .. } = *self;
+        CapturedPacket { at, link, bytes, original_len }
+    }
 }
 
 /// A packet and the worker it goes to.
@@ -38,23 +60,20 @@ impl Sharder {
             Body::IcmpError { quoted, .. } => quoted.tuple,
             _ => parsed.tuple,
         };
-        let endpoint = parsed.outer.map(|outer| outer.endpoint);
-        let FiveTuple { src, dst, .. } = parsed.tuple;
-        let train = |id, protocol| TrainKey { endpoint, src, dst, protocol, id };
-        match parsed.fragment {
-            Fragment::Whole => deliver(self.worker(&tuple), number, packet),
-            Fragment::First { id, key, .. } => {
-                let worker = self.worker(&tuple);
-                deliver(worker, number, packet);
-                for waiting in self.trains.first(train(id, key), worker, packet.at) {
-                    deliver(worker, waiting.number, &waiting.packet());
-                }
+        let Some(train) = TrainKey::of(&parsed) else {
+            return deliver(self.worker(&tuple), number, packet);
+        };
+        if matches!(parsed.fragment, Fragment::First { .. }) {
+            let worker = self.worker(&tuple);
+            deliver(worker, number, packet);
+            for waiting in self.trains.first(train, worker, packet.at) {
+                deliver(worker, waiting.number, &waiting.packet());
             }
-            Fragment::Later { id, key, .. } => {
-                match self.trains.later(train(id, key), number, packet) {
-                    Place::With(worker) => deliver(worker, number, packet),
-                    Place::Waits => {}
-                }
+        } else {
+            let keep = || Waiting::of(number, packet);
+            match self.trains.later(train, packet.at, keep) {
+                Place::With(worker) => deliver(worker, number, packet),
+                Place::Waits => {}
             }
         }
     }

@@ -72,6 +72,19 @@ pub enum PortError {
     },
 }
 
+impl PortError {
+    /// The error of a call that failed, which needs `capability` if the process lacks it.
+    pub(super) fn of_call(what: &'static str, capability: &'static str, error: io::Error) -> Self {
+        match error.raw_os_error() {
+            Some(libc::EPERM | libc::EACCES) => Self::NotPermitted { what, capability },
+            Some(libc::EOPNOTSUPP | libc::ENOSYS | libc::ENOPROTOOPT | libc::EAFNOSUPPORT) => {
+                Self::Unsupported { what }
+            }
+            _ => Self::System { what, error },
+        }
+    }
+}
+
 impl fmt::Display for PortError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

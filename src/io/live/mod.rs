@@ -7,15 +7,31 @@
 //!                     └─▶ handed over to its port                  │ extras: answers, released frames
 //! ```
 
+mod assembler;
+mod clock;
 mod error;
+mod filter;
+mod gather;
+mod interface;
+mod mailbox;
 pub mod memory;
+mod packet;
 mod settings;
+mod spread;
+mod sys;
+mod transmit;
 
+pub use clock::Clock;
 pub use error::PortError;
 pub use settings::{Backend, Mode, PortSettings, RING_BYTES, WORKERS_MAX};
 
 use crate::engine::{Frame, Output};
 use crate::model::Timestamp;
+use crate::wire::GENEVE_PORT;
+use interface::Interface;
+use rustix::net::{AddressFamily, SocketAddrV4, SocketFlags, SocketType};
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Judges a batch that was received at one time. The frames may be none: time passes all the same.
@@ -105,5 +121,28 @@ pub struct Opened {
 /// What is missing, and how it is given.
 pub fn open(settings: &PortSettings) -> Result<Opened, PortError> {
     settings.check()?;
-    Err(PortError::Unsupported { what: "live ports" })
+    let taken = udp_socket()?;
+    let interface = Interface::find(settings, &taken)?;
+    take_port(&taken, &interface)?;
+    let ports = packet::open(settings, &interface, &Arc::new(taken))?;
+    let mtu = interface.mtu;
+    Ok(Opened { ports, backend: Backend::AfPacket, fallback: None, detail: String::new(), mtu })
+}
+
+fn udp_socket() -> Result<OwnedFd, PortError> {
+    rustix::net::socket_with(AddressFamily::INET, SocketType::DGRAM, SocketFlags::CLOEXEC, None)
+        .map_err(|error| PortError::System { what: "opening a UDP socket", error: error.into() })
+}
+
+/// Takes the UDP port of GENEVE with a socket that receives nothing: without one the kernel answers
+/// every datagram with "port unreachable".
+fn take_port(socket: &OwnedFd, interface: &Interface) -> Result<(), PortError> {
+    let fault = |error| PortError::System { what: "attaching a socket filter", error };
+    let nothing = filter::nothing();
+    sys::set_program(socket, libc::SOL_SOCKET, libc::SO_ATTACH_FILTER, &nothing).map_err(fault)?;
+    let (address, port) = (interface.address, GENEVE_PORT);
+    rustix::net::bind(socket, &SocketAddrV4::new(address, port)).map_err(|error| match error {
+        rustix::io::Errno::ADDRINUSE => PortError::PortInUse { address, port },
+        error => PortError::System { what: "binding the UDP port of GENEVE", error: error.into() },
+    })
 }

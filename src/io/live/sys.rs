@@ -1,0 +1,212 @@
+//! Calls to the kernel that no library of ours wraps: packet socket options, classic filters,
+//! questions about an interface, many frames sent at once, memory shared with the kernel. Nothing
+//! here knows what a packet is.
+#![expect(unsafe_code, reason = "system calls and mapped memory; each block has its proof")]
+
+use libc::{c_int, sock_filter, sock_fprog};
+use std::io::{self, IoSlice};
+use std::mem::{MaybeUninit, size_of, zeroed};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::ptr::NonNull;
+
+/// Frames of one call to [`send_frames`].
+pub(super) const SEND_MAX: usize = 64;
+
+/// A kind of option value that is plain old data: any bytes are a value of it, it holds no pointer
+/// the kernel would follow, and it has no padding.
+///
+/// # Safety
+/// Implement it only for types for which that is true.
+pub(super) unsafe trait Plain: Copy {}
+// SAFETY: integers are plain.
+unsafe impl Plain for u32 {}
+// SAFETY: integers are plain.
+unsafe impl Plain for i32 {}
+// SAFETY: four `c_uint`, no padding, no pointer (linux/if_packet.h).
+unsafe impl Plain for libc::tpacket_req {}
+// SAFETY: two `c_uint`, no padding, no pointer (linux/if_packet.h).
+unsafe impl Plain for libc::tpacket_stats {}
+
+fn result(returned: c_int) -> io::Result<c_int> {
+    if returned < 0 { Err(io::Error::last_os_error()) } else { Ok(returned) }
+}
+
+/// A packet socket that receives nothing until it is bound to a protocol.
+pub(super) fn packet_socket() -> io::Result<OwnedFd> {
+    // SAFETY: takes no pointer.
+    let fd =
+        result(unsafe { libc::socket(libc::AF_PACKET, libc::SOCK_RAW | libc::SOCK_CLOEXEC, 0) })?;
+    // SAFETY: the call above made this descriptor and nobody else knows it.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// Binds a packet socket to an interface; with `receive` it gets all its protocols from now on.
+pub(super) fn bind_packet(fd: impl AsFd, interface: u32, receive: bool) -> io::Result<()> {
+    let protocol = if receive { libc::ETH_P_ALL as u16 } else { 0 };
+    let address = libc::sockaddr_ll {
+        sll_family: libc::AF_PACKET as u16,
+        sll_protocol: protocol.to_be(),
+        sll_ifindex: i32::try_from(interface).map_err(io::Error::other)?,
+        sll_hatype: 0,
+        sll_pkttype: 0,
+        sll_halen: 0,
+        sll_addr: [0; 8],
+    };
+    let len = size_of::<libc::sockaddr_ll>() as libc::socklen_t;
+    // SAFETY: the address lives through the call and `len` is its size.
+    let done = unsafe { libc::bind(fd.as_fd().as_raw_fd(), (&raw const address).cast(), len) };
+    result(done).map(drop)
+}
+
+/// Sets a socket option.
+pub(super) fn set_option<T: Plain>(
+    fd: impl AsFd,
+    level: c_int,
+    name: c_int,
+    value: T,
+) -> io::Result<()> {
+    let len = size_of::<T>() as libc::socklen_t;
+    // SAFETY: the value lives through the call and `len` is its size; `Plain` says that the kernel
+    // finds no pointer in it.
+    let done = unsafe {
+        libc::setsockopt(fd.as_fd().as_raw_fd(), level, name, (&raw const value).cast(), len)
+    };
+    result(done).map(drop)
+}
+
+/// Reads a socket option.
+pub(super) fn option<T: Plain>(fd: impl AsFd, level: c_int, name: c_int) -> io::Result<T> {
+    let mut value = MaybeUninit::<T>::zeroed();
+    let mut len = size_of::<T>() as libc::socklen_t;
+    // SAFETY: the kernel writes at most `len` bytes to the value, and the new length to `len`.
+    let done = unsafe {
+        let fd = fd.as_fd().as_raw_fd();
+        libc::getsockopt(fd, level, name, value.as_mut_ptr().cast(), &raw mut len)
+    };
+    result(done)?;
+    // SAFETY: it was zeroed, and any bytes are a value of a `Plain` type.
+    Ok(unsafe { value.assume_init() })
+}
+
+/// Gives a socket a classic program by an option that takes one (`SO_ATTACH_FILTER`,
+/// `PACKET_FANOUT_DATA`).
+pub(super) fn set_program(
+    fd: impl AsFd,
+    level: c_int,
+    name: c_int,
+    program: &[sock_filter],
+) -> io::Result<()> {
+    let program = sock_fprog {
+        len: u16::try_from(program.len()).map_err(io::Error::other)?,
+        filter: program.as_ptr().cast_mut(),
+    };
+    let len = size_of::<sock_fprog>() as libc::socklen_t;
+    // SAFETY: `program` and the instructions it points at live through the call; the kernel copies
+    // them and does not write to them, in spite of the pointer's type.
+    let done = unsafe {
+        libc::setsockopt(fd.as_fd().as_raw_fd(), level, name, (&raw const program).cast(), len)
+    };
+    result(done).map(drop)
+}
+
+/// Sends frames through a bound packet socket without waiting. Gives how many of them, from the
+/// first on, the kernel took; only the first [`SEND_MAX`] are looked at.
+///
+/// # Errors
+/// Why it did not take the first one.
+pub(super) fn send_frames(fd: impl AsFd, frames: &[IoSlice<'_>]) -> io::Result<usize> {
+    let count = frames.len().min(SEND_MAX);
+    // SAFETY: a message header of zeros is one without address, data and flags.
+    let mut heads: [libc::mmsghdr; SEND_MAX] = unsafe { zeroed() };
+    for (head, frame) in heads.iter_mut().zip(frames) {
+        head.msg_hdr.msg_iov = std::ptr::from_ref(frame).cast_mut().cast();
+        head.msg_hdr.msg_iovlen = 1;
+    }
+    // SAFETY: the first `count` headers point at one `IoSlice` each, which has the layout of an
+    // `iovec` (its documentation says so) and borrows its bytes beyond this call; the kernel reads
+    // them and writes only `msg_len` of the headers, which are ours.
+    let sent = unsafe {
+        let fd = fd.as_fd().as_raw_fd();
+        libc::sendmmsg(fd, heads.as_mut_ptr(), count as u32, libc::MSG_DONTWAIT)
+    };
+    result(sent).map(|sent| usize::try_from(sent).unwrap_or(0))
+}
+
+/// What the kernel says of an interface.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct InterfaceState {
+    /// The largest IP packet it sends.
+    pub(super) mtu: u32,
+    /// Whether it is up.
+    pub(super) up: bool,
+}
+
+/// Asks for the state of an interface by name.
+pub(super) fn interface_state(fd: impl AsFd, name: &str) -> io::Result<InterfaceState> {
+    // SAFETY: a request of zeros has an empty name and no pointer.
+    let mut request: libc::ifreq = unsafe { zeroed() };
+    // The last byte stays zero: the kernel reads the name up to it.
+    let room = request.ifr_name.split_last_mut().map(|(_, room)| room).unwrap_or_default();
+    for (to, from) in room.iter_mut().zip(name.bytes()) {
+        *to = from.cast_signed();
+    }
+    let fd = fd.as_fd().as_raw_fd();
+    // SAFETY: the kernel reads the name and writes the union; the request lives through the call.
+    result(unsafe { libc::ioctl(fd, libc::SIOCGIFMTU, &raw mut request) })?;
+    // SAFETY: the call above has written this member, which is an integer.
+    let mtu = unsafe { request.ifr_ifru.ifru_mtu };
+    // SAFETY: as above.
+    result(unsafe { libc::ioctl(fd, libc::SIOCGIFFLAGS, &raw mut request) })?;
+    // SAFETY: the call above has written this member, which is an integer.
+    let flags = c_int::from(unsafe { request.ifr_ifru.ifru_flags });
+    Ok(InterfaceState { mtu: u32::try_from(mtu).unwrap_or(0), up: flags & libc::IFF_UP != 0 })
+}
+
+/// Memory shared with the kernel, unmapped when dropped.
+#[derive(Debug)]
+pub(super) struct Mapping {
+    start: NonNull<u8>,
+    len: usize,
+}
+
+// SAFETY: the memory belongs to the process, not to a thread; whoever owns the mapping alone makes
+// pointers into it.
+unsafe impl Send for Mapping {}
+
+impl Mapping {
+    /// Maps `len` bytes that a socket offers at `offset`.
+    pub(super) fn of_socket(fd: BorrowedFd<'_>, offset: u64, len: usize) -> io::Result<Self> {
+        Self::map(Some(fd), offset, len, libc::MAP_SHARED | libc::MAP_POPULATE)
+    }
+
+    fn map(fd: Option<BorrowedFd<'_>>, offset: u64, len: usize, flags: c_int) -> io::Result<Self> {
+        let protection = libc::PROT_READ | libc::PROT_WRITE;
+        let fd = fd.map_or(-1, |fd| fd.as_raw_fd());
+        let offset = libc::off_t::try_from(offset).map_err(io::Error::other)?;
+        // SAFETY: without MAP_FIXED the kernel chooses a place that nothing of ours uses.
+        let start = unsafe { libc::mmap(std::ptr::null_mut(), len, protection, flags, fd, offset) };
+        if start == libc::MAP_FAILED {
+            return Err(io::Error::last_os_error());
+        }
+        let start = NonNull::new(start.cast()).ok_or_else(|| io::Error::other("mapped at zero"))?;
+        Ok(Self { start, len })
+    }
+
+    /// Where it starts; page-aligned, readable and writable for [`Self::len`] bytes as long as the
+    /// mapping lives.
+    pub(super) const fn start(&self) -> NonNull<u8> {
+        self.start
+    }
+
+    /// How many bytes it has.
+    pub(super) const fn len(&self) -> usize {
+        self.len
+    }
+}
+
+impl Drop for Mapping {
+    fn drop(&mut self) {
+        // SAFETY: it was mapped with this length and nobody can point into it any more.
+        unsafe { libc::munmap(self.start.as_ptr().cast(), self.len) };
+    }
+}

@@ -1,0 +1,5 @@
+//! Live ports between network namespaces: what goes in comes back as the gateway expects it, on
+//! either back end. Needs root; skips loudly without.
+
+mod lab;
+mod ports;

@@ -1,0 +1,254 @@
+//! Ports against frames made here.
+
+use crate::lab::{MACS, Wire, skipped};
+use lockgate::io::live::{Backend, Losses, Port, PortSettings, open};
+use lockgate::model::{EndpointId, Protocol, Verdict};
+use lockgate::synth::gwlb::Encapsulation;
+use lockgate::synth::packet;
+use lockgate::wire::{self, Settings};
+use pnet::datalink::{self, Channel, DataLinkReceiver, DataLinkSender};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+/// The gateway's end: Ethernet frames out and in.
+pub(crate) struct Tap {
+    sender: Box<dyn DataLinkSender>,
+    receiver: Box<dyn DataLinkReceiver>,
+}
+
+impl Tap {
+    /// Opens the interface `gw0` of the namespace this thread is in.
+    pub(crate) fn open() -> Self {
+        let all = datalink::interfaces();
+        let interface = all.iter().find(|interface| interface.name == "gw0").expect("gw0");
+        let config = datalink::Config {
+            read_buffer_size: 1 << 14,
+            write_buffer_size: 1 << 14,
+            read_timeout: Some(Duration::from_millis(200)),
+            ..datalink::Config::default()
+        };
+        match datalink::channel(interface, config) {
+            Ok(Channel::Ethernet(sender, receiver)) => Self { sender, receiver },
+            other => panic!("no channel: {:?}", other.err()),
+        }
+    }
+
+    pub(crate) fn send(&mut self, frame: &[u8]) {
+        self.sender.send_to(frame, None).expect("sent").expect("sent");
+    }
+
+    /// The next GENEVE datagram from the target, within 200 ms.
+    pub(crate) fn receive(&mut self) -> Option<Vec<u8>> {
+        while let Ok(frame) = self.receiver.next() {
+            if frame.get(6..12) == Some(&MACS[1]) && frame.get(36..38) == Some(&[0x17, 0xc1]) {
+                return Some(frame.to_vec());
+            }
+        }
+        None
+    }
+}
+
+/// Forwards everything: outer addresses turned round.
+fn forward_all(frames: &mut [lockgate::engine::Frame<'_>]) {
+    for frame in frames {
+        if let Ok(packet) = wire::parse(frame.bytes, frame.link, &Settings::GWLB) {
+            wire::reflect(frame.bytes, &packet);
+            frame.verdict = Verdict::Forward;
+        }
+    }
+}
+
+/// Runs ports as a reflector in the target's namespace while `work` runs in the gateway's; gives the
+/// frames each port judged, and all losses.
+pub(crate) fn reflecting(
+    wire: &Wire,
+    settings: &PortSettings,
+    work: impl FnOnce() + Send,
+) -> (Vec<usize>, Losses) {
+    let ports = wire.target.run(|| open(settings)).expect("ports").ports;
+    let stop = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let workers: Vec<_> = ports
+            .into_iter()
+            .map(|mut port: Box<dyn Port>| {
+                let stop = &stop;
+                scope.spawn(move || {
+                    let mut judged = 0;
+                    while !stop.load(Ordering::Relaxed) {
+                        let wait = Duration::from_millis(20);
+                        let done = port.exchange(wait, &mut |_, frames, _| forward_all(frames));
+                        judged += done.expect("the port works").received;
+                    }
+                    (judged, port.losses())
+                })
+            })
+            .collect();
+        wire.gateway.run(work);
+        stop.store(true, Ordering::Relaxed);
+        let mut losses = Losses::default();
+        let judged = workers
+            .into_iter()
+            .map(|worker| {
+                let (judged, lost) = worker.join().expect("it did not panic");
+                losses.add(&lost);
+                judged
+            })
+            .collect();
+        (judged, losses)
+    })
+}
+
+fn flow(port: u16) -> lockgate::model::FiveTuple {
+    let (src, dst) = ("10.1.0.10".parse().unwrap(), "10.2.0.20".parse().unwrap());
+    packet::tuple((src, port), (dst, 443), Protocol::UDP)
+}
+
+#[test]
+fn a_frame_comes_back_with_its_addresses_turned_and_nothing_else_changed() {
+    let Some(wire) = Wire::make(9001, 1) else { return skipped("no network namespaces") };
+    let settings = PortSettings { backend: Backend::AfPacket, ..PortSettings::on("fw0") };
+    let (judged, losses) = reflecting(&wire, &settings, || {
+        let mut tap = Tap::open();
+        for len in [0usize, 1, 1400, 8472] {
+            let inner = packet::udp(&flow(40_000), &vec![0x5a; len]);
+            let sent = Encapsulation::of(EndpointId(7)).wrap(&inner);
+            tap.send(&sent);
+            let back = tap.receive().expect("it comes back");
+            let mut turned = sent;
+            turned[..12].rotate_left(6);
+            turned[26..34].rotate_left(4);
+            assert_eq!(back, turned, "{len}");
+        }
+    });
+    assert_eq!((judged, losses), (vec![4], Losses::default()));
+}
+
+/// The UDP datagram of `flow(port)`, in either direction.
+fn datagram(port: u16, reply: bool, payload: &[u8]) -> Vec<u8> {
+    let tuple = if reply { flow(port).reverse() } else { flow(port) };
+    packet::udp(&tuple, payload)
+}
+
+/// Two fragments of a packet with this many bytes behind its IPv4 header in the first one.
+fn fragments(whole: &[u8], cut: usize, id: u16) -> [Vec<u8>; 2] {
+    let piece = |from: usize, to: usize, more: u16| {
+        let mut piece = [&whole[..20], &whole[20 + from..20 + to]].concat();
+        let len = u16::try_from(piece.len()).unwrap();
+        piece[2..4].copy_from_slice(&len.to_be_bytes());
+        piece[4..6].copy_from_slice(&id.to_be_bytes());
+        let field = more << 13 | u16::try_from(from / 8).unwrap();
+        piece[6..8].copy_from_slice(&field.to_be_bytes());
+        piece[10..12].fill(0);
+        let sum = lockgate::wire::Sum::default().bytes(&piece[..20]).finish();
+        piece[10..12].copy_from_slice(&sum);
+        piece
+    };
+    [piece(0, cut, 1), piece(cut, whole.len() - 20, 0)]
+}
+
+#[test]
+fn both_directions_and_all_fragments_of_a_flow_meet_in_one_worker() {
+    let Some(wire) = Wire::make(9001, 2) else { return skipped("no network namespaces") };
+    let settings =
+        PortSettings { backend: Backend::AfPacket, workers: 3, seed: 1, ..PortSettings::on("fw0") };
+    let seen = std::sync::Mutex::new(std::collections::HashMap::new());
+    let opened = wire.target.run(|| open(&settings)).expect("ports");
+    let stop = AtomicBool::new(false);
+    let total = std::sync::atomic::AtomicUsize::new(0);
+    std::thread::scope(|scope| {
+        for (worker, mut port) in opened.ports.into_iter().enumerate() {
+            let (stop, seen, total) = (&stop, &seen, &total);
+            scope.spawn(move || {
+                while !stop.load(Ordering::Relaxed) {
+                    port.exchange(Duration::from_millis(500), &mut |_, frames, _| {
+                        for frame in frames {
+                            // The payload names the flow, in every piece of it.
+                            let last = frame.bytes.last_chunk::<2>().copied().unwrap();
+                            seen.lock().unwrap().entry(last).or_insert_with(Vec::new).push(worker);
+                            total.fetch_add(1, Ordering::Relaxed);
+                        }
+                    })
+                    .expect("the port works");
+                }
+            });
+        }
+        wire.gateway.run(|| {
+            let mut tap = Tap::open();
+            for port in 0..100u16 {
+                let payload = port.to_be_bytes().repeat(20);
+                // The outer source port decides the queue: one for each direction.
+                let mut around = Encapsulation::of(EndpointId(7));
+                for (reply, outer) in [(false, 50_000), (true, 50_001 + port)] {
+                    around.source_port = outer;
+                    tap.send(&around.wrap(&datagram(1000 + port, reply, &payload)));
+                    let [first, second] =
+                        fragments(&datagram(1000 + port, reply, &payload), 24, port);
+                    let order = if port % 2 == 0 { [first, second] } else { [second, first] };
+                    for piece in order {
+                        tap.send(&around.wrap(&piece));
+                    }
+                }
+            }
+            let mut rounds = 0;
+            while total.load(Ordering::Relaxed) < 600 && rounds < 100 {
+                std::thread::sleep(Duration::from_millis(20));
+                rounds += 1;
+            }
+        });
+        stop.store(true, Ordering::Relaxed);
+    });
+    let seen = seen.into_inner().unwrap();
+    assert_eq!(seen.len(), 100);
+    let mut used = std::collections::HashSet::new();
+    for (flow, workers) in seen {
+        assert_eq!(workers.len(), 6, "{flow:?}");
+        assert!(workers.iter().all(|worker| *worker == workers[0]), "{flow:?}: {workers:?}");
+        used.insert(workers[0]);
+    }
+    assert_eq!(used.len(), 3, "all workers have work");
+}
+
+#[test]
+fn the_kernel_does_not_answer_port_unreachable() {
+    let Some(wire) = Wire::make(1500, 1) else { return skipped("no network namespaces") };
+    let settings = PortSettings { backend: Backend::AfPacket, ..PortSettings::on("fw0") };
+    let opened = wire.target.run(|| open(&settings)).expect("ports");
+    wire.gateway.run(|| {
+        let mut tap = Tap::open();
+        let icmp = |tap: &mut Tap| {
+            let mut found = 0;
+            while let Ok(frame) = tap.receiver.next() {
+                found +=
+                    usize::from(frame.get(12..14) == Some(&[8, 0]) && frame.get(23) == Some(&1));
+            }
+            found
+        };
+        let mut frame = Encapsulation::of(EndpointId(7)).wrap(&datagram(1, false, b"x"));
+        tap.send(&frame);
+        assert_eq!(icmp(&mut tap), 0);
+        frame[37] ^= 1;
+        tap.send(&frame);
+        assert_eq!(icmp(&mut tap), 1, "any other port: else nothing is seen here");
+    });
+    drop(opened);
+}
+
+#[test]
+fn what_cannot_be_opened_says_what_is_wrong() {
+    let Some(wire) = Wire::make(1500, 1) else { return skipped("no network namespaces") };
+    let fails = |settings: PortSettings| {
+        wire.target.run(|| open(&settings).err().expect("it fails").to_string())
+    };
+    let good = PortSettings::on("fw0");
+    let missing = fails(PortSettings::on("eth7"));
+    assert_eq!(missing, "there is no interface \"eth7\"; there are: lo, fw0");
+    let address = "10.99.0.3".parse().ok();
+    let elsewhere = fails(PortSettings { address, ..good.clone() });
+    assert_eq!(elsewhere, "interface \"fw0\" does not have the address 10.99.0.3");
+    let _taken = wire.target.run(|| std::net::UdpSocket::bind("10.99.0.2:6081").unwrap());
+    let in_use = fails(good);
+    assert_eq!(
+        in_use,
+        "UDP 10.99.0.2:6081 is in use by another program; `ss -lunp sport = :6081` tells which"
+    );
+}
