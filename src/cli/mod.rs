@@ -2,7 +2,9 @@
 
 mod bench;
 mod check;
+mod inputs;
 mod replay;
+mod suggest;
 mod terminal;
 mod wrap;
 
@@ -23,6 +25,7 @@ enum Command {
     Check(check::CheckArgs),
     Wrap(wrap::WrapArgs),
     Replay(replay::ReplayArgs),
+    Suggest(Box<suggest::SuggestArgs>),
 }
 
 /// Runs the command the arguments ask for.
@@ -33,5 +36,6 @@ pub fn main() -> ExitCode {
         Command::Check(args) => check::run(&args),
         Command::Wrap(args) => wrap::run(&args),
         Command::Replay(args) => replay::run(&args),
+        Command::Suggest(args) => suggest::run(&args),
     }
 }

@@ -20,6 +20,6 @@ pub use ids::{
 };
 pub use name::{DomainName, NAME_LIMIT_BYTES, NameFault};
 pub use reason::Reason;
-pub use time::{Span, Timestamp};
+pub use time::{Span, TimeFault, Timestamp};
 pub use tuple::{Direction, FiveTuple, Protocol};
 pub use verdict::{Action, FlowVerdict, Verdict};

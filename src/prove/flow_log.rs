@@ -1,0 +1,401 @@
+//! Reads flow logs: the JSON lines that `lockgate replay --format json` and the live engine write
+//! (`docs/records.md`). Lines of other kinds are passed over and counted.
+
+use super::sighting::Sighting;
+use crate::engine::record::{RECORD_NAMES_MAX, Volume};
+use crate::model::{
+    Action, Certificate, Ech, FiveTuple, Ja4, Protocol, Reason, Timestamp, TlsVersion,
+};
+use serde::Deserialize;
+use std::fmt;
+use std::io::{self, BufRead, Read};
+use std::net::IpAddr;
+use std::sync::Arc;
+
+/// The longest line that is read; a longer one is a fault.
+pub const LINE_LIMIT_BYTES: usize = 1 << 20;
+/// Names may be this long as text: every byte written as `\xhh`.
+const NAME_TEXT_LIMIT: usize = 4 * crate::model::NAME_LIMIT_BYTES;
+
+/// What is wrong with a flow log.
+#[derive(Debug)]
+pub struct LogFault {
+    /// The file.
+    pub file: String,
+    /// Its line, the first is 1.
+    pub line: u64,
+    /// What is wrong.
+    pub what: String,
+}
+
+impl fmt::Display for LogFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}: {}", self.file, self.line, self.what)
+    }
+}
+
+impl std::error::Error for LogFault {}
+
+/// What a log held besides flows.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LogTotals {
+    /// Flows.
+    pub flows: u64,
+    /// Lines of other kinds.
+    pub others: u64,
+}
+
+/// Reads every flow of a log.
+///
+/// # Errors
+/// The first line that cannot be read, or is no record.
+pub fn read_log(
+    file: &str,
+    mut input: impl BufRead,
+    mut take: impl FnMut(Sighting),
+) -> Result<LogTotals, LogFault> {
+    let mut totals = LogTotals::default();
+    let mut line = Vec::new();
+    for number in 1.. {
+        let fault = |what: String| LogFault { file: file.to_owned(), line: number, what };
+        line.clear();
+        let limit = u64::try_from(LINE_LIMIT_BYTES).unwrap_or(u64::MAX).saturating_add(1);
+        let read = io::Read::by_ref(&mut input).take(limit).read_until(b'\n', &mut line);
+        if read.map_err(|error| fault(format!("cannot be read ({error})")))? == 0 {
+            break;
+        }
+        if line.len() > LINE_LIMIT_BYTES {
+            return Err(fault(format!("the line is longer than {LINE_LIMIT_BYTES} bytes")));
+        }
+        match sighting(&line).map_err(fault)? {
+            Parsed::Flow(sighting) => {
+                totals.flows = totals.flows.saturating_add(1);
+                take(*sighting);
+            }
+            Parsed::Other => totals.others = totals.others.saturating_add(1),
+            Parsed::Blank => {}
+        }
+    }
+    Ok(totals)
+}
+
+enum Parsed {
+    Flow(Box<Sighting>),
+    Other,
+    Blank,
+}
+
+#[derive(Deserialize)]
+struct Kind<'a> {
+    #[serde(borrow)]
+    event_type: Option<std::borrow::Cow<'a, str>>,
+}
+
+/// A line as it is written; names as in `docs/records.md`.
+#[derive(Deserialize)]
+struct Line {
+    src_ip: IpAddr,
+    #[serde(default)]
+    src_port: u16,
+    dest_ip: IpAddr,
+    #[serde(default)]
+    dest_port: u16,
+    proto: String,
+    icmp_type: Option<u8>,
+    icmp_code: Option<u8>,
+    app_proto: Option<Box<str>>,
+    flow: FlowPart,
+    #[serde(default)]
+    tls: TlsPart,
+    #[serde(default)]
+    http: HttpPart,
+    #[serde(default)]
+    dns: DnsPart,
+    lockgate: Decision,
+}
+
+#[derive(Deserialize)]
+struct FlowPart {
+    #[serde(default)]
+    pkts_toserver: u64,
+    #[serde(default)]
+    pkts_toclient: u64,
+    #[serde(default)]
+    bytes_toserver: u64,
+    #[serde(default)]
+    bytes_toclient: u64,
+    start: String,
+    end: String,
+}
+
+#[derive(Default, Deserialize)]
+struct TlsPart {
+    sni: Option<Box<str>>,
+    names: Option<Vec<Box<str>>>,
+    version: Option<String>,
+    ja4: Option<String>,
+    ech: Option<String>,
+    client: Option<ClientPart>,
+}
+
+#[derive(Deserialize)]
+struct ClientPart {
+    #[serde(default)]
+    subject: String,
+    #[serde(default)]
+    issuerdn: String,
+    #[serde(default)]
+    subjectaltname: Vec<String>,
+    #[serde(default)]
+    sha256: String,
+}
+
+#[derive(Default, Deserialize)]
+struct HttpPart {
+    hostname: Option<Box<str>>,
+    hostnames: Option<Vec<Box<str>>>,
+}
+
+#[derive(Default, Deserialize)]
+struct DnsPart {
+    #[serde(default)]
+    rrnames: Vec<Box<str>>,
+}
+
+#[derive(Deserialize)]
+struct Decision {
+    from: Box<str>,
+    to: Box<str>,
+    verdict: String,
+    reason: Option<String>,
+    rule: Option<Box<str>>,
+    enforced: bool,
+    #[serde(default)]
+    midstream: bool,
+    endpoint: Option<String>,
+    #[serde(default)]
+    forwarded_toserver: u64,
+    #[serde(default)]
+    forwarded_toclient: u64,
+    #[serde(default)]
+    names_left_out: u64,
+}
+
+fn sighting(line: &[u8]) -> Result<Parsed, String> {
+    if line.trim_ascii().is_empty() {
+        return Ok(Parsed::Blank);
+    }
+    let no_record = |error: serde_json::Error| format!("no flow record of lockgate: {error}");
+    let kind: Kind<'_> = serde_json::from_slice(line).map_err(no_record)?;
+    if kind.event_type.as_deref() != Some("flow") {
+        return Ok(Parsed::Other);
+    }
+    let line: Line = serde_json::from_slice(line).map_err(no_record)?;
+    line.into_sighting().map(|sighting| Parsed::Flow(Box::new(sighting)))
+}
+
+impl Line {
+    fn into_sighting(self) -> Result<Sighting, String> {
+        let time = |text: &str| text.parse().map_err(|fault| format!("`{text}` is {fault}"));
+        let (start, end): (Timestamp, Timestamp) = (time(&self.flow.start)?, time(&self.flow.end)?);
+        let decision = self.lockgate;
+        let endpoint = decision
+            .endpoint
+            .as_deref()
+            .map(|text| text.parse().map_err(|_| format!("`{text}` is no GWLB endpoint id")));
+        let volume = |packets, bytes, forwarded_packets| Volume {
+            packets,
+            bytes,
+            forwarded_packets,
+            forwarded_bytes: 0,
+        };
+        let flow = &self.flow;
+        Ok(Sighting {
+            from: decision.from,
+            to: decision.to,
+            endpoint: endpoint.transpose()?,
+            tuple: FiveTuple {
+                src: self.src_ip.into(),
+                dst: self.dest_ip.into(),
+                src_port: self.src_port,
+                dst_port: self.dest_port,
+                protocol: protocol(&self.proto)?,
+            },
+            icmp: self.icmp_type.map(|kind| (kind, self.icmp_code.unwrap_or(0))),
+            start,
+            end,
+            volume: [
+                volume(flow.pkts_toserver, flow.bytes_toserver, decision.forwarded_toserver),
+                volume(flow.pkts_toclient, flow.bytes_toclient, decision.forwarded_toclient),
+            ],
+            verdict: verdict(&decision.verdict)?,
+            reason: decision.reason.as_deref().map(reason).transpose()?,
+            rule: decision.rule,
+            enforced: decision.enforced,
+            midstream: decision.midstream,
+            app: self.app_proto,
+            names: bounded(
+                self.tls
+                    .names
+                    .or_else(|| self.tls.sni.map(|name| vec![name]))
+                    .or(self.http.hostnames)
+                    .or_else(|| self.http.hostname.map(|name| vec![name]))
+                    .unwrap_or_default(),
+            )?,
+            questions: bounded(self.dns.rrnames)?,
+            names_left_out: decision.names_left_out,
+            tls_version: self.tls.version.as_deref().and_then(tls_version),
+            ja4: self.tls.ja4.and_then(|ja4| ja4.into_bytes().try_into().ok()).map(Ja4),
+            certificate: self.tls.client.map(|client| Arc::new(client.certificate())),
+            ech: match self.tls.ech.as_deref() {
+                Some("esni") => Ech::Esni,
+                Some(_) => Ech::Present,
+                None => Ech::None,
+            },
+        })
+    }
+}
+
+impl ClientPart {
+    fn certificate(self) -> Certificate {
+        let mut sha256 = [0; 32];
+        for (byte, pair) in sha256.iter_mut().zip(self.sha256.as_bytes().chunks(2)) {
+            let digits = std::str::from_utf8(pair).unwrap_or_default();
+            *byte = u8::from_str_radix(digits, 16).unwrap_or(0);
+        }
+        Certificate {
+            subject: self.subject,
+            issuer: self.issuerdn,
+            names: self.subjectaltname,
+            sha256,
+            validity: (0, 0),
+        }
+    }
+}
+
+fn bounded(names: Vec<Box<str>>) -> Result<Vec<Box<str>>, String> {
+    if names.iter().any(|name| name.len() > NAME_TEXT_LIMIT) {
+        return Err(format!("a name is longer than {NAME_TEXT_LIMIT} characters"));
+    }
+    Ok(names.into_iter().take(RECORD_NAMES_MAX).collect())
+}
+
+/// Upper case as EVE has it; numbers for what has no word.
+fn protocol(text: &str) -> Result<Protocol, String> {
+    match text {
+        "TCP" => Ok(Protocol::TCP),
+        "UDP" => Ok(Protocol::UDP),
+        "ICMP" => Ok(Protocol::ICMP),
+        "IPv6-ICMP" => Ok(Protocol::ICMPV6),
+        _ => match text.parse() {
+            Ok(number) => Ok(Protocol(number)),
+            Err(_) => {
+                Err(format!("`{text}` is no protocol; TCP, UDP, ICMP, IPv6-ICMP or a number"))
+            }
+        },
+    }
+}
+
+fn verdict(text: &str) -> Result<Option<Action>, String> {
+    match text {
+        "pending" => Ok(None),
+        "allow" => Ok(Some(Action::Allow)),
+        "deny" => Ok(Some(Action::Deny)),
+        "reject" => Ok(Some(Action::Reject)),
+        _ => Err(format!("`{text}` is no verdict; allow, deny, reject or pending")),
+    }
+}
+
+fn reason(text: &str) -> Result<Reason, String> {
+    let found = Reason::ALL.iter().find(|reason| reason.name() == text);
+    found.copied().ok_or_else(|| format!("`{text}` is no reason"))
+}
+
+fn tls_version(text: &str) -> Option<TlsVersion> {
+    Some(TlsVersion(match text {
+        "SSL 3.0" => 0x0300,
+        "TLS 1.0" => 0x0301,
+        "TLS 1.1" => 0x0302,
+        "TLS 1.2" => 0x0303,
+        "TLS 1.3" => 0x0304,
+        _ => return None,
+    }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::record::FlowRecord;
+    use crate::model::{App, DomainName, FlowVerdict, ScopeId};
+    use crate::observe::{flow_json, tests::Words};
+
+    fn read(text: &str) -> Result<Vec<Sighting>, LogFault> {
+        let mut found = Vec::new();
+        read_log("x.jsonl", text.as_bytes(), |sighting| found.push(sighting))?;
+        Ok(found)
+    }
+
+    fn record() -> FlowRecord {
+        let tuple = FiveTuple {
+            src: IpAddr::from([10, 20, 1, 5]).into(),
+            dst: IpAddr::from([10, 100, 4, 7]).into(),
+            src_port: 40_000,
+            dst_port: 443,
+            protocol: Protocol::TCP,
+        };
+        let mut record = FlowRecord::new(ScopeId(1), tuple, Timestamp::from_secs(1_795_219_199));
+        record.app = Some(App::Tls);
+        record.names.note(&Arc::new(DomainName::from_host(b"api.example").unwrap()));
+        record.names.note(&Arc::new(DomainName::from_host(b"two.example").unwrap()));
+        record.tls_version = Some(TlsVersion(0x0303));
+        record.ja4 = Some(Ja4(*b"t13d3112h2_e8f1e7e78f70_b26ce05bbdd6"));
+        record.volume[0].packets = 9;
+        record.volume[1].bytes = 77;
+        record.verdict =
+            Some(FlowVerdict { action: Action::Reject, rule: None, reason: Reason::Otherwise });
+        record.certificate = Some(Arc::new(Certificate {
+            subject: "CN=a".into(),
+            issuer: "CN=b".into(),
+            names: vec!["c".into()],
+            sha256: [0xab; 32],
+            validity: (0, 0),
+        }));
+        record
+    }
+
+    #[test]
+    fn a_record_read_back_is_the_record_seen() {
+        let record = record();
+        let found = read(&flow_json(&record, &Words)).unwrap();
+        assert_eq!(found, [Sighting::of(&record, &Words)]);
+    }
+
+    #[test]
+    fn lines_of_other_kinds_are_counted_and_broken_ones_are_named() {
+        let good = flow_json(&record(), &Words);
+        let text = format!("{{\"event_type\":\"summary\"}}\n\n{good}\n");
+        let totals = read_log("x", text.as_bytes(), |_| {}).unwrap();
+        assert_eq!(totals, LogTotals { flows: 1, others: 1 });
+        for (bad, what) in [
+            ("nonsense", "x.jsonl:2: no flow record"),
+            ("{\"event_type\":\"flow\"}", "missing field"),
+            (&good.replace("\"TCP\"", "\"tcpp\""), "`tcpp` is no protocol"),
+            (&good.replace("\"reject\"", "\"no\""), "`no` is no verdict"),
+            (&good.replace("otherwise", "why"), "`why` is no reason"),
+        ] {
+            let fault = read(&format!("{good}\n{bad}\n")).unwrap_err().to_string();
+            assert!(fault.contains(what), "{fault}");
+        }
+    }
+
+    #[test]
+    fn a_line_at_the_limit_is_read_and_a_longer_one_is_not() {
+        let good = flow_json(&record(), &Words);
+        for (len, fits) in
+            [(LINE_LIMIT_BYTES - 1, true), (LINE_LIMIT_BYTES, true), (LINE_LIMIT_BYTES + 1, false)]
+        {
+            let padded = format!("{good}{}", " ".repeat(len - good.len()));
+            assert_eq!(read(&padded).is_ok(), fits, "{len}");
+        }
+    }
+}
