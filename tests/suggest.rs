@@ -29,9 +29,9 @@ fn load(name: &str) -> Loaded {
 fn seen(policy: &Arc<Policy>, capture: &Path) -> Vec<Sighting> {
     let mut found = Vec::new();
     let mut captures = Captures::open(&[capture.to_str().unwrap().to_owned()]).unwrap();
-    let mut options = ReplayOptions::for_policy(policy);
     let ignore = Checksums::Ignore;
-    options.settings = Settings { checksums: ignore, outer_udp: ignore, ..Settings::CAPTURE };
+    let settings = Settings { checksums: ignore, outer_udp: ignore, ..Settings::CAPTURE };
+    let options = ReplayOptions { settings, ..ReplayOptions::default() };
     gather(policy, &mut captures, &options, |sighting| found.push(sighting), &mut |_| {});
     found
 }

@@ -94,10 +94,12 @@ impl Inputs {
             errors.iter().for_each(|error| complain(error));
             Failed
         })?;
-        let mut options = ReplayOptions::for_policy(policy);
-        options.endpoint = self.endpoint;
-        options.workers = self.workers.map_or_else(cores, usize::from);
-        options.settings = self.settings();
+        let options = ReplayOptions {
+            endpoint: self.endpoint,
+            workers: self.workers.map_or_else(cores, usize::from),
+            settings: self.settings(),
+            ..ReplayOptions::default()
+        };
         let bar = Bar::new(self.total_bytes());
         let replayed =
             gather(policy, &mut captures, &options, take, &mut |progress| bar.show(progress));
