@@ -23,10 +23,12 @@ impl Engine {
         if flow.case != CaseRef::NONE || !flow.fresh {
             return flow.case;
         }
-        flow.fresh = false;
-        if self.cases.len() >= self.limits.inspections && flow.stage == Stage::Final {
+        if self.cases.len() >= self.limits.inspections {
+            // Nobody waits for a name that is only recorded; others come again.
+            flow.fresh = flow.stage != Stage::Final;
             return CaseRef::NONE;
         }
+        flow.fresh = false;
         let unasked = flow.stage == Stage::Final || flow.monitored;
         let deadline = self.now + self.policy.defaults().pending_timeout;
         let inspector = match (flow.behind_proxy, stream) {
@@ -34,7 +36,7 @@ impl Engine {
             (_, true) => Inspector::stream(),
             (_, false) => Inspector::datagrams(),
         };
-        let inspector = inspector.with_answers(self.policy.binds());
+        let inspector = inspector.with_answers(self.policy.binds()).for_record(unasked);
         let bound = if unasked { self.limits.unasked_bytes } else { held_bytes };
         let first_bytes = flow.first_bytes;
         let mut case = Case::new(Facts::default());

@@ -19,9 +19,7 @@ impl Engine {
         out: &mut Output,
     ) -> Verdict {
         let at = self.case_of(id, false);
-        let Some(mut case) = self.cases.take(at) else {
-            return Verdict::Drop(Reason::LimitInspection);
-        };
+        let Some(mut case) = self.cases.take(at) else { return self.without_case(id) };
         let Some(mut inspection) = case.inspection.take() else {
             self.cases.put(at, case);
             return Verdict::Forward;
@@ -51,6 +49,8 @@ impl Engine {
     ) -> Verdict {
         let progress = inspection.inspector.datagram(direction, parcel.payload, &mut case.facts);
         inspection.read_bytes = inspection.read_bytes.saturating_add(parcel.payload.len());
+        // Not consumed: part of a message that is not complete, and waits for it.
+        let waits = progress.consumed < parcel.payload.len();
         match self.heed_datagram(id, case, inspection, progress.outcome) {
             Reading::Ends(verdict) if self.goes_on(id, case) => {
                 // One message of many is refused; the flow goes on without it.
@@ -68,11 +68,14 @@ impl Engine {
                     self.hear(scope, case, direction, parcel.payload);
                 }
                 let stage = self.table.get(id).map_or(Stage::Final, |flow| flow.stage);
-                if stage != Stage::Pending || inspection.unasked {
-                    self.release_all(id, inspection, parcel.position, out);
-                    return Verdict::Forward;
+                let waits = !inspection.done && (stage == Stage::Pending || waits);
+                if waits && !inspection.unasked {
+                    return self.hold(id, inspection, parcel, direction, (0, 0));
                 }
-                self.hold(id, inspection, parcel, direction, (0, 0))
+                if inspection.done || progress.outcome != Outcome::More {
+                    self.release_all(id, inspection, parcel.position, out);
+                }
+                Verdict::Forward
             }
         }
     }
@@ -109,8 +112,9 @@ impl Engine {
                 }
                 reading
             }
+            // A fault is of this datagram alone; its flow is read on, if it goes on.
             Outcome::Fault(reason) => {
-                inspection.done = true;
+                case.note_names();
                 if asked { Reading::Ends(deny(reason)) } else { Reading::Goes }
             }
         }
@@ -132,7 +136,12 @@ impl Engine {
             Decision::Pending { .. } if inspection.done => {
                 self.undecided(question.policy, Reason::Undecided)
             }
-            Decision::Pending { .. } => return Reading::Goes,
+            Decision::Pending { .. } => {
+                if let Some(flow) = self.table.get_mut(id) {
+                    flow.stage = Stage::Pending;
+                }
+                return Reading::Goes;
+            }
         };
         let Some(flow) = self.table.get_mut(id) else { return Reading::Goes };
         if flow.monitored || decision.action == crate::model::Action::Allow {

@@ -117,7 +117,9 @@ impl Engine {
             Fact::Known(app) => Some(*app),
         };
         record.names = case.names.clone();
-        record.questions = case.questions.clone();
+        // Where only answers came by, their questions are what is known.
+        let asked = case.questions.first().is_some();
+        record.questions = if asked { &case.questions } else { &case.answered }.clone();
         record.ja4 = facts.tls.ja4.known().copied();
         record.ja3 = facts.tls.ja3;
         record.tls_version = facts.tls.version.known().copied();

@@ -3,8 +3,9 @@
 use super::record::Ended;
 use super::state::{Flow, Stage};
 use super::{Engine, Output, Parcel};
-use crate::flow::{Candidate, FlowId, TcpEvent, TcpTracker, flag};
+use crate::flow::{Candidate, FlowId, TcpEvent, TcpState, TcpTracker, flag};
 use crate::model::{Direction, Protocol, Reason, Span, Verdict};
+use crate::policy::spec::Midstream;
 use crate::wire::{self, Body, Packet, TcpSegment};
 
 /// SYNs on live flows waited for at once; beyond, the live flow simply goes on.
@@ -70,9 +71,8 @@ impl Engine {
         if flow.stage == Stage::Final && !flow.passes() {
             return self.settled(id, parcel, direction, out);
         }
-        let read = flow.fresh || self.cases.inspects(flow.case);
-        if !read {
-            return Verdict::Forward;
+        if !(flow.fresh || self.cases.inspects(flow.case)) {
+            return unread(flow);
         }
         if segment.flags.rst() {
             self.discard_held(id, Reason::HeldDiscarded, out);
@@ -101,8 +101,11 @@ impl Engine {
         if flow.stage == Stage::Final && !flow.passes() {
             return self.settled(id, parcel, direction, out);
         }
-        if parcel.payload.is_empty() || !(flow.fresh || self.cases.inspects(flow.case)) {
+        if parcel.payload.is_empty() {
             return Verdict::Forward;
+        }
+        if !(flow.fresh || self.cases.inspects(flow.case)) {
+            return unread(flow);
         }
         self.datagram(id, parcel, direction, out)
     }
@@ -130,10 +133,16 @@ impl Engine {
                 [flow.tcp.next_seq(Direction::Original), flow.tcp.next_seq(Direction::Reply)];
         }
         flow.doubtful = false;
+        let answers = segment.flags.syn() && direction == Direction::Reply;
+        let first = answers && flow.tcp.state() == TcpState::SynSent;
         let event = match flow.tcp.observe(direction, &input) {
             Ok(event) => event,
-            Err(reason) => return Tracked::Ends(Verdict::Drop(reason)),
+            Err(reason) => return self.unfit(id, direction, &input, reason),
         };
+        if first {
+            self.begin_reply(id, segment.seq.wrapping_add(1));
+        }
+        let Some(flow) = self.table.get_mut(id) else { return Tracked::Ends(Verdict::Forward) };
         let refused = flow.stage == Stage::Final && !flow.passes();
         match event {
             TcpEvent::Reopen => return Tracked::Anew,
@@ -155,6 +164,48 @@ impl Engine {
             _ => {}
         }
         Tracked::Goes
+    }
+
+    /// A segment that does not fit. Where `midstream` lets flows be of which not all was seen, one
+    /// that acknowledges what never came by here is taken; its rules decide the flow as ever.
+    #[cold]
+    fn unfit(
+        &mut self,
+        id: FlowId,
+        direction: Direction,
+        segment: &crate::flow::Segment,
+        reason: Reason,
+    ) -> Tracked {
+        let refused = Tracked::Ends(Verdict::Drop(reason));
+        let Some((from, to)) = self.table.get(id).map(|flow| (flow.from, flow.to)) else {
+            return refused;
+        };
+        let tolerated = matches!(self.midstream_of(from, to), Midstream::Allow | Midstream::Adopt);
+        let Some(flow) = self.table.get_mut(id) else { return refused };
+        if !tolerated {
+            return refused;
+        }
+        if flow.tcp.forgive_unseen(direction, segment) {
+            return Tracked::Goes;
+        }
+        if !flow.tcp.assume_answer(direction, segment) {
+            return refused;
+        }
+        let [client, _] = flow.first_bytes;
+        flow.first_bytes = [client, segment.ack];
+        self.begin_reply(id, segment.ack);
+        Tracked::Goes
+    }
+
+    /// The server's first byte has this sequence number; only data on a SYN was read before.
+    fn begin_reply(&mut self, id: FlowId, seq: u32) {
+        let Some(at) = self.table.get(id).map(|flow| flow.case) else { return };
+        let Some(case) = self.cases.get_mut(at) else { return };
+        if let Some(inspection) = case.inspection.as_deref_mut()
+            && let [_, lane] = &mut inspection.lanes
+        {
+            lane.begin(seq);
+        }
     }
 
     fn note_candidate(&mut self, id: FlowId, segment: &crate::flow::Segment, direction: Direction) {
@@ -211,9 +262,8 @@ impl Engine {
             // It may have been reset (RFC 5961 section 3.2): its next segment tells.
             idle = idle.min(self.timeouts.tcp_closed);
         }
-        if flow.stage == Stage::Pending
-            && let Some(inspection) =
-                self.cases.get(flow.case).and_then(|case| case.inspection.as_deref())
+        if let Some(case) = self.cases.get(flow.case)
+            && let Some(inspection) = case.inspection.as_deref()
             && !inspection.held.is_empty()
         {
             idle = idle.min(inspection.deadline.since(self.now));
@@ -239,6 +289,14 @@ impl Engine {
             volume.forwarded_packets += 1;
             volume.forwarded_bytes += u64::from(packet.ip_len);
         }
+    }
+}
+
+/// A packet of a flow that nobody reads: what is decided passes, what is not never does.
+const fn unread(flow: &Flow) -> Verdict {
+    match flow.stage {
+        Stage::Pending => Verdict::Drop(Reason::Undecided),
+        Stage::Following | Stage::Final => Verdict::Forward,
     }
 }
 

@@ -61,7 +61,7 @@ impl Engine {
     }
 
     /// The setting of the first of the two segments that has one, else the ruleset's.
-    fn midstream_of(&self, from: SegmentId, to: SegmentId) -> Midstream {
+    pub(super) fn midstream_of(&self, from: SegmentId, to: SegmentId) -> Midstream {
         let of = |id| self.policy.segment(id).and_then(|segment| segment.midstream);
         of(from).or_else(|| of(to)).unwrap_or(self.policy.defaults().midstream)
     }

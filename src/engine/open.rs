@@ -37,6 +37,9 @@ impl Engine {
         };
         let mut flow = self.blank(parcel, from, to);
         flow.tcp = tcp;
+        if let Body::Tcp(syn) = packet.body {
+            flow.first_bytes = [syn.seq.wrapping_add(1), 0];
+        }
         flow.behind_proxy = from_proxy;
         flow.policy = if from_proxy { None } else { self.policy.block(from, to) };
         self.admit(flow, parcel, out)

@@ -31,6 +31,9 @@ impl Engine {
         if let Err(reason) = self.gate.hold(account, size) {
             return Verdict::Drop(reason);
         }
+        if inspection.held.is_empty() {
+            inspection.deadline = self.now + self.policy.defaults().pending_timeout;
+        }
         inspection.held_bytes = inspection.held_bytes.saturating_add(size);
         let keep = |number, bytes: &[u8], packet: &wire::Packet| Held {
             number,

@@ -9,7 +9,7 @@ use crate::flow::TcpTracker;
 use crate::inspect::Inspector;
 use crate::inspect::stream::StreamHead;
 use crate::model::{
-    Direction, EndpointId, Facts, FlowVerdict, PolicyId, Reason, SegmentId, Timestamp,
+    App, Direction, EndpointId, Fact, Facts, FlowVerdict, PolicyId, Reason, SegmentId, Timestamp,
 };
 use crate::wire::{Link, Packet};
 use std::sync::Arc;
@@ -105,6 +105,16 @@ pub(super) struct Lane {
     pub(super) cleared: Cleared,
 }
 
+impl Lane {
+    /// Starts at a sequence number that has only now become known; nothing was read.
+    pub(super) fn begin(&mut self, seq: u32) {
+        self.head.begin(seq);
+        if self.cleared != Cleared::All {
+            self.cleared = Cleared::To(seq);
+        }
+    }
+}
+
 /// What is known of a flow beyond its hot state, and what waits for its decision.
 #[derive(Debug)]
 pub(super) struct Case {
@@ -117,6 +127,8 @@ pub(super) struct Case {
     pub(super) asked: Asked,
     /// The destination was an answer for the name when the flow was last decided.
     pub(super) bound: bool,
+    /// Every name in answers that came where questions were due.
+    pub(super) answered: Names,
     pub(super) inspection: Option<Box<Inspection>>,
 }
 
@@ -150,6 +162,7 @@ impl Case {
             questions: Names::default(),
             asked: Asked::default(),
             bound: false,
+            answered: Names::default(),
             inspection: None,
         }
     }
@@ -161,6 +174,11 @@ impl Case {
         }
         for name in self.facts.questions.known().into_iter().flatten() {
             self.questions.note(&Arc::new(*name));
+        }
+        let dns = self.facts.app == Fact::Known(App::Dns);
+        for name in std::mem::take(&mut self.facts.noted) {
+            let list = if dns { &mut self.answered } else { &mut self.names };
+            list.note(&Arc::new(name));
         }
     }
 }

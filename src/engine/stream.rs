@@ -6,8 +6,8 @@ use super::state::{Case, Cleared, Inspection, Lane, Stage};
 use super::{Engine, Output, Parcel};
 use crate::flow::{FlowId, FlowKey};
 use crate::inspect::stream::StreamHead;
-use crate::inspect::{Inspector, Outcome};
-use crate::model::{Action, Direction, Facts, FlowVerdict, Reason, ScopeId, Verdict};
+use crate::inspect::{Inspector, Outcome, Progress};
+use crate::model::{Action, App, Direction, Fact, Facts, FlowVerdict, Reason, ScopeId, Verdict};
 use crate::policy::Decision;
 use crate::wire::TcpSegment;
 
@@ -33,9 +33,7 @@ impl Engine {
         out: &mut Output,
     ) -> Verdict {
         let at = self.case_of(id, true);
-        let Some(mut case) = self.cases.take(at) else {
-            return Verdict::Drop(Reason::LimitInspection);
-        };
+        let Some(mut case) = self.cases.take(at) else { return self.without_case(id) };
         let Some(mut inspection) = case.inspection.take() else {
             self.cases.put(at, case);
             return Verdict::Forward;
@@ -57,6 +55,14 @@ impl Engine {
         }
         self.cases.put(at, case);
         verdict
+    }
+
+    /// A packet of a flow for which there is no room to be inspected.
+    pub(super) fn without_case(&self, id: FlowId) -> Verdict {
+        match self.table.get(id) {
+            Some(flow) if flow.stage == Stage::Final && flow.passes() => Verdict::Forward,
+            _ => Verdict::Drop(Reason::LimitInspection),
+        }
     }
 
     /// Collects the segment's bytes and shows the inspector what is in order.
@@ -94,12 +100,11 @@ impl Engine {
         }
         let stage = self.table.get(id).map_or(Stage::Final, |flow| flow.stage);
         if direction == Direction::Reply
-            && stage == Stage::Following
+            && (stage == Stage::Following || inspection.unasked)
             && !inspection.inspector.wants().reply
         {
             lane.cleared = Cleared::All;
-            let behind = first.wrapping_add(u32::try_from(parcel.payload.len()).unwrap_or(0));
-            lane.head = StreamHead::new(behind, self.held_bytes_per_flow());
+            lane.head.pass(first.wrapping_add(u32::try_from(parcel.payload.len()).unwrap_or(0)));
             return Ok(Reading::Goes);
         }
         if let Err(reason) = lane.head.insert(first, parcel.payload) {
@@ -112,19 +117,22 @@ impl Engine {
                 _ => Err(reason),
             };
         }
-        Ok(self.read(id, case, inspection, direction))
+        Ok(self.read(id, case, inspection, direction, first))
     }
 
     /// Shows the inspector what is in order, in this direction and, where that lets it go on, in
-    /// the other one.
+    /// the other one. A stream met in the middle need not begin with a message: while nothing is
+    /// recognised it is looked at anew from each segment on (from `first`, this one).
     fn read(
         &mut self,
         id: FlowId,
         case: &mut Case,
         inspection: &mut Inspection,
         direction: Direction,
+        first: u32,
     ) -> Reading {
         let scope = self.table.key(id).map_or_else(ScopeId::default, FlowKey::scope);
+        let midstream = self.table.get(id).is_some_and(|flow| flow.midstream);
         let mut turn = direction;
         let mut idle = 0;
         for _ in 0..LOOKS_MAX {
@@ -143,7 +151,12 @@ impl Engine {
                 }
                 continue;
             }
-            let progress = inspection.inspector.read(turn, bytes, &mut case.facts);
+            let mut progress = inspection.inspector.read(turn, bytes, &mut case.facts);
+            if midstream && is_nothing(progress.outcome, &case.facts) {
+                progress = Progress::more(segment_start(lane, first).unwrap_or(before));
+                inspection.inspector = self.fresh_inspector(inspection.unasked);
+                self.forget_message(case);
+            }
             let consumed = bytes.get(..progress.consumed).unwrap_or_default();
             self.hear_stream(scope, case, turn, consumed);
             lane.head.consume(progress.consumed);
@@ -163,6 +176,11 @@ impl Engine {
             }
         }
         self.bound_reading(id, case, inspection)
+    }
+
+    /// For bytes that begin a protocol anew.
+    fn fresh_inspector(&self, unasked: bool) -> Inspector {
+        Inspector::stream().with_answers(self.policy.binds()).for_record(unasked)
     }
 
     /// Takes one outcome of the inspector to heart. A verdict that ends the flow is returned.
@@ -187,7 +205,7 @@ impl Engine {
             }
             Outcome::Fact => self.decide_message(id, case, inspection),
             Outcome::Switch => {
-                inspection.inspector = Inspector::stream().with_answers(self.policy.binds());
+                inspection.inspector = self.fresh_inspector(inspection.unasked);
                 self.forget_message(case);
                 None
             }
@@ -200,6 +218,7 @@ impl Engine {
             Outcome::Fault(reason) => {
                 inspection.done = true;
                 case.close_facts();
+                case.note_names();
                 asked.then(|| deny(reason))
             }
         };
@@ -464,6 +483,18 @@ impl Inspection {
             handshake: false,
         }
     }
+}
+
+/// Whether bytes were no protocol that is known.
+fn is_nothing(outcome: Outcome, facts: &Facts) -> bool {
+    matches!(outcome, Outcome::Message | Outcome::Done | Outcome::Fault(_))
+        && matches!(facts.app, Fact::Known(App::Other) | Fact::Unknown)
+}
+
+/// Where in the unread bytes the segment that starts at `first` begins, if behind their start.
+fn segment_start(lane: &Lane, first: u32) -> Option<usize> {
+    let at = usize::try_from(first.wrapping_sub(lane.head.read_seq())).ok()?;
+    (1..lane.head.bytes().len()).contains(&at).then_some(at)
 }
 
 /// The sequence number behind a segment, FIN counted.

@@ -192,6 +192,55 @@ impl TcpTracker {
         tracker
     }
 
+    /// Takes the client's acknowledgement of a SYN+ACK that was not seen for that answer: the
+    /// connection is as good as adopted, but for the client's sequence numbers, which are known.
+    /// Tells whether it can be one; if not, nothing has changed.
+    pub fn assume_answer(&mut self, direction: Direction, segment: &Segment) -> bool {
+        let end = self.side(Direction::Original).end;
+        let sent = end.wrapping_sub(u32::from(self.isn)) as u16;
+        let behind_syn = end.wrapping_sub(segment.seq) < u32::from(sent.max(1));
+        let plain = segment.has(flag::ACK) && !segment.has(flag::SYN) && !segment.has(flag::RST);
+        let fits = self.state() == TcpState::SynSent
+            && direction == Direction::Original
+            && plain
+            && behind_syn;
+        if !fits {
+            return false;
+        }
+        // Whether the server scales its windows is not known; the client's scale is.
+        let client = self.scales & 0x0f;
+        self.scales = if client == NO_SCALE { 0 } else { SCALE_MAX << 4 | client };
+        self.set_state(TcpState::Established);
+        self.set_bit(UNSEEN, Direction::Original, true);
+        self.set_bit(UNSEEN, Direction::Reply, true);
+        *self.side_mut(Direction::Reply) = Side { end: segment.ack, max_end: segment.ack };
+        self.meet(direction, segment);
+        self.account(direction, segment);
+        self.close_step(direction, segment);
+        true
+    }
+
+    /// Takes an acknowledgement of bytes that were not seen, in a segment that fits otherwise: they
+    /// came by another way, or the capture lost them. Tells whether that is what is wrong with
+    /// `segment`; if not, nothing has changed.
+    pub fn forgive_unseen(&mut self, direction: Direction, segment: &Segment) -> bool {
+        let receiver = self.side(direction.flip()).end;
+        let ahead = windows::after(segment.ack, receiver);
+        let plain = segment.flags & (flag::SYN | flag::RST | flag::ACK) == flag::ACK;
+        let open = matches!(
+            self.state(),
+            TcpState::Established | TcpState::FinWait | TcpState::CloseWait | TcpState::LastAck
+        );
+        if !(open && plain && ahead) || self.check_seq(direction, segment).is_err() {
+            return false;
+        }
+        let unseen = self.side_mut(direction.flip());
+        *unseen = Side { end: segment.ack, max_end: segment.ack };
+        self.account(direction, segment);
+        self.close_step(direction, segment);
+        true
+    }
+
     /// Where the connection stands.
     #[must_use]
     pub const fn state(&self) -> TcpState {

@@ -171,6 +171,9 @@ pub struct Facts {
     pub quic_version: Option<QuicVersion>,
     /// What a PROXY protocol header said, for flows from a trusted proxy.
     pub proxy: Fact<ProxyIdentity>,
+    /// Names in bytes that are no message: a malformed request, an answer where a question was due.
+    /// For the record alone, no rule sees them.
+    pub noted: Vec<DomainName>,
 }
 
 impl Facts {
@@ -190,6 +193,7 @@ impl Facts {
             },
             quic_version: None,
             proxy: Fact::Missed,
+            noted: Vec::new(),
         }
     }
 

@@ -278,8 +278,15 @@ fn dns_query(message: &[u8], whole: bool) -> Likeness {
     }
 }
 
-/// The only name NetBIOS asks for the status of, `*` and fifteen zeros.
-const NETBIOS_ANY: &[u8; 32] = b"ckaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
+/// A NetBIOS name is one label of 32 bytes (RFC 1001 section 14.1), each one of sixteen letters, and
+/// asked for by types of its own (RFC 1002 section 4.2.1.3). With a domain behind it a resolver
+/// would answer, so that is DNS whatever its first label.
+fn is_netbios(question: &Question) -> bool {
+    let name = question.name.as_bytes();
+    let encoded = name.iter().all(|b| (b'a'..=b'p').contains(b));
+    let typed = matches!(question.kind, 0x20 | 0x21);
+    name.len() == 32 && !name.contains(&b'.') && (encoded || typed)
+}
 
 /// The first question: readable, of a class there is, and no NetBIOS name (RFC 1002 section 4.2).
 fn question(message: &[u8], whole: bool) -> Likeness {
@@ -287,14 +294,7 @@ fn question(message: &[u8], whole: bool) -> Likeness {
         Ok((question, _)) => {
             // The top bit asks for an answer to this host alone (RFC 6762 section 5.4).
             let class = matches!(question.class & 0x7fff, 1 | 3 | 4 | 254 | 255);
-            let first = question.name.as_bytes().split(|b| *b == b'.').next().unwrap_or_default();
-            let encoded = first.len() == 32 && first.iter().all(|b| (b'a'..=b'p').contains(b));
-            let netbios = match question.kind {
-                0x20 => encoded,
-                0x21 => first == NETBIOS_ANY,
-                _ => false,
-            };
-            Likeness::of(class && !netbios)
+            Likeness::of(class && !is_netbios(&question))
         }
         Err(NameError::Truncated) if !whole => Likeness::Unsure,
         Err(_) => Likeness::No,

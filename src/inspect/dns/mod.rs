@@ -155,7 +155,7 @@ pub fn read_datagram(direction: Direction, payload: &[u8], facts: &mut Facts) ->
 ///
 /// # Errors
 /// [`Reason::DnsMalformed`] if it is no well-formed query; the names of a response's questions are
-/// facts all the same, for the record. [`Reason::LimitInspection`] beyond [`QUESTION_LIMIT`].
+/// noted for the record. [`Reason::LimitInspection`] beyond [`QUESTION_LIMIT`].
 pub fn read_query(message: &[u8], facts: &mut Facts) -> Result<(), Reason> {
     let mut names = match std::mem::take(&mut facts.questions) {
         Fact::Known(names) => names,
@@ -173,11 +173,12 @@ pub fn read_query(message: &[u8], facts: &mut Facts) -> Result<(), Reason> {
         names.push(question.name);
         at = behind;
     }
+    if header.is_response() {
+        facts.noted = names;
+        return Err(Reason::DnsMalformed);
+    }
     if !names.is_empty() {
         facts.questions = Fact::Known(names);
-    }
-    if header.is_response() {
-        return Err(Reason::DnsMalformed);
     }
     skip_records(message, at, header)
 }

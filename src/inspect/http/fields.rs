@@ -4,6 +4,8 @@
 
 use super::head::{FIELDS_LIMIT, Kind, Place};
 use super::line::{self, Ambiguous};
+use super::target::Host;
+use crate::model::DomainName;
 
 /// What the fields of one head say.
 #[derive(Clone, Debug, Default)]
@@ -41,6 +43,25 @@ pub(super) enum FieldFault {
     /// More than [`FIELDS_LIMIT`] field lines.
     TooMany,
 }
+
+/// The first host a refused head names, as the most lenient recipient would find it: for the record,
+/// never for a decision.
+#[cold]
+pub(in crate::inspect) fn stray_host(head: &[u8]) -> Option<DomainName> {
+    let head = head.get(..STRAY_LIMIT_BYTES).unwrap_or(head);
+    let mut lines = head.split(|b| *b == b'\n').skip(1);
+    let value = lines.find_map(|text| {
+        let (name, value) = text.split_at_checked(5)?;
+        name.eq_ignore_ascii_case(b"host:").then(|| line::trim(value.trim_ascii_end()))
+    })?;
+    match Host::parse(value) {
+        Ok(Host::Name(name)) => DomainName::from_host(name).ok(),
+        _ => None,
+    }
+}
+
+/// How far into a refused head its host is looked for.
+const STRAY_LIMIT_BYTES: usize = 8192;
 
 impl From<Ambiguous> for FieldFault {
     fn from(_: Ambiguous) -> Self {

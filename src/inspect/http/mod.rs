@@ -18,9 +18,10 @@ pub use body::CHUNK_LINE_LIMIT_BYTES;
 pub use head::{FIELDS_LIMIT, HEAD_LIMIT_BYTES, METHOD_LIMIT_BYTES};
 
 use super::{Outcome, Progress, Wants};
-use crate::model::{Direction, Fact, Facts, Reason};
+use crate::model::{App, Direction, Facts, Reason};
 use answers::{Answer, Answers, Asked, asked_by};
 use body::{Body, Chunks};
+pub(in crate::inspect) use fields::stray_host;
 use head::{Head, Kind, Method, Start, Version};
 
 /// The most empty lines in front of a request; RFC 9112 section 2.2 asks to ignore at least one.
@@ -93,7 +94,10 @@ impl HttpReader {
             Direction::Reply => self.answer(bytes),
         };
         progress.unwrap_or_else(|reason| {
-            facts.domain = Fact::Absent;
+            facts.settle_without_names(App::Http);
+            if direction == Direction::Original && matches!(self.state, State::Head) {
+                facts.noted = stray_host(bytes).into_iter().collect();
+            }
             self.state = State::Broken(reason);
             Progress::fault(reason)
         })

@@ -5,7 +5,7 @@ use super::datagrams::Datagrams;
 use super::detect::{Detection, client};
 use super::dns::DnsStreamReader;
 use super::greeting::{Greeting, recognise};
-use super::http::HttpReader;
+use super::http::{HttpReader, stray_host};
 use super::http2::Http2Reader;
 use super::preface::{Step, Watch};
 use super::progress::{Outcome, Progress, Wants};
@@ -23,6 +23,8 @@ pub struct Inspector {
     state: State,
     /// DNS answers over streams are read too.
     answers: bool,
+    /// Nobody asks: facts are for the record alone.
+    for_record: bool,
 }
 
 #[derive(Debug)]
@@ -50,19 +52,19 @@ impl Inspector {
     /// A TCP flow whose protocol is to be told from its bytes.
     #[must_use]
     pub const fn stream() -> Self {
-        Self { state: State::Detect { settled: None }, answers: false }
+        Self { state: State::Detect { settled: None }, answers: false, for_record: false }
     }
 
     /// A TCP flow from a trusted proxy: it starts with a PROXY protocol header.
     #[must_use]
     pub const fn stream_behind_proxy() -> Self {
-        Self { state: State::Proxy(ProxyReader::new()), answers: false }
+        Self { state: State::Proxy(ProxyReader::new()), answers: false, for_record: false }
     }
 
     /// A UDP flow.
     #[must_use]
     pub const fn datagrams() -> Self {
-        Self { state: State::Datagrams(Datagrams::new()), answers: false }
+        Self { state: State::Datagrams(Datagrams::new()), answers: false, for_record: false }
     }
 
     /// Whether the answers of a DNS stream are to be shown too, each consumed alone: somebody wants to
@@ -77,6 +79,13 @@ impl Inspector {
     #[must_use]
     pub const fn is_datagrams(&self) -> bool {
         matches!(self.state, State::Datagrams(_))
+    }
+
+    /// Whether nobody asks, and facts are for the record alone.
+    #[must_use]
+    pub const fn for_record(mut self, for_record: bool) -> Self {
+        self.for_record = for_record;
+        self
     }
 
     /// Which directions must be read, and so held, before more can be said. When nothing can be
@@ -215,7 +224,7 @@ impl Inspector {
     fn detect(&mut self, settled: Option<App>, bytes: &[u8], facts: &mut Facts) -> Progress {
         match client(bytes) {
             Detection::Unsure => Progress::more(0),
-            Detection::Tls => self.hand_over(0, State::Tls(Box::default())),
+            Detection::Tls => self.hand_over(0, self.tls()),
             Detection::Dns => self.hand_over(0, State::Dns(DnsStreamReader::new())),
             Detection::Http => self.hand_over(0, State::Http(Box::default())),
             Detection::Http2 => self.hand_over(0, State::Http2(Box::default())),
@@ -227,6 +236,10 @@ impl Inspector {
                 Progress::message(0)
             }
         }
+    }
+
+    fn tls(&self) -> State {
+        State::Tls(Box::new(TlsReader::new().for_record(self.for_record)))
     }
 
     /// A protocol that is not read any further.
@@ -242,6 +255,8 @@ impl Inspector {
             return Progress::done(bytes.len());
         }
         facts.settle_without_names(app);
+        // Some servers answer even what is no request line.
+        facts.noted = stray_host(bytes).into_iter().collect();
         Progress::message(bytes.len())
     }
 
@@ -254,6 +269,7 @@ impl Inspector {
             Greeting::Unsure | Greeting::Settings => return Progress::more(0),
             Greeting::Hello => {
                 let reader = TlsReader::new().with_client(Direction::Reply);
+                let reader = reader.for_record(self.for_record);
                 return self.hand_over(0, State::Tls(Box::new(reader)));
             }
             Greeting::Preface(preface) => (preface.app(), State::Watch(Watch::new(preface))),
@@ -270,7 +286,7 @@ impl Inspector {
     fn watched(&mut self, step: Step, bytes: &[u8]) -> Progress {
         match step {
             Step::Skip(count) => Progress::more(count),
-            Step::Tls(at) => self.hand_over(at, State::Tls(Box::default())),
+            Step::Tls(at) => self.hand_over(at, self.tls()),
             // The server's answers to SOCKS are no greeting: the client's bytes tell the protocol.
             Step::Tunnel(at) => {
                 let settled = Some(App::Greeting("socks"));

@@ -139,6 +139,14 @@ impl QuicReader {
             None => Ok(self.other_packet()),
             // Version negotiation comes from servers only (RFC 9000 section 17.2.1).
             Some(0) => Err(Reason::QuicMalformed),
+            // On a QUIC flow other protocols have the fixed bit clear (RFC 9443 section 3).
+            Some(version)
+                if self.decided
+                    && !version::is_plausible(version)
+                    && payload.first().is_some_and(|first| first & 0x40 == 0) =>
+            {
+                Ok(Step::Pass)
+            }
             Some(version) if version::dialect(version).is_none() => {
                 self.read_plain(version, None, facts)
             }
@@ -165,7 +173,7 @@ impl QuicReader {
         self.plain_version = Some(version);
         let name = facts::name(&hello);
         facts.settle_without_names(App::Quic);
-        facts.quic_version = Some(QuicVersion(version));
+        facts.quic_version.get_or_insert(QuicVersion(version));
         facts.domain = name?;
         Ok(Step::Message)
     }
@@ -329,7 +337,7 @@ impl Connection {
                 facts::again(facts, &hello)?;
             } else {
                 let named = facts::first(facts, &hello, Transport::Quic, fingerprints);
-                facts.quic_version = Some(QuicVersion(self.version));
+                facts.quic_version.get_or_insert(QuicVersion(self.version));
                 // RFC 9001 section 4.2: never older than TLS 1.3, which hides certificates.
                 facts.tls.version = Fact::Known(TlsVersion(0x0304));
                 facts.tls.client_certificate = Fact::Missed;

@@ -51,6 +51,22 @@ impl StreamHead {
         }
     }
 
+    /// The sequence number of the first byte, where that was not known when the stream was made.
+    /// Bytes that were taken before are forgotten.
+    pub fn begin(&mut self, initial_seq: u32) {
+        *self = Self::new(initial_seq, self.limit);
+    }
+
+    /// Everything before `seq` goes by unread. What was passed before stays so: segments may come
+    /// in any order.
+    pub fn pass(&mut self, seq: u32) {
+        if self.forward(seq).is_some_and(|count| count > self.in_order_len()) {
+            self.begin(seq);
+        } else {
+            self.consumed = self.in_order_len();
+        }
+    }
+
     /// Takes the bytes of a segment. Those at places already filled are compared, unless the
     /// receiver acknowledged them: it ignores another copy.
     ///

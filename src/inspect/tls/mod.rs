@@ -30,6 +30,8 @@ pub struct TlsReader {
     client: Direction,
     fingerprints: Fingerprints,
     settled: bool,
+    /// Nobody asks.
+    for_record: bool,
     named: bool,
     stage: Stage,
     assembly: Assembly,
@@ -71,6 +73,7 @@ impl TlsReader {
             client: Direction::Original,
             fingerprints: Fingerprints::default(),
             settled: false,
+            for_record: false,
             named: false,
             stage: Stage::Hello,
             assembly: Assembly::default(),
@@ -89,6 +92,14 @@ impl TlsReader {
     #[must_use]
     pub fn with_client(mut self, client: Direction) -> Self {
         self.client = client;
+        self
+    }
+
+    /// Nobody asks: the client's certificate is told for the record once its owner showed the key,
+    /// whether or not the server was seen to go on.
+    #[must_use]
+    pub const fn for_record(mut self, for_record: bool) -> Self {
+        self.for_record = for_record;
         self
     }
 
@@ -195,7 +206,11 @@ impl TlsReader {
     fn unanswered(&mut self, consumed: usize, facts: &mut Facts) -> Progress {
         facts.tls.version = Fact::Missed;
         facts.tls.client_certificate = Fact::Missed;
-        self.finish();
+        if self.for_record {
+            self.stage = Stage::Certificate;
+        } else {
+            self.finish();
+        }
         Progress::fact(consumed)
     }
 
@@ -256,7 +271,13 @@ impl TlsReader {
             if matches!(event, Event::More | Event::ApplicationData) {
                 return Ok(Progress::more(at));
             }
-            if let Some(fact) = lanes.watch.see(from_client, event, lane.body())? {
+            let fact = match lanes.watch.see(from_client, event, lane.body())? {
+                None if self.for_record && from_client && event == Event::ChangeCipherSpec => {
+                    Some(lanes.watch.shown())
+                }
+                fact => fact,
+            };
+            if let Some(fact) = fact {
                 facts.tls.client_certificate = fact;
                 self.finish();
                 return Ok(Progress::fact(at));

@@ -61,6 +61,14 @@ impl Watch {
         Ok(None)
     }
 
+    /// The certificate whose owner showed the key, whatever the server made of it.
+    pub fn shown(&mut self) -> Fact<Arc<Certificate>> {
+        match self.certificate.take() {
+            Some(certificate) if self.verified => Fact::Known(certificate),
+            _ => Fact::Missed,
+        }
+    }
+
     fn conclude(&mut self) -> Fact<Arc<Certificate>> {
         if !self.hello_done {
             // No ServerHelloDone: the abbreviated handshake of a resumed session (RFC 5246 7.3).
