@@ -2,6 +2,7 @@
 //! split of the bytes, and bytes at random.
 
 use super::*;
+use crate::model::Fact;
 use proptest::prelude::*;
 
 /// Feeds a client's bytes cut at `cuts`, as the engine does; the hosts of the messages, where each
