@@ -5,6 +5,7 @@ use super::collection::{List, OneOrMany};
 use super::diagnostic::{Diagnostic, Findings};
 use super::document::{DefaultsDoc, PolicyDoc, SegmentDoc};
 use super::merge::Merged;
+use super::places::{Places, PolicyPlaces};
 use super::quantity::Date;
 use super::rules;
 use super::scalar::Name;
@@ -22,10 +23,7 @@ use crate::policy::spec::{
 #[derive(Debug, Default)]
 pub(super) struct Built {
     pub(super) spec: PolicySpec,
-    /// Where each policy starts.
-    pub(super) policies: Vec<Place>,
-    /// Where each policy's rules have their id.
-    pub(super) rules: Vec<Vec<Place>>,
+    pub(super) places: Places,
 }
 
 /// Builds; what cannot be built has been reported and is left out.
@@ -94,17 +92,14 @@ fn policy(
     findings: &mut Findings,
 ) {
     let mut specs = Vec::new();
-    let mut places = Vec::new();
     for rule in doc.rules.iter().flat_map(|list| &list.items) {
         specs.push(rules::rule(rule, sets, today, findings));
-        places.push(rule.id.as_ref().map_or(rule.place, |id| id.place));
     }
     let (Some(from), Some(to)) = (&doc.from, &doc.to) else { return };
     check_selectors(from, &built.spec.segments, findings);
     check_selectors(to, &built.spec.segments, findings);
     let line = sources.line_column(from.place).line;
-    built.policies.push(from.place);
-    built.rules.push(places);
+    built.places.policies.push(PolicyPlaces::of(doc));
     built.spec.policies.push(BlockSpec {
         location: format!("{}:{line}", sources.name(from.place.file)),
         from: selectors(from),

@@ -4,6 +4,7 @@
 use super::diagnostic::{Diagnostic, Findings};
 use super::document::{DefaultsDoc, SegmentDoc};
 use super::merge::Merged;
+use super::places::Places;
 use super::scalar::Name;
 use super::sets::Sets;
 use super::source::{At, Place};
@@ -39,10 +40,12 @@ const TCP_IDLE_SECS: std::ops::RangeInclusive<u64> = 60..=6000;
 const HELD_PER_FLOW: std::ops::RangeInclusive<u64> = 9001..=(16 << 20);
 
 /// For every pair of segments one policy decides.
-pub(super) fn check_pairs(spec: &PolicySpec, places: &[Place], findings: &mut Findings) {
+pub(super) fn check_pairs(spec: &PolicySpec, places: &Places, findings: &mut Findings) {
     for found in ambiguities(spec) {
         let name = |id: SegmentId| spec.segments.get(usize::from(id.0)).map_or("", |s| &s.name);
-        let place = |id: PolicyId| places.get(id.0 as usize).copied().unwrap_or_default();
+        let place = |id: PolicyId| {
+            places.policies.get(id.0 as usize).map(|policy| policy.from).unwrap_or_default()
+        };
         let (from, to) = (name(found.from), name(found.to));
         let text = format!("two equally specific policies decide from `{from}` to `{to}`");
         findings.push(

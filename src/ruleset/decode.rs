@@ -211,12 +211,13 @@ pub(super) fn description(lines: &[&str]) -> String {
 
 /// Defines a mapping with fixed fields: the struct, its reader, its schema. Every field is an
 /// `Option`; `required` ones that are missing have been reported by the reader. In brackets: what
-/// it is, and the field whose value names it in messages.
+/// it is, and the field whose value names it in messages. A key that is no Rust name stands behind
+/// `as`.
 macro_rules! record {
     (
         $(#[doc = $doc:literal])+
         $name:ident ($what:literal, $id:literal) {
-            $($(#[doc = $field_doc:literal])+ $need:ident $field:ident: $type:ty,)+
+            $($(#[doc = $field_doc:literal])+ $need:ident $field:ident $(as $key:literal)?: $type:ty,)+
         }
     ) => {
         $(#[doc = $doc])+
@@ -238,13 +239,13 @@ macro_rules! record {
                 reading: &mut $crate::ruleset::decode::Reading,
             ) -> Option<Self> {
                 const KNOWN: &[(&str, bool)] =
-                    &[$((stringify!($field), $crate::ruleset::decode::is_required(stringify!($need)))),+];
+                    &[$(($crate::ruleset::decode::key!($field $($key)?), $crate::ruleset::decode::is_required(stringify!($need)))),+];
                 let subject = node.get($id).and_then(|n| n.text()).map(|id| format!("{} `{id}`", $what));
                 reading.within(subject, |reading| {
                     let mut record = Self { place: node.place, written: node.len(), ..Self::default() };
                     for (name, value) in reading.fields(node, $what, KNOWN)? {
                         match name {
-                            $(stringify!($field) => {
+                            $($crate::ruleset::decode::key!($field $($key)?) => {
                                 record.$field = $crate::ruleset::decode::Decode::decode(value, reading);
                             })+
                             _ => {}
@@ -269,9 +270,10 @@ macro_rules! record {
                         "description".to_owned(),
                         $crate::ruleset::decode::description(&[$($field_doc),+]).into(),
                     );
-                    properties.insert(stringify!($field).to_owned(), schema.into());
+                    let key = $crate::ruleset::decode::key!($field $($key)?);
+                    properties.insert(key.to_owned(), schema.into());
                     if $crate::ruleset::decode::is_required(stringify!($need)) {
-                        required.push(stringify!($field));
+                        required.push(key);
                     }
                 })+
                 let mut schema = schemars::json_schema!({
@@ -289,6 +291,17 @@ macro_rules! record {
     };
 }
 pub(super) use record;
+
+/// The key of a record's field.
+macro_rules! key {
+    ($field:ident) => {
+        stringify!($field)
+    };
+    ($field:ident $key:literal) => {
+        $key
+    };
+}
+pub(super) use key;
 
 /// Whether a record's field marker is `required`.
 pub(super) const fn is_required(marker: &str) -> bool {

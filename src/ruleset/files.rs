@@ -19,7 +19,7 @@ pub const TOTAL_LIMIT_BYTES: u64 = 1 << 30;
 const DEPTH_LIMIT: usize = 8;
 
 /// What a document's place in the folder says about it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Role {
     /// Stands for itself or for the whole ruleset.
     Common,
@@ -84,6 +84,27 @@ impl Files {
         for (path, role) in found {
             self.read_document(&path, role, findings);
         }
+    }
+
+    /// Reads the test files of a ruleset folder; a single file has none.
+    pub(super) fn read_tests(path: &Path, findings: &mut Findings) -> Self {
+        let mut files = Self { root: Some(path.to_path_buf()), ..Self::default() };
+        let folder = path.join("tests");
+        if !folder.is_dir() {
+            return files;
+        }
+        let mut found = Vec::new();
+        list_folder(path, &folder, 1, &mut found, findings);
+        found.sort();
+        if found.len() > FILES_LIMIT {
+            let text = format!("{} test files are more than {FILES_LIMIT}", found.len());
+            findings.push(Diagnostic::error("limit-files", text));
+            return files;
+        }
+        for (path, _) in found {
+            files.read_document(&path, Role::Common, findings);
+        }
+        files
     }
 
     fn read_document(&mut self, path: &Path, role: Role, findings: &mut Findings) {

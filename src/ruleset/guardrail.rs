@@ -307,7 +307,7 @@ fn report(
 }
 
 fn finding(leak: Leak, region: &Region, witness: &str, built: &Built) -> Diagnostic {
-    let policy = |n: usize| built.policies.get(n).copied().unwrap_or_default();
+    let policy = |n: usize| built.places.policies.get(n).map(|p| p.from).unwrap_or_default();
     let names = if region.without_names { " without asking for a name" } else { "" };
     let violated = |how: &str| {
         Diagnostic::error(
@@ -321,7 +321,7 @@ fn finding(leak: Leak, region: &Region, witness: &str, built: &Built) -> Diagnos
             let rule = built.spec.policies.get(block).and_then(|b| b.rules.get(position));
             let id = rule.map_or("", |r| r.id.as_str());
             let place =
-                built.rules.get(block).and_then(|r| r.get(position)).copied().unwrap_or_default();
+                built.places.rule(block, position).map(|r| r.id).unwrap_or_default();
             if in_part {
                 let text = format!("guardrail not proved: rule `{id}` may allow{names}: {witness}");
                 return Diagnostic::error("guardrail-not-proved", text)

@@ -23,6 +23,7 @@ mod guardrail;
 mod merge;
 mod nameless;
 mod names;
+mod places;
 mod quantity;
 mod rules;
 mod scalar;
@@ -32,6 +33,8 @@ mod source;
 mod suggest;
 mod summary;
 mod term;
+mod test_document;
+mod test_file;
 mod yaml;
 
 pub use crate::policy::SEGMENTS_LIMIT;
@@ -39,9 +42,14 @@ pub use check::Capacity;
 pub use diagnostic::{DIAGNOSTICS_LIMIT, Diagnostic, Findings, Label, Severity, Style};
 pub use files::{DOCUMENT_LIMIT_BYTES, FILES_LIMIT, LIST_LIMIT_BYTES, TOTAL_LIMIT_BYTES};
 pub use quantity::Date;
-pub use schema::{SCHEMA_PATH, schema};
+pub use places::{Places, PolicyPlaces, RulePlaces};
+pub use schema::{SCHEMA_PATH, TEST_SCHEMA_PATH, schema, test_schema};
 pub use source::{At, FileId, LineColumn, Place, Source, Sources};
 pub use summary::{EXPIRING_DAYS, Expiring, SetCount, Summary};
+pub use test_file::{
+    Chosen, Expectation, Expected, FlowPattern, FlowSelector, InlineFlow, Outcome, Presented,
+    TestFile, TestSuite, tests,
+};
 
 use crate::policy::Policy;
 use crate::policy::spec::PolicySpec;
@@ -70,7 +78,9 @@ pub struct Loaded {
     pub summary: Summary,
     /// What somebody should look at.
     pub warnings: Vec<Diagnostic>,
-    /// The texts that warnings point into.
+    /// Where policies and rules were written.
+    pub places: Places,
+    /// The texts that warnings and places point into.
     pub sources: Sources,
 }
 
@@ -145,7 +155,7 @@ fn compile(
     let sets = sets::Sets::read(&merged.sets, &mut files, &mut findings);
     let built = build::build(&merged, &sets, &files.sources, options.today, &mut findings);
     let spec = &built.spec;
-    check::check_pairs(spec, &built.policies, &mut findings);
+    check::check_pairs(spec, &built.places, &mut findings);
     check::check(&merged, spec, &sets, options.capacity, &mut findings);
     // Compiled although there may be errors, because guardrails ask it who decides.
     let policy = Policy::compile(spec, options.previous)
@@ -160,7 +170,10 @@ fn compile(
     let (errors, warnings) = findings.finish();
     let sources = files.sources;
     match policy {
-        Some(policy) => Ok(Loaded { policy, spec: built.spec, summary, warnings, sources }),
+        Some(policy) => {
+            let places = built.places;
+            Ok(Loaded { policy, spec: built.spec, summary, warnings, places, sources })
+        }
         None => Err(Box::new(Refused { errors, warnings, sources })),
     }
 }
