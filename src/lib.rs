@@ -26,7 +26,7 @@
 //! # Rooms, and who may import whom
 //!
 //! [`model`] < [`wire`] < {[`flow`], [`inspect`], [`policy`]} < [`engine`] < [`ruleset`] <
-//! [`io`] < [`pipeline`] < [`observe`] < {[`synth`], [`prove`], [`mod@bench`]} < [`cli`].
+//! [`io`] < [`pipeline`] < [`observe`] < [`synth`] < {[`prove`], [`mod@bench`]} < [`cli`].
 //! `tests/layering.rs` holds this order against the code.
 
 pub mod bench;

@@ -17,7 +17,7 @@ const LAYERS: &[(&str, u8)] = &[
     ("pipeline", 6),
     ("observe", 7),
     ("synth", 8),
-    ("prove", 8),
+    ("prove", 9),
     ("bench", 9),
     ("cli", 10),
 ];

@@ -6,6 +6,7 @@ mod inputs;
 mod replay;
 mod suggest;
 mod terminal;
+mod test;
 mod wrap;
 
 use clap::{Parser, Subcommand};
@@ -26,6 +27,7 @@ enum Command {
     Wrap(wrap::WrapArgs),
     Replay(replay::ReplayArgs),
     Suggest(Box<suggest::SuggestArgs>),
+    Test(test::TestArgs),
 }
 
 /// Runs the command the arguments ask for.
@@ -37,5 +39,6 @@ pub fn main() -> ExitCode {
         Command::Wrap(args) => wrap::run(&args),
         Command::Replay(args) => replay::run(&args),
         Command::Suggest(args) => suggest::run(&args),
+        Command::Test(args) => test::run(&args),
     }
 }

@@ -1,12 +1,12 @@
 //! Asks the policy, and carries out what it says. How rules are evaluated is `policy`'s business.
 
-use super::Engine;
 use super::state::{Case, Flow, Stage};
+use super::{Asked, Engine};
 use crate::flow::FlowId;
 use crate::model::{
     Action, Addr, DomainName, Facts, FiveTuple, FlowVerdict, PolicyId, Reason, ScopeId,
 };
-use crate::policy::{Bound, Decision, NoTrace, Policy, Query};
+use crate::policy::{Bound, Decision, NoTrace, Policy, Query, RecordedTrace};
 
 /// What is asked about a flow, apart from its facts.
 #[derive(Clone, Copy, Debug)]
@@ -37,7 +37,29 @@ impl Engine {
             midstream: question.missed,
             bound: Some(&bound),
         };
+        if self.watch.is_on() {
+            return self.ask_watched(question, &query, facts);
+        }
         self.policy.decide(&query, facts, &mut NoTrace)
+    }
+
+    /// The same, written down.
+    #[cold]
+    fn ask_watched(&self, question: &Question, query: &Query<'_>, facts: &Facts) -> Decision {
+        let mut trace = RecordedTrace::default();
+        let decision = self.policy.decide(query, facts, &mut trace);
+        self.watch.note(Asked {
+            at: self.now,
+            scope: question.scope,
+            policy: Some(query.policy),
+            tuple: query.tuple,
+            icmp: query.icmp,
+            midstream: query.midstream,
+            facts: facts.clone(),
+            steps: trace.steps,
+            decision,
+        });
+        decision
     }
 
     /// What to ask the policy about a flow.

@@ -26,10 +26,12 @@ mod state;
 mod stream;
 #[cfg(test)]
 mod tests;
+mod watch;
 
 pub use counters::Counters;
 pub use frame::{Discard, Extra, Frame, Origin, Output};
 pub use limits::Limits;
+pub use watch::{ASKED_MAX, Asked};
 
 use crate::flow::{Candidate, FlowHash, FlowId, FlowKey, FlowTable, Found, Secret, Timeouts};
 use crate::model::{EndpointId, Epoch, Reason, ScopeId, Timestamp, Verdict};
@@ -72,6 +74,7 @@ pub struct Engine {
     timeouts: Timeouts,
     /// When the next rule expires.
     next_expiry: Timestamp,
+    watch: watch::Watch,
 }
 
 /// A frame that has been parsed and whose flow's place in the table is on its way to the cache.
@@ -105,6 +108,7 @@ impl Engine {
             epoch: Epoch(1),
             bare_endpoint: None,
             draining: false,
+            watch: watch::Watch::default(),
             bindings: Bindings::default(),
             learned: Vec::new(),
             timeouts: timeouts_of(&policy),

@@ -65,27 +65,12 @@ impl Policy {
         if spec.segments.len() > SEGMENTS_LIMIT {
             return Err(CompileFault::TooManySegments);
         }
-        let rules = spec.policies.iter().map(|block| block.rules.len());
-        let rules = rules.fold(0, usize::saturating_add);
-        if rules > RULES_LIMIT || spec.policies.len() > RULES_LIMIT {
+        if rules_of(&spec.policies) > RULES_LIMIT || spec.policies.len() > RULES_LIMIT {
             return Err(CompileFault::TooManyRules);
         }
         let registry = previous.map(|policy| policy.locator.registry.clone()).unwrap_or_default();
         let locator = Locator::build(spec, registry)?;
-        let mut blocks = Vec::with_capacity(spec.policies.len());
-        let mut block_infos = Vec::with_capacity(spec.policies.len());
-        let mut rule_infos: Vec<RuleInfo> = Vec::with_capacity(rules);
-        for (block, id) in spec.policies.iter().zip(0..) {
-            let info = block_info(block, PolicyId(id), rule_infos.len());
-            blocks.push(Block::build(block, info.first_rule));
-            for (rule, id) in block.rules.iter().zip(info.first_rule.0..) {
-                rule_infos.push(rule_info(rule, RuleId(id), info.id));
-            }
-            block_infos.push(info);
-        }
-        let mut expiries: Vec<Timestamp> = blocks.iter().flat_map(Block::ends).collect();
-        expiries.sort_unstable();
-        expiries.dedup();
+        let Blocks { blocks, block_infos, rule_infos, expiries } = Blocks::build(&spec.policies);
         let infos = spec.segments.iter().zip(0..);
         Ok(Self {
             pairs: Pairs::build(spec),
@@ -95,8 +80,31 @@ impl Policy {
             block_infos,
             rule_infos,
             expiries,
-            binds: spec.policies.iter().flat_map(|block| &block.rules).any(|rule| rule.bind_dns),
+            binds: binds(&spec.policies),
             defaults: spec.defaults.clone(),
+        })
+    }
+
+    /// The same segments, the same policies between them, other rules: what a change would do,
+    /// without looking at networks and pairs again. Policies keep their ids, rules get new ones.
+    ///
+    /// # Errors
+    /// [`CompileFault`] at the bounds.
+    pub fn with_rules(&self, policies: &[BlockSpec]) -> Result<Self, CompileFault> {
+        if rules_of(policies) > RULES_LIMIT || policies.len() > RULES_LIMIT {
+            return Err(CompileFault::TooManyRules);
+        }
+        let Blocks { blocks, block_infos, rule_infos, expiries } = Blocks::build(policies);
+        Ok(Self {
+            pairs: self.pairs.clone(),
+            segment_infos: self.segment_infos.clone(),
+            locator: self.locator.clone(),
+            binds: binds(policies),
+            blocks,
+            block_infos,
+            rule_infos,
+            expiries,
+            defaults: self.defaults.clone(),
         })
     }
 
@@ -224,6 +232,44 @@ impl Policy {
     #[must_use]
     pub fn rule(&self, id: RuleId) -> Option<&RuleInfo> {
         self.rule_infos.get(id.0 as usize)
+    }
+}
+
+/// Whether some rule binds names to DNS answers.
+fn binds(policies: &[BlockSpec]) -> bool {
+    policies.iter().flat_map(|block| &block.rules).any(|rule| rule.bind_dns)
+}
+
+/// How many rules all policies have together.
+fn rules_of(policies: &[BlockSpec]) -> usize {
+    policies.iter().map(|block| block.rules.len()).fold(0, usize::saturating_add)
+}
+
+/// What of a policy depends on its rules alone.
+struct Blocks {
+    blocks: Vec<Block>,
+    block_infos: Vec<BlockInfo>,
+    rule_infos: Vec<RuleInfo>,
+    expiries: Vec<Timestamp>,
+}
+
+impl Blocks {
+    fn build(policies: &[BlockSpec]) -> Self {
+        let mut blocks = Vec::with_capacity(policies.len());
+        let mut block_infos = Vec::with_capacity(policies.len());
+        let mut rule_infos: Vec<RuleInfo> = Vec::with_capacity(rules_of(policies));
+        for (block, id) in policies.iter().zip(0..) {
+            let info = block_info(block, PolicyId(id), rule_infos.len());
+            blocks.push(Block::build(block, info.first_rule));
+            for (rule, id) in block.rules.iter().zip(info.first_rule.0..) {
+                rule_infos.push(rule_info(rule, RuleId(id), info.id));
+            }
+            block_infos.push(info);
+        }
+        let mut expiries: Vec<Timestamp> = blocks.iter().flat_map(Block::ends).collect();
+        expiries.sort_unstable();
+        expiries.dedup();
+        Self { blocks, block_infos, rule_infos, expiries }
     }
 }
 

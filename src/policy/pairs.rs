@@ -46,7 +46,7 @@ pub fn ambiguities(spec: &PolicySpec) -> Vec<Ambiguity> {
 }
 
 /// The policy of every pair. Segments that no selector tells apart share a class.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Pairs {
     class_of: Vec<u16>,
     classes: usize,

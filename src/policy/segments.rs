@@ -48,7 +48,7 @@ impl ScopeRegistry {
 }
 
 /// Everything that tells segments.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Locator {
     by_endpoint: HashMap<EndpointId, ScopeId, FixedState>,
     by_proxy_endpoint: HashMap<EndpointId, SegmentId, FixedState>,
@@ -66,7 +66,7 @@ pub(super) struct Locator {
 }
 
 /// The segment whose endpoints make a scope.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Owner {
     segment: SegmentId,
     networks: Holders,

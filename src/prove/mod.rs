@@ -1,7 +1,12 @@
-//! Rule tests, explanations and reports, all by the production engine.
+//! What a ruleset does, shown before it ships: rule tests, mutants, explanations, suggestions. All
+//! of it runs the production engine and the production decision function; nothing imitates them.
 
 pub mod flow_log;
 pub mod gather;
+pub mod observed;
+pub mod parallel;
+pub mod rule_test;
 pub mod sighting;
 pub mod suggest;
+pub mod trace;
 pub mod yaml;

@@ -320,8 +320,7 @@ fn finding(leak: Leak, region: &Region, witness: &str, built: &Built) -> Diagnos
         Leak::Rule(block, position, in_part) => {
             let rule = built.spec.policies.get(block).and_then(|b| b.rules.get(position));
             let id = rule.map_or("", |r| r.id.as_str());
-            let place =
-                built.places.rule(block, position).map(|r| r.id).unwrap_or_default();
+            let place = built.places.rule(block, position).map(|r| r.id).unwrap_or_default();
             if in_part {
                 let text = format!("guardrail not proved: rule `{id}` may allow{names}: {witness}");
                 return Diagnostic::error("guardrail-not-proved", text)

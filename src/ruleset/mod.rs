@@ -41,14 +41,14 @@ pub use crate::policy::SEGMENTS_LIMIT;
 pub use check::Capacity;
 pub use diagnostic::{DIAGNOSTICS_LIMIT, Diagnostic, Findings, Label, Severity, Style};
 pub use files::{DOCUMENT_LIMIT_BYTES, FILES_LIMIT, LIST_LIMIT_BYTES, TOTAL_LIMIT_BYTES};
-pub use quantity::Date;
 pub use places::{Places, PolicyPlaces, RulePlaces};
+pub use quantity::Date;
 pub use schema::{SCHEMA_PATH, TEST_SCHEMA_PATH, schema, test_schema};
 pub use source::{At, FileId, LineColumn, Place, Source, Sources};
 pub use summary::{EXPIRING_DAYS, Expiring, SetCount, Summary};
 pub use test_file::{
-    Chosen, Expectation, Expected, FlowPattern, FlowSelector, InlineFlow, Outcome, Presented,
-    TestFile, TestSuite, tests,
+    Chosen, Expectation, Expected, FlowPattern, FlowSelector, InlineFlow, Named, Outcome,
+    Presented, Side, TestFile, TestSuite, tests,
 };
 
 use crate::policy::Policy;

@@ -16,6 +16,12 @@ impl Date {
         self.0
     }
 
+    /// So many days after 1970-01-01.
+    #[must_use]
+    pub fn from_days(days: u64) -> Self {
+        Self(u32::try_from(days).unwrap_or(u32::MAX))
+    }
+
     /// Reads `2027-06-30`.
     #[must_use]
     pub fn parse_day(text: &str) -> Option<Self> {

@@ -176,6 +176,19 @@ pub enum Outcome {
     Pending,
 }
 
+impl Outcome {
+    /// The word used in tests and reports.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Allow => "allow",
+            Self::Deny => "deny",
+            Self::Reject => "reject",
+            Self::Pending => "pending",
+        }
+    }
+}
+
 super::decode::words!("verdict", Outcome {
     "allow" => Self::Allow, "deny" => Self::Deny, "reject" => Self::Reject, "pending" => Self::Pending,
 });
@@ -298,6 +311,22 @@ pub struct FlowPattern {
     pub protocol: Option<crate::model::Protocol>,
 }
 
+impl std::fmt::Display for FlowPattern {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let side = |f: &mut std::fmt::Formatter<'_>, (address, port): Side| match (address, port) {
+            (None, None) => f.write_str("any"),
+            (None, Some(port)) => write!(f, "any:{port}"),
+            (Some(address), None) => write!(f, "{address}"),
+            (Some(IpAddr::V6(address)), Some(port)) => write!(f, "[{address}]:{port}"),
+            (Some(address), Some(port)) => write!(f, "{address}:{port}"),
+        };
+        side(f, self.source)?;
+        f.write_str(" -> ")?;
+        side(f, self.destination)?;
+        self.protocol.map_or(Ok(()), |protocol| write!(f, "/{protocol}"))
+    }
+}
+
 impl std::str::FromStr for FlowPattern {
     type Err = String;
 
@@ -339,9 +368,9 @@ impl Scalar for FlowPattern {
 
     fn parse(text: &str) -> Result<Self, Fault> {
         text.parse().map_err(|why: String| {
-            Fault::new("bad-flow", format!("`{}` is no flow", clip(text)))
-                .label(why)
-                .help("write \"10.20.1.5 -> 10.100.4.7:443/tcp\"; ports and protocol may be left out")
+            Fault::new("bad-flow", format!("`{}` is no flow", clip(text))).label(why).help(
+                "write \"10.20.1.5 -> 10.100.4.7:443/tcp\"; ports and protocol may be left out",
+            )
         })
     }
 
@@ -414,7 +443,9 @@ mod tests {
                 None,
             ),
         ] {
-            assert_eq!(text.parse(), Ok(FlowPattern { source, destination, protocol }), "{text}");
+            let pattern = FlowPattern { source, destination, protocol };
+            assert_eq!(text.parse(), Ok(pattern), "{text}");
+            assert_eq!(pattern.to_string().parse(), Ok(pattern), "{text}");
         }
     }
 

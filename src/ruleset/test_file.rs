@@ -20,7 +20,7 @@ use crate::policy::spec::{AppMatch, PortRange};
 use ipnet::IpNet;
 use std::path::{Path, PathBuf};
 
-pub use super::test_document::{FlowPattern, Outcome};
+pub use super::test_document::{FlowPattern, Outcome, Side};
 
 /// The port a flow without `source_port` comes from.
 const SOURCE_PORT: u16 = 40_000;
@@ -254,11 +254,9 @@ impl Reader<'_> {
         }
         if items(&doc.expect).is_empty() && items(&doc.flows).is_empty() {
             let finding = Diagnostic::error("empty-test", "this file expects nothing");
-            self.findings.push(
-                finding
-                    .at(doc.place, "neither `expect` nor `flows`")
-                    .help("list what is expected of a capture's flows under `expect`, or flows under `flows`"),
-            );
+            self.findings.push(finding.at(doc.place, "neither `expect` nor `flows`").help(
+                "list what is expected of a capture's flows under `expect`, or flows under `flows`",
+            ));
         }
         TestFile {
             file,
@@ -401,7 +399,12 @@ impl Reader<'_> {
             && source.value.0.is_ipv4() != destination.value.0.is_ipv4()
         {
             let text = "source and destination are of different families";
-            wrong(destination.place, text, "not the family of the source", "write both as IPv4 or both as IPv6");
+            wrong(
+                destination.place,
+                text,
+                "not the family of the source",
+                "write both as IPv4 or both as IPv6",
+            );
         }
         if let (Some(domain), Some(_)) = (&doc.domain, &doc.dns) {
             let text = "a flow asks for a name, or asks DNS for one";
@@ -487,9 +490,7 @@ fn icmp(protocol: Protocol, word: Option<&At<IcmpWord>>) -> Option<(u8, u8)> {
     Some(match word.map(|word| word.value) {
         None => (echo, 0),
         Some(IcmpWord::Number(number)) => (number.kind, number.code.unwrap_or(0)),
-        Some(IcmpWord::Named { v4, v6: six, .. }) => {
-            (if v6 { six } else { v4 }.unwrap_or(echo), 0)
-        }
+        Some(IcmpWord::Named { v4, v6: six, .. }) => (if v6 { six } else { v4 }.unwrap_or(echo), 0),
     })
 }
 

@@ -95,6 +95,32 @@ pub fn echo(tuple: &FiveTuple, reply: bool, sequence: u16) -> Vec<u8> {
     bytes
 }
 
+/// An IP packet with an ICMP or ICMPv6 message of any type, four bytes of zeros behind its checksum.
+#[must_use]
+pub fn icmp(tuple: &FiveTuple, kind: u8, code: u8, payload: &[u8]) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    let step = network(tuple, 64);
+    let written = match tuple.src.is_v4() {
+        true => step.icmpv4_raw(kind, code, [0; 4]).write(&mut bytes, payload),
+        false => step.icmpv6_raw(kind, code, [0; 4]).write(&mut bytes, payload),
+    };
+    if written.is_err() {
+        bytes.clear();
+    }
+    bytes
+}
+
+/// An IP packet of a protocol without ports.
+#[must_use]
+pub fn other(tuple: &FiveTuple, payload: &[u8]) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    let number = etherparse::IpNumber(tuple.protocol.0);
+    if network(tuple, 64).write(&mut bytes, number, payload).is_err() {
+        bytes.clear();
+    }
+    bytes
+}
+
 /// A five-tuple from its text parts; IPv4 or IPv6 on both sides.
 #[must_use]
 pub fn tuple(src: (IpAddr, u16), dst: (IpAddr, u16), protocol: Protocol) -> FiveTuple {
