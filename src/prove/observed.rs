@@ -2,7 +2,7 @@
 //! and every question that was asked about it. Expects nothing.
 
 use crate::engine::record::{Event, FlowRecord};
-use crate::engine::{Asked, Engine, Frame, Limits, Output};
+use crate::engine::{Asked, Engine, Frame, Output};
 use crate::io::merge::Captures;
 use crate::io::pcap::CaptureReader;
 use crate::model::{
@@ -154,10 +154,8 @@ struct Run<'a> {
 impl<'a> Run<'a> {
     fn new(packets: &'a Packets, policy: &'a Arc<Policy>) -> Self {
         let options = ReplayOptions::default();
-        // A flow needs a packet; a table of the default size would cost more than a small run.
-        let flows = options.limits.flows.min(packets.len().max(16));
-        let limits = Limits { flows, ..options.limits };
-        let engine = Engine::new(Arc::clone(policy), limits, packets.settings, options.secret)
+        let (limits, secret) = (options.limits, options.secret);
+        let engine = Engine::new(Arc::clone(policy), limits, packets.settings, secret)
             .with_bare_endpoint(packets.endpoint)
             .watched();
         Self {
