@@ -14,7 +14,7 @@ static COUNT: AtomicU32 = AtomicU32::new(0);
 pub(crate) struct Namespace(String);
 
 /// Runs a program with the words of `line`; whether it succeeded.
-fn run(line: &str) -> bool {
+pub(crate) fn run(line: &str) -> bool {
     let mut words = line.split_whitespace();
     let Some(program) = words.next() else { return false };
     let output = Command::new(program).args(words).output();

@@ -1,5 +1,8 @@
 //! Live ports between network namespaces: what goes in comes back as the gateway expects it, on
 //! either back end. Needs root; skips loudly without.
 
+mod end_to_end;
+mod gwlb;
 mod lab;
+mod network;
 mod ports;
