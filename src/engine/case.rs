@@ -72,6 +72,7 @@ impl Engine {
         moved.map_err(super::stream::deny)?;
         flow.account = account;
         flow.from = from;
+        flow.pair = self.tally.pair(from, flow.to);
         flow.policy = self.policy.block(from, flow.to);
         flow.monitored = flow
             .policy

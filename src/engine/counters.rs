@@ -1,7 +1,9 @@
 //! Plain sums, one number for each verdict and reason. Merged over workers by the reader.
 
+use super::record::Ended;
 use crate::model::{Reason, Verdict};
 
+const ENDINGS: usize = Ended::ALL.len();
 const REASONS: usize = Reason::ALL.len();
 
 /// What an engine counted since it was made.
@@ -21,6 +23,7 @@ pub struct Counters {
     pub answers: u64,
     /// Flows opened.
     pub flows: u64,
+    ended: [u64; ENDINGS],
     dropped: [u64; REASONS],
 }
 
@@ -34,6 +37,7 @@ impl Default for Counters {
             released: 0,
             answers: 0,
             flows: 0,
+            ended: [0; ENDINGS],
             dropped: [0; REASONS],
         }
     }
@@ -44,6 +48,12 @@ impl Counters {
     #[must_use]
     pub fn dropped(&self, reason: Reason) -> u64 {
         self.dropped.get(reason as usize).copied().unwrap_or(0)
+    }
+
+    /// Flows that ended in this way.
+    #[must_use]
+    pub fn ended(&self, how: Ended) -> u64 {
+        self.ended.get(how as usize).copied().unwrap_or(0)
     }
 
     /// Frames dropped for any reason.
@@ -67,6 +77,9 @@ impl Counters {
         self.released += other.released;
         self.answers += other.answers;
         self.flows += other.flows;
+        for (sum, more) in self.ended.iter_mut().zip(other.ended) {
+            *sum += more;
+        }
         for (sum, more) in self.dropped.iter_mut().zip(other.dropped) {
             *sum += more;
         }
@@ -84,6 +97,12 @@ impl Counters {
 
     pub(super) fn drop_held(&mut self, reason: Reason) {
         if let Some(count) = self.dropped.get_mut(reason as usize) {
+            *count += 1;
+        }
+    }
+
+    pub(super) fn end(&mut self, how: Ended) {
+        if let Some(count) = self.ended.get_mut(how as usize) {
             *count += 1;
         }
     }

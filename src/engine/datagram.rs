@@ -143,6 +143,7 @@ impl Engine {
                 return Reading::Goes;
             }
         };
+        self.tally.hit(question.policy, decision);
         let Some(flow) = self.table.get_mut(id) else { return Reading::Goes };
         if flow.monitored || decision.action == crate::model::Action::Allow {
             let denied = flow.stage == Stage::Following

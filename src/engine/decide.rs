@@ -6,7 +6,7 @@ use crate::flow::FlowId;
 use crate::model::{
     Action, Addr, DomainName, Facts, FiveTuple, FlowVerdict, PolicyId, Reason, ScopeId,
 };
-use crate::policy::{Bound, Decision, NoTrace, Policy, Query, RecordedTrace};
+use crate::policy::{Bound, Decision, NoTrace, Policy, Query, RecordedTrace, Trace};
 
 /// What is asked about a flow, apart from its facts.
 #[derive(Clone, Copy, Debug)]
@@ -24,37 +24,53 @@ pub(super) struct Question {
 impl Engine {
     /// What the policy says of a flow with these facts.
     pub(super) fn ask(&self, question: &Question, facts: &Facts) -> Decision {
-        let Some(policy) = question.policy else { return Decision::Final(Policy::NO_POLICY) };
+        if self.watch.is_on() {
+            return self.ask_watched(question, facts);
+        }
+        self.ask_of(&self.policy, question, facts)
+    }
+
+    /// What `policy`, which need not be the one in force, says of it.
+    pub(super) fn ask_of(&self, policy: &Policy, question: &Question, facts: &Facts) -> Decision {
+        self.traced(policy, question, facts, &mut NoTrace)
+    }
+
+    /// The same, with every rule looked at on the way.
+    pub(super) fn traced<T: Trace>(
+        &self,
+        policy: &Policy,
+        question: &Question,
+        facts: &Facts,
+        trace: &mut T,
+    ) -> Decision {
+        let Some(block) = question.policy else { return Decision::Final(Policy::NO_POLICY) };
         let bound = |name: &DomainName, address: Addr| {
             let holds = || self.bindings.holds(question.scope, name, address, self.now);
             if question.bound || holds() { Bound::Yes } else { Bound::No }
         };
         let query = Query {
-            policy,
+            policy: block,
             tuple: question.tuple,
             icmp: question.icmp,
             now: self.now,
             midstream: question.missed,
             bound: Some(&bound),
         };
-        if self.watch.is_on() {
-            return self.ask_watched(question, &query, facts);
-        }
-        self.policy.decide(&query, facts, &mut NoTrace)
+        policy.decide(&query, facts, trace)
     }
 
     /// The same, written down.
     #[cold]
-    fn ask_watched(&self, question: &Question, query: &Query<'_>, facts: &Facts) -> Decision {
+    fn ask_watched(&self, question: &Question, facts: &Facts) -> Decision {
         let mut trace = RecordedTrace::default();
-        let decision = self.policy.decide(query, facts, &mut trace);
+        let decision = self.traced(&self.policy, question, facts, &mut trace);
         self.watch.note(Asked {
             at: self.now,
             scope: question.scope,
-            policy: Some(query.policy),
-            tuple: query.tuple,
-            icmp: query.icmp,
-            midstream: query.midstream,
+            policy: question.policy,
+            tuple: question.tuple,
+            icmp: question.icmp,
+            midstream: question.missed,
             facts: facts.clone(),
             steps: trace.steps,
             decision,

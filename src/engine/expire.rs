@@ -73,6 +73,7 @@ impl Engine {
                 Ended::Expired | Ended::EndOfCapture | Ended::Closed => how.unwrap_or(ended),
                 other => other,
             });
+            self.counters.end(record.ended.unwrap_or(ended));
             out.events.push(Event::FlowEnd(Box::new(record)));
         }
         self.candidates.remove(&id);

@@ -223,6 +223,14 @@ impl Gate {
         self.strangers.take(now)
     }
 
+    /// Flows and held bytes charged to each segment, in the order of their ids.
+    pub(super) fn used(&self) -> impl Iterator<Item = (u64, usize)> {
+        self.accounts.iter().map(|account| {
+            let budget = self.budgets.get(usize::from(account.0));
+            budget.map_or((0, 0), |budget| (budget.flows, budget.held_bytes))
+        })
+    }
+
     /// Bytes held now.
     pub(super) const fn held_bytes(&self) -> usize {
         self.held_bytes

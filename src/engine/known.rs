@@ -19,6 +19,7 @@ impl Engine {
             self.decide_again(id, parcel, out);
         }
         let Some(flow) = self.table.get(id) else { return Verdict::Drop(Reason::FlowDenied) };
+        self.tally.at(flow.pair);
         let direction =
             if flow.reversed == parcel.reversed { Direction::Original } else { Direction::Reply };
         if self.must_verify(flow, &parcel.packet) && !self.intact(parcel) {

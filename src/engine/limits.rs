@@ -22,6 +22,26 @@ pub struct Limits {
     pub engines: u64,
 }
 
+impl Limits {
+    /// The share of one of `engines` engines, each total rounded up.
+    #[must_use]
+    pub fn share(&self, engines: usize) -> Self {
+        let engines = engines.max(1);
+        let of = |total: usize| total.div_ceil(engines);
+        let rate = |total: u32| total.div_ceil(u32::try_from(engines).unwrap_or(u32::MAX));
+        Self {
+            flows: of(self.flows),
+            held_bytes: of(self.held_bytes),
+            inspections: of(self.inspections),
+            fragmented: of(self.fragmented),
+            answers_per_second: rate(self.answers_per_second),
+            strangers_per_second: rate(self.strangers_per_second),
+            engines: engines as u64,
+            ..self.clone()
+        }
+    }
+}
+
 impl Default for Limits {
     fn default() -> Self {
         Self {

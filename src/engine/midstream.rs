@@ -145,6 +145,7 @@ impl Engine {
             flow.first_bytes = if sides.forward { first } else { [segment.ack, segment.seq] };
         }
         flow.settle(verdict, Stage::Final);
+        self.tally.hit(flow.policy, verdict);
         self.admit(flow, parcel, out)
     }
 

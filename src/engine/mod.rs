@@ -12,6 +12,7 @@ mod expire;
 mod fragments;
 mod frame;
 mod gate;
+mod gateways;
 mod known;
 mod limits;
 mod midstream;
@@ -20,17 +21,22 @@ pub mod record;
 mod related;
 mod release;
 mod reload;
+mod scan;
 #[cfg(test)]
 mod setting_tests;
 mod state;
 mod stream;
+mod tally;
 #[cfg(test)]
 mod tests;
 mod watch;
 
 pub use counters::Counters;
 pub use frame::{Discard, Extra, Frame, Origin, Output};
+pub use gateways::{GATEWAYS_MAX, Gateways};
 pub use limits::Limits;
+pub use scan::Explanation;
+pub use tally::{Load, PAIRS_MAX, PairTally, Tally};
 pub use watch::{ASKED_MAX, Asked};
 
 use crate::flow::{Candidate, FlowHash, FlowId, FlowKey, FlowTable, Found, Secret, Timeouts};
@@ -63,10 +69,13 @@ pub struct Engine {
     assembly: Assembly,
     gate: Gate,
     counters: Counters,
+    tally: Tally,
     now: Timestamp,
     /// Flows found due, between two looks.
     due: Vec<FlowId>,
     draining: bool,
+    /// The gateways that are believed; all of them without.
+    gateways: Option<Gateways>,
     bindings: Bindings,
     /// Answers let through in the present batch, for other workers.
     learned: Vec<Answered>,
@@ -103,11 +112,13 @@ impl Engine {
             assembly: Assembly::new(limits.fragmented),
             gate: Gate::new(&policy, &limits),
             counters: Counters::default(),
+            tally: Tally::new(&policy),
             now: Timestamp::ZERO,
             due: Vec::new(),
             epoch: Epoch(1),
             bare_endpoint: None,
             draining: false,
+            gateways: None,
             watch: watch::Watch::default(),
             bindings: Bindings::default(),
             learned: Vec::new(),
@@ -126,6 +137,13 @@ impl Engine {
         self
     }
 
+    /// Believes only these gateways: a frame from another outer source is dropped unread.
+    #[must_use]
+    pub fn with_gateways(mut self, gateways: Gateways) -> Self {
+        self.gateways = Some(gateways);
+        self
+    }
+
     /// Judges every frame of the batch, in order; forwarded frames are ready to send.
     pub fn process(&mut self, frames: &mut [Frame<'_>], out: &mut Output) {
         let mut ahead: [Option<Prepared>; LOOKAHEAD] = [const { None }; LOOKAHEAD];
@@ -136,6 +154,7 @@ impl Engine {
             {
                 frame.verdict = self.judge(frame, &prepared, position, out);
                 self.counters.count(frame.verdict, frame.bytes.len());
+                self.tally.count(frame.verdict, frame.bytes.len());
             }
             if let Some(frame) = frames.get(step)
                 && let Some(slot) = ahead.get_mut(step % LOOKAHEAD)
@@ -154,6 +173,11 @@ impl Engine {
         }
         let packet = wire::parse(frame.bytes, frame.link, &settings);
         let Ok(parsed) = &packet else { return Prepared::unparsed(packet) };
+        if let (Some(gateways), Some(outer)) = (&self.gateways, &parsed.outer)
+            && !gateways.believe(outer.source)
+        {
+            return Prepared::unparsed(Err(Reason::UnknownGateway));
+        }
         let endpoint = parsed.outer.map_or(self.bare_endpoint, |outer| Some(outer.endpoint));
         let scope = self.policy.scope(endpoint);
         let (key, reversed) = FlowKey::new(scope.unwrap_or_default(), &parsed.tuple);
@@ -215,6 +239,12 @@ impl Engine {
     #[must_use]
     pub const fn counters(&self) -> &Counters {
         &self.counters
+    }
+
+    /// Sums by segment pair and by rule since the policy was installed.
+    #[must_use]
+    pub const fn tallied(&self) -> &Tally {
+        &self.tally
     }
 
     /// Bytes of frames held now.

@@ -27,6 +27,8 @@ impl Engine {
         else {
             return self.stranger(parcel, out);
         };
+        let pair = self.tally.pair(from, to);
+        self.tally.at(pair);
         if self.draining {
             return Verdict::Drop(Reason::Draining);
         }
@@ -88,10 +90,14 @@ impl Engine {
             };
             if let Decision::Final(verdict) = self.ask(&question, &facts) {
                 flow.settle(verdict, Stage::Final);
+                self.tally.hit(flow.policy, verdict);
             }
         }
         let charged = self.gate.account(flow.from);
         flow.account = charged;
+        let pair = self.tally.pair(flow.from, flow.to);
+        flow.pair = pair;
+        self.tally.at(pair);
         if let Err(reason) = self.gate.open_flow(charged, self.now) {
             return Verdict::Drop(reason);
         }
@@ -102,6 +108,7 @@ impl Engine {
             return Verdict::Drop(Reason::LimitFlows);
         };
         self.counters.flows += 1;
+        self.tally.open(pair);
         self.first_packet(id, parcel, out)
     }
 

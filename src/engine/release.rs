@@ -3,6 +3,7 @@
 use super::frame::{Discard, Extra};
 use super::gate::Account;
 use super::state::{Held, Inspection};
+use super::tally::PairRef;
 use super::{Engine, Output, Parcel};
 use crate::flow::FlowId;
 use crate::model::{Direction, Reason, Verdict};
@@ -118,6 +119,8 @@ impl Engine {
         for frame in std::mem::take(&mut inspection.held) {
             self.unhold(id, inspection, frame.bytes.len());
             self.counters.drop_held(reason);
+            let pair = self.pair_of(id);
+            self.tally.count_at(pair, Verdict::Drop(reason), frame.bytes.len());
             out.discards.push(Discard { number: frame.number, reason });
         }
     }
@@ -139,11 +142,19 @@ impl Engine {
     }
 
     fn tally_release(&mut self, id: FlowId, frame: &Held) {
+        let pair = self.pair_of(id);
+        self.tally.count_at(pair, Verdict::Forward, frame.bytes.len());
         let Some(flow) = self.table.get_mut(id) else { return };
         if let Some(volume) = flow.volume.get_mut(frame.direction.index()) {
             volume.forwarded_packets += 1;
             volume.forwarded_bytes += u64::from(frame.packet.ip_len);
         }
+    }
+
+    /// The pair a flow is counted for; none between a reload and its next packet.
+    fn pair_of(&self, id: FlowId) -> PairRef {
+        let flow = self.table.get(id).filter(|flow| flow.epoch == self.epoch.0);
+        flow.map_or(PairRef::NONE, |flow| flow.pair)
     }
 
     /// Who pays for a flow.

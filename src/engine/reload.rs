@@ -2,9 +2,12 @@
 
 use super::decide::Question;
 use super::state::{Flow, Stage};
-use super::{Engine, Output, Parcel, expiry_after, timeouts_of};
+use super::tally::PairRef;
+use super::{Engine, Output, Parcel, Tally, expiry_after, timeouts_of};
 use crate::flow::FlowId;
-use crate::model::{Action, App, Epoch, Fact, Facts, Protocol, ProxyIdentity, Reason};
+use crate::model::{
+    Action, App, Epoch, Fact, Facts, FlowVerdict, Protocol, ProxyIdentity, Reason, SegmentId,
+};
 use crate::policy::spec::Mode;
 use crate::policy::{Decision, Located, Policy};
 use std::sync::Arc;
@@ -13,6 +16,7 @@ impl Engine {
     /// Replaces the policy. Flows go on; each is decided again when its next packet comes.
     pub fn install(&mut self, policy: Arc<Policy>) {
         self.gate.renew(&policy, &self.limits);
+        self.tally = Tally::new(&policy);
         self.timeouts = timeouts_of(&policy);
         self.next_expiry = expiry_after(&policy, self.now);
         self.policy = policy;
@@ -38,23 +42,16 @@ impl Engine {
             let verdict = super::stream::deny(Reason::UnknownSegment);
             return self.cut(id, verdict, was_allowed, parcel, out);
         }
-        let (Some(flow), Some(question)) = (self.table.get(id), self.question(id)) else { return };
+        let Some(flow) = self.table.get(id) else { return };
         if flow.stage == Stage::Pending || self.is_decided_by_datagram(flow) {
             return;
         }
-        let bound = self.cases.get(flow.case).is_some_and(|case| case.bound);
-        let question = Question { missed: !flow.fresh, bound, ..question };
-        let verdict = match self.ask(&question, &self.facts_of(flow, &question)) {
-            Decision::Final(verdict) => verdict,
-            Decision::Pending { .. } if flow.fresh => {
-                // Not a byte of payload has passed yet: it is waited for like that of a new flow.
-                let Some(flow) = self.table.get_mut(id) else { return };
-                flow.stage = Stage::Pending;
-                return;
-            }
-            Decision::Pending { .. } => self.undecided(question.policy, Reason::Undecided),
-        };
+        let verdict = self.under(&self.policy, id);
         let Some(flow) = self.table.get_mut(id) else { return };
+        let Some(verdict) = verdict else {
+            flow.stage = Stage::Pending;
+            return;
+        };
         if verdict.action == Action::Allow || flow.monitored {
             flow.verdict = verdict;
             return;
@@ -65,27 +62,17 @@ impl Engine {
     /// Finds the segments and the policy of a flow under the present ruleset. False: it belongs to
     /// none any more.
     fn relocate(&mut self, id: FlowId) -> bool {
-        let Some(&key) = self.table.key(id) else { return true };
+        let placed = self.placed(&self.policy, id);
         let Some(flow) = self.table.get_mut(id) else { return true };
         flow.epoch = self.epoch.0;
-        let tuple = key.tuple(flow.reversed);
+        flow.pair = PairRef::NONE;
+        let Some((from, to)) = placed else { return false };
         let case = self.cases.get(flow.case);
-        let identity = match case.map(|case| &case.facts.proxy) {
-            Some(Fact::Known(identity)) => *identity,
-            _ => ProxyIdentity::Proxy,
-        };
-        let (from, to) = match self.policy.locate(key.scope(), tuple.src, tuple.dst) {
-            Located::Pair { from, to, from_proxy: true } => {
-                let Some(from) = self.policy.proxied(from, identity) else { return false };
-                (from, to)
-            }
-            Located::Pair { from, to, from_proxy: false } => (from, to),
-            Located::Unknown => return false,
-        };
         let held = case.and_then(|case| case.inspection.as_ref()).map_or(0, |i| i.held_bytes);
         let account = self.gate.account(from);
         self.gate.recharge(flow.account, account, held);
         flow.account = account;
+        flow.pair = self.tally.pair(from, to);
         flow.from = from;
         flow.to = to;
         flow.policy = if flow.behind_proxy { None } else { self.policy.block(from, to) };
@@ -93,8 +80,43 @@ impl Engine {
         true
     }
 
+    /// The segments a flow is between under `policy`: by its addresses, and by its proxy's word
+    /// where that has been read.
+    fn placed(&self, policy: &Policy, id: FlowId) -> Option<(SegmentId, SegmentId)> {
+        let (key, flow) = (self.table.key(id)?, self.table.get(id)?);
+        let tuple = key.tuple(flow.reversed);
+        let identity = match self.cases.get(flow.case).map(|case| &case.facts.proxy) {
+            Some(Fact::Known(identity)) => *identity,
+            _ => ProxyIdentity::Proxy,
+        };
+        match policy.locate(key.scope(), tuple.src, tuple.dst) {
+            Located::Pair { from, to, from_proxy: true } => {
+                policy.proxied(from, identity).map(|from| (from, to))
+            }
+            Located::Pair { from, to, from_proxy: false } => Some((from, to)),
+            Located::Unknown => None,
+        }
+    }
+
+    /// The verdict of a decided flow under `policy`, from the facts recorded of it; none while not a
+    /// byte of payload has passed that a rule asks for: it is waited for like that of a new flow.
+    pub(super) fn under(&self, policy: &Policy, id: FlowId) -> Option<FlowVerdict> {
+        let Some((from, to)) = self.placed(policy, id) else {
+            return Some(super::stream::deny(Reason::UnknownSegment));
+        };
+        let (flow, question) = (self.table.get(id)?, self.question(id)?);
+        let block = if flow.behind_proxy { None } else { policy.block(from, to) };
+        let bound = self.cases.get(flow.case).is_some_and(|case| case.bound);
+        let question = Question { policy: block, missed: !flow.fresh, bound, ..question };
+        match self.ask_of(policy, &question, &self.facts_of(flow, &question)) {
+            Decision::Final(verdict) => Some(verdict),
+            Decision::Pending { .. } if flow.fresh => None,
+            Decision::Pending { .. } => block.map(|block| policy.undecided(block)),
+        }
+    }
+
     /// Whether each datagram of a flow is decided for itself: nothing of an earlier decision stands.
-    fn is_decided_by_datagram(&self, flow: &Flow) -> bool {
+    pub(super) fn is_decided_by_datagram(&self, flow: &Flow) -> bool {
         flow.stage == Stage::Following && self.cases.get(flow.case).is_some_and(|case| {
             case.facts.app.known() == Some(&App::Dns)
                 && matches!(case.inspection.as_deref(), Some(open) if open.inspector.is_datagrams())
@@ -102,7 +124,7 @@ impl Engine {
     }
 
     /// What is recorded of a flow's facts. What nobody looked at is missed.
-    fn facts_of(&self, flow: &Flow, question: &Question) -> Facts {
+    pub(super) fn facts_of(&self, flow: &Flow, question: &Question) -> Facts {
         let named = matches!(question.tuple.protocol, Protocol::TCP | Protocol::UDP);
         match self.cases.get(flow.case) {
             _ if !named => {

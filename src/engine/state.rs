@@ -5,6 +5,7 @@ use super::bindings::Asked;
 use super::frame::Origin;
 use super::gate::Account;
 use super::record::{Ended, Names, Volume};
+use super::tally::PairRef;
 use crate::flow::TcpTracker;
 use crate::inspect::Inspector;
 use crate::inspect::stream::StreamHead;
@@ -48,6 +49,7 @@ pub(super) struct Flow {
     pub(super) account: Account,
     pub(super) from: SegmentId,
     pub(super) to: SegmentId,
+    pub(super) pair: PairRef,
     pub(super) stage: Stage,
     /// Whether the canonical key runs against the original direction.
     pub(super) reversed: bool,
@@ -261,6 +263,7 @@ impl Default for Flow {
             account: Account::default(),
             from: SegmentId(u16::MAX),
             to: SegmentId(u16::MAX),
+            pair: PairRef::NONE,
             stage: Stage::Pending,
             reversed: false,
             midstream: false,

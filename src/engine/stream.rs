@@ -254,6 +254,7 @@ impl Engine {
                 let flow = self.table.get_mut(id)?;
                 flow.settle(verdict, Stage::Following);
                 inspection.handshake = false;
+                self.tally.hit(question.policy, verdict);
                 (!flow.passes()).then_some(verdict)
             }
             Decision::Pending { needs } => {
@@ -278,6 +279,9 @@ impl Engine {
         let question = self.question(id)?;
         let facts = Facts { proxy: case.facts.proxy.clone(), ..Facts::default() };
         let decision = self.ask(&question, &facts);
+        if let Decision::Final(verdict) = decision {
+            self.tally.hit(question.policy, verdict);
+        }
         let flow = self.table.get_mut(id)?;
         let Decision::Final(verdict) = decision else {
             inspection.unasked |= flow.monitored;

@@ -345,3 +345,101 @@ fn every_packet_is_accounted_for() {
     assert_eq!(counters.forwarded + counters.dropped_total(), 5);
     assert_eq!(counters.waiting(), 0);
 }
+
+#[test]
+fn a_preview_tells_what_an_installation_would_do_and_changes_nothing() {
+    let mut bench = Bench::new(&spec());
+    let mut web = Session::new(tuple(443, Protocol::TCP));
+    for packet in web.handshake() {
+        bench.give(&packet);
+    }
+    bench.give(&web.send(Side::Client, b"SSH-2.0-x\r\n"));
+    bench.give(&packet::udp(&tuple(514, Protocol::UDP), b"<1>x"));
+    let mut changed = spec();
+    changed.policies[0].rules.remove(0);
+    let policy = Policy::compile(&changed, Some(bench.engine.policy())).unwrap();
+    let foreseen: Vec<_> = bench
+        .engine
+        .preview_at(&policy, 0, 1000)
+        .map(|(record, verdict)| (record.tuple.dst_port, record.verdict.unwrap().action, verdict))
+        .map(|(port, was, verdict)| (port, was, verdict.action, verdict.reason))
+        .collect();
+    assert_eq!(
+        foreseen,
+        [
+            (443, Action::Allow, Action::Deny, Reason::Otherwise),
+            (514, Action::Allow, Action::Allow, Reason::Rule),
+        ]
+    );
+    assert_eq!(bench.give(&web.send(Side::Client, b"x")), Verdict::Forward);
+    bench.engine.install(Arc::new(policy));
+    assert!(matches!(bench.give(&web.send(Side::Client, b"x")), Verdict::Drop(_)));
+}
+
+#[test]
+fn a_walk_in_pieces_meets_every_flow_once_and_ends_the_chosen_ones() {
+    let mut bench = Bench::new(&spec());
+    for host in 1..=10_u8 {
+        let mut tuple = tuple(514, Protocol::UDP);
+        tuple.src_port = 1000 + u16::from(host);
+        bench.give(&packet::udp(&tuple, b"<1>x"));
+    }
+    let (mut seen, mut out) = (Vec::new(), Output::default());
+    for from in (0..bench.engine.places()).step_by(3) {
+        seen.extend(bench.engine.records_at(from, 3).map(|record| record.tuple.src_port));
+    }
+    assert_eq!(seen, (1001..=1010).collect::<Vec<u16>>());
+    let even = |record: &super::record::FlowRecord| record.tuple.src_port.is_multiple_of(2);
+    let ended: usize =
+        (0..10).step_by(3).map(|from| bench.engine.flush_at(from, 3, even, &mut out)).sum();
+    assert_eq!((ended, bench.engine.flows(), out.events.len()), (5, 5, 5));
+    assert_eq!(bench.engine.counters().ended(Ended::Flushed), 5);
+}
+
+#[test]
+fn packets_count_for_their_pair_and_decisions_for_their_rule() {
+    let mut bench = Bench::new(&spec());
+    let syslog = packet::udp(&tuple(514, Protocol::UDP), b"<1>x");
+    bench.give(&syslog);
+    bench.give(&syslog);
+    bench.give(&packet::udp(&tuple(9, Protocol::UDP), b"x"));
+    bench.give_from(OTHER, &syslog);
+    let frame = Encapsulation::of(ENDPOINT).wrap(&syslog).len() as u64;
+    let tally = bench.engine.tallied();
+    let [acme, globex] = tally.pairs() else { panic!("{:?}", tally.pairs()) };
+    assert_eq!((acme.forwarded.packets, acme.forwarded.bytes, acme.flows), (2, 2 * frame, 2));
+    assert_eq!(acme.dropped[0].0, Reason::Otherwise);
+    assert_eq!(globex.dropped[0].0, Reason::NoPolicy);
+    assert_eq!((tally.rules(), tally.otherwise()), (&[0, 0, 1, 0][..], &[1][..]));
+}
+
+#[test]
+fn a_frame_from_an_unknown_gateway_is_dropped_unread() {
+    let mut bench = Bench::new(&spec());
+    let syslog = packet::udp(&tuple(514, Protocol::UDP), b"<1>x");
+    for (gateway, verdict) in [
+        ("10.99.0.1/32", Verdict::Forward),
+        ("10.99.0.2/32", Verdict::Drop(Reason::UnknownGateway)),
+    ] {
+        let gateways = super::Gateways::new(&[gateway.parse().unwrap()]);
+        bench.engine = bench.engine.with_gateways(gateways);
+        assert_eq!(bench.give(&syslog), verdict);
+    }
+}
+
+#[test]
+fn what_a_segment_may_have_is_divided_among_workers() {
+    let mut spec = spec();
+    spec.segments[0].limits.flows = Some(5);
+    for (workers, flows) in [(1, 5), (2, 3), (8, 1)] {
+        let limits = Limits { flows: 1000, ..Limits::default() }.share(workers);
+        let mut bench = Bench::with(&spec, limits);
+        for port in 1000..1010 {
+            let mut tuple = tuple(514, Protocol::UDP);
+            tuple.src_port = port;
+            bench.give(&packet::udp(&tuple, b"<1>x"));
+        }
+        assert_eq!(bench.engine.flows(), flows, "{workers} workers");
+        assert_eq!(bench.engine.segments_used().next().unwrap().1, flows as u64);
+    }
+}

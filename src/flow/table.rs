@@ -274,6 +274,22 @@ impl<S: Default> FlowTable<S> {
             .map(|(id, slot)| (FlowId(id), &slot.key, &slot.state))
     }
 
+    /// Entries at places `from` and on, `count` places at most: with [`Self::places`] a way to walk
+    /// a large table a piece at a time.
+    pub fn range(&self, from: usize, count: usize) -> impl Iterator<Item = (FlowId, &FlowKey, &S)> {
+        (from..from.saturating_add(count).min(self.touched)).filter_map(|place| {
+            let id = u32::try_from(place).ok()?;
+            let slot = self.slot(id).filter(|slot| !slot.key.is_vacant())?;
+            Some((FlowId(id), &slot.key, &slot.state))
+        })
+    }
+
+    /// Places that have held an entry at some time; every entry is at one of them.
+    #[must_use]
+    pub const fn places(&self) -> usize {
+        self.touched
+    }
+
     /// Visits the entries whose deadline lies in a tick (268 ms) that is over at `now`, once
     /// each, tick by tick and within a tick by deadline and key. Costs nothing while the tick
     /// lasts, so it may be called for every packet; what is visited, and in which order, depends

@@ -49,21 +49,6 @@ impl ReplayOptions {
     fn workers_for(&self, policy: &Policy) -> usize {
         if policy.binds() { 1 } else { self.workers.clamp(1, WORKERS_MAX) }
     }
-
-    /// Totals divided by the number of workers, rounded up.
-    fn limits_of_one(&self, workers: usize) -> Limits {
-        let share = |total: usize| total.div_ceil(workers);
-        let rate = u32::try_from(workers).unwrap_or(u32::MAX).max(1);
-        Limits {
-            flows: share(self.limits.flows),
-            held_bytes: share(self.limits.held_bytes),
-            inspections: share(self.limits.inspections),
-            fragmented: share(self.limits.fragmented),
-            engines: workers as u64,
-            answers_per_second: self.limits.answers_per_second.div_ceil(rate),
-            ..self.limits.clone()
-        }
-    }
 }
 
 /// What a replay leaves besides what its sink was given.
@@ -102,7 +87,7 @@ pub fn replay<S: Sink>(
     progress: &mut dyn FnMut(Progress),
 ) -> Result<Replayed, S::Error> {
     let workers = options.workers_for(policy);
-    let limits = options.limits_of_one(workers);
+    let limits = options.limits.share(workers);
     let engine = || {
         let (policy, secret) = (Arc::clone(policy), options.secret.clone());
         Engine::new(policy, limits.clone(), options.settings, secret)

@@ -1,0 +1,198 @@
+//! What is counted by segment pair and by rule, for the metrics of a running instance. Sums alone:
+//! nothing is decided by them.
+
+use crate::model::{FlowVerdict, PolicyId, Reason, SegmentId, Verdict};
+use crate::policy::Policy;
+use hashbrown::HashMap;
+
+/// Ordered pairs of segments that are told apart; packets of further ones are counted in the totals
+/// alone.
+pub const PAIRS_MAX: usize = 1 << 14;
+
+/// A pair's place in the tally; [`PairRef::NONE`] for packets that belong to none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct PairRef(u32);
+
+impl PairRef {
+    pub(super) const NONE: Self = Self(u32::MAX);
+}
+
+/// Frames and their bytes, encapsulation included.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Load {
+    /// Frames.
+    pub packets: u64,
+    /// Bytes of them.
+    pub bytes: u64,
+}
+
+impl Load {
+    fn add(&mut self, bytes: usize) {
+        self.packets += 1;
+        self.bytes += bytes as u64;
+    }
+
+    /// Adds another sum.
+    pub const fn merge(&mut self, other: Self) {
+        self.packets = self.packets.saturating_add(other.packets);
+        self.bytes = self.bytes.saturating_add(other.bytes);
+    }
+}
+
+/// Frames of one ordered pair of segments: those of flows the first one opened, both directions.
+#[derive(Clone, Debug)]
+pub struct PairTally {
+    /// Who opened the flows.
+    pub from: SegmentId,
+    /// Who answered.
+    pub to: SegmentId,
+    /// Frames forwarded, those released from holding included.
+    pub forwarded: Load,
+    /// Frames held when they came; each is counted again when it leaves or is dropped.
+    pub held: Load,
+    /// Flows opened.
+    pub flows: u64,
+    /// Frames dropped, by reason, in no useful order.
+    pub dropped: Vec<(Reason, Load)>,
+}
+
+/// Sums by pair and by rule since the policy was installed.
+#[derive(Clone, Debug, Default)]
+pub struct Tally {
+    pairs: Vec<PairTally>,
+    places: HashMap<(SegmentId, SegmentId), u32>,
+    rules: Vec<u64>,
+    otherwise: Vec<u64>,
+    /// The pair of the packet that is being judged.
+    at: Option<u32>,
+}
+
+impl Tally {
+    /// Every pair that has been seen.
+    #[must_use]
+    pub fn pairs(&self) -> &[PairTally] {
+        &self.pairs
+    }
+
+    /// How often each rule decided a flow or a message, by rule id.
+    #[must_use]
+    pub fn rules(&self) -> &[u64] {
+        &self.rules
+    }
+
+    /// How often no rule was true and `otherwise` decided, by policy id.
+    #[must_use]
+    pub fn otherwise(&self) -> &[u64] {
+        &self.otherwise
+    }
+
+    /// Empty sums for a policy.
+    pub(super) fn new(policy: &Policy) -> Self {
+        Self {
+            rules: vec![0; policy.rules().len()],
+            otherwise: vec![0; policy.policies().len()],
+            ..Self::default()
+        }
+    }
+
+    /// The place of a pair.
+    pub(super) fn pair(&mut self, from: SegmentId, to: SegmentId) -> PairRef {
+        if let Some(at) = self.places.get(&(from, to)) {
+            return PairRef(*at);
+        }
+        let Some(at) =
+            u32::try_from(self.pairs.len()).ok().filter(|_| self.pairs.len() < PAIRS_MAX)
+        else {
+            return PairRef::NONE;
+        };
+        let (forwarded, held) = (Load::default(), Load::default());
+        self.pairs.push(PairTally { from, to, forwarded, held, flows: 0, dropped: Vec::new() });
+        self.places.insert((from, to), at);
+        PairRef(at)
+    }
+
+    /// The packet that is being judged belongs to this pair.
+    #[inline]
+    pub(super) const fn at(&mut self, pair: PairRef) {
+        self.at = Some(pair.0);
+    }
+
+    /// The packet that was being judged has its verdict.
+    #[inline]
+    pub(super) fn count(&mut self, verdict: Verdict, bytes: usize) {
+        if let Some(at) = self.at.take() {
+            self.count_at(PairRef(at), verdict, bytes);
+        }
+    }
+
+    /// A frame of a pair was forwarded, held or dropped.
+    #[inline]
+    pub(super) fn count_at(&mut self, pair: PairRef, verdict: Verdict, bytes: usize) {
+        let Some(pair) = self.pairs.get_mut(pair.0 as usize) else { return };
+        match verdict {
+            Verdict::Forward => pair.forwarded.add(bytes),
+            Verdict::Hold => pair.held.add(bytes),
+            Verdict::Drop(reason) => {
+                match pair.dropped.iter_mut().find(|(known, _)| *known == reason) {
+                    Some((_, load)) => load.add(bytes),
+                    None => pair.dropped.push((reason, Load { packets: 1, bytes: bytes as u64 })),
+                }
+            }
+        }
+    }
+
+    /// A flow of a pair was opened.
+    pub(super) fn open(&mut self, pair: PairRef) {
+        if let Some(pair) = self.pairs.get_mut(pair.0 as usize) {
+            pair.flows += 1;
+        }
+    }
+
+    /// A flow or a message was decided.
+    pub(super) fn hit(&mut self, policy: Option<PolicyId>, verdict: FlowVerdict) {
+        let count = match (verdict.rule, policy) {
+            (Some(rule), _) => self.rules.get_mut(rule.0 as usize),
+            (None, Some(policy)) if verdict.reason == Reason::Otherwise => {
+                self.otherwise.get_mut(policy.0 as usize)
+            }
+            _ => None,
+        };
+        if let Some(count) = count {
+            *count += 1;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pairs_end_at_their_limit() {
+        let mut tally = Tally::default();
+        let pair = |n: usize| (SegmentId((n / 256) as u16), SegmentId((n % 256) as u16));
+        for n in 0..PAIRS_MAX - 1 {
+            tally.pair(pair(n).0, pair(n).1);
+        }
+        let last = pair(PAIRS_MAX - 1);
+        assert_ne!(tally.pair(last.0, last.1), PairRef::NONE);
+        let beyond = pair(PAIRS_MAX);
+        assert_eq!(tally.pair(beyond.0, beyond.1), PairRef::NONE);
+        assert_ne!(tally.pair(last.0, last.1), PairRef::NONE);
+    }
+
+    #[test]
+    fn a_packet_counts_for_the_pair_it_was_placed_at_and_only_once() {
+        let mut tally = Tally::default();
+        let pair = tally.pair(SegmentId(0), SegmentId(1));
+        tally.at(pair);
+        tally.count(Verdict::Forward, 100);
+        tally.count(Verdict::Forward, 100);
+        tally.at(pair);
+        tally.count(Verdict::Drop(Reason::TcpWindow), 60);
+        tally.count_at(PairRef::NONE, Verdict::Forward, 9);
+        let [pair] = tally.pairs() else { panic!("one pair") };
+        assert_eq!(pair.forwarded, Load { packets: 1, bytes: 100 });
+        assert_eq!(pair.dropped, [(Reason::TcpWindow, Load { packets: 1, bytes: 60 })]);
+    }
+}
