@@ -24,7 +24,7 @@ pub(super) struct Question {
 impl Engine {
     /// What the policy says of a flow with these facts.
     pub(super) fn ask(&self, question: &Question, facts: &Facts) -> Decision {
-        if self.watch.is_on() {
+        if self.watch.is_on() && question.policy.is_some() {
             return self.ask_watched(question, facts);
         }
         self.ask_of(&self.policy, question, facts)

@@ -9,11 +9,11 @@ use std::borrow::Cow;
 
 /// A sequence.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct List<T> {
-    pub(super) items: Vec<T>,
+pub(crate) struct List<T> {
+    pub(crate) items: Vec<T>,
     /// Whether nothing was written; items that could not be read are left out of `items`.
-    pub(super) is_empty: bool,
-    pub(super) place: Place,
+    pub(crate) is_empty: bool,
+    pub(crate) place: Place,
 }
 
 impl<T: Decode> Decode for List<T> {
@@ -54,11 +54,11 @@ impl<T: Decode + JsonSchema> JsonSchema for List<T> {
 
 /// One thing or a sequence of them.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct OneOrMany<T> {
-    pub(super) items: Vec<T>,
+pub(crate) struct OneOrMany<T> {
+    pub(crate) items: Vec<T>,
     /// Whether an empty sequence was written.
-    pub(super) is_empty: bool,
-    pub(super) place: Place,
+    pub(crate) is_empty: bool,
+    pub(crate) place: Place,
 }
 
 impl<T: Decode> Decode for OneOrMany<T> {
@@ -91,8 +91,8 @@ impl<T: Decode + JsonSchema> JsonSchema for OneOrMany<T> {
 
 /// A mapping from names that the writer chooses.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Table<K, T> {
-    pub(super) entries: Vec<(At<K>, T)>,
+pub(crate) struct Table<K, T> {
+    pub(crate) entries: Vec<(At<K>, T)>,
 }
 
 impl<K: Scalar, T: Decode> Decode for Table<K, T> {

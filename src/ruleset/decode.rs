@@ -11,20 +11,20 @@ use std::borrow::Cow;
 
 /// What the readers share: the findings so far and what is being read.
 #[derive(Debug, Default)]
-pub(super) struct Reading {
-    pub(super) findings: Vec<Diagnostic>,
+pub(crate) struct Reading {
+    pub(crate) findings: Vec<Diagnostic>,
     subjects: Vec<String>,
 }
 
 impl Reading {
     /// Adds an error about what is being read; `help` may be empty.
-    pub(super) fn error(&mut self, place: Place, fault: Fault) {
+    pub(crate) fn error(&mut self, place: Place, fault: Fault) {
         let subject = self.subjects.last().map(String::as_str);
         self.findings.push(fault.into_diagnostic(subject, place));
     }
 
     /// Reads something inside a rule, a segment or the like, which errors will name.
-    pub(super) fn within<T>(
+    pub(crate) fn within<T>(
         &mut self,
         subject: Option<String>,
         read: impl FnOnce(&mut Self) -> T,
@@ -37,7 +37,7 @@ impl Reading {
     }
 
     /// The entries of a mapping whose keys are all known, each once; errors for the others.
-    pub(super) fn fields<'n>(
+    pub(crate) fn fields<'n>(
         &mut self,
         node: &'n Node,
         what: &str,
@@ -100,7 +100,7 @@ impl Reading {
 
 /// What is wrong with one value.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Fault {
+pub(crate) struct Fault {
     code: &'static str,
     message: String,
     label: String,
@@ -108,22 +108,22 @@ pub(super) struct Fault {
 }
 
 impl Fault {
-    pub(super) fn new(code: &'static str, message: impl Into<String>) -> Self {
+    pub(crate) fn new(code: &'static str, message: impl Into<String>) -> Self {
         Self { code, message: message.into(), label: "here".into(), help: None }
     }
 
-    pub(super) fn label(mut self, label: impl Into<String>) -> Self {
+    pub(crate) fn label(mut self, label: impl Into<String>) -> Self {
         self.label = label.into();
         self
     }
 
-    pub(super) fn help(mut self, help: impl Into<String>) -> Self {
+    pub(crate) fn help(mut self, help: impl Into<String>) -> Self {
         self.help = Some(help.into());
         self
     }
 
     /// The finding, about a rule or the like.
-    pub(super) fn into_diagnostic(self, subject: Option<&str>, place: Place) -> Diagnostic {
+    pub(crate) fn into_diagnostic(self, subject: Option<&str>, place: Place) -> Diagnostic {
         let message = match subject {
             Some(subject) => format!("{subject}: {}", self.message),
             None => self.message,
@@ -136,13 +136,13 @@ impl Fault {
     }
 
     /// A value of the wrong kind of YAML.
-    pub(super) fn kind(what: &str, expected: &str, found: &Node) -> Self {
+    pub(crate) fn kind(what: &str, expected: &str, found: &Node) -> Self {
         Self::new("wrong-kind", format!("{what} is {expected}, not {}", found.kind()))
             .label(format!("this is {}", found.kind()))
     }
 
     /// A word that is none of those known.
-    pub(super) fn word(what: &str, word: &str, known: &[&str]) -> Self {
+    pub(crate) fn word(what: &str, word: &str, known: &[&str]) -> Self {
         let list = known.join(", ");
         let fault = Self::new("unknown-word", format!("`{word}` is no {what}")).label("unknown");
         match nearest(word, known.iter().copied()) {
@@ -153,7 +153,7 @@ impl Fault {
 }
 
 /// What can be read from a node. `None`: it could not, and the reading holds the error.
-pub(super) trait Decode: Sized {
+pub(crate) trait Decode: Sized {
     /// What it is, for messages: `rule`, `segment`.
     const WHAT: &'static str;
 
@@ -161,7 +161,7 @@ pub(super) trait Decode: Sized {
 }
 
 /// What is written as one word.
-pub(super) trait Scalar: Sized {
+pub(crate) trait Scalar: Sized {
     /// What it is, for messages.
     const WHAT: &'static str;
 
@@ -205,7 +205,7 @@ impl<T: Scalar> JsonSchema for At<T> {
 }
 
 /// Joins doc comment lines to one description.
-pub(super) fn description(lines: &[&str]) -> String {
+pub(crate) fn description(lines: &[&str]) -> String {
     lines.iter().map(|l| l.trim()).collect::<Vec<_>>().join(" ")
 }
 
@@ -290,7 +290,7 @@ macro_rules! record {
         }
     };
 }
-pub(super) use record;
+pub(crate) use record;
 
 /// The key of a record's field.
 macro_rules! key {
@@ -304,7 +304,7 @@ macro_rules! key {
 pub(super) use key;
 
 /// Whether a record's field marker is `required`.
-pub(super) const fn is_required(marker: &str) -> bool {
+pub(crate) const fn is_required(marker: &str) -> bool {
     matches!(marker.as_bytes(), b"required")
 }
 
@@ -327,7 +327,7 @@ macro_rules! words {
         }
     };
 }
-pub(super) use words;
+pub(crate) use words;
 
 #[cfg(test)]
 mod tests {

@@ -20,7 +20,7 @@ const DEPTH_LIMIT: usize = 8;
 
 /// What a document's place in the folder says about it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Role {
+pub(crate) enum Role {
     /// Stands for itself or for the whole ruleset.
     Common,
     /// Under `partners/`: one partner's segment and the policies from or to it.
@@ -29,11 +29,11 @@ pub(super) enum Role {
 
 /// The files of a ruleset.
 #[derive(Debug, Default)]
-pub(super) struct Files {
+pub(crate) struct Files {
     /// What was read.
-    pub(super) sources: Sources,
+    pub(crate) sources: Sources,
     /// The documents among it.
-    pub(super) documents: Vec<(FileId, Role)>,
+    pub(crate) documents: Vec<(FileId, Role)>,
     /// Where lists are looked for; none for a text in memory.
     root: Option<PathBuf>,
     read_bytes: u64,
@@ -41,7 +41,7 @@ pub(super) struct Files {
 
 impl Files {
     /// Reads a folder, or a single file.
-    pub(super) fn read(path: &Path, findings: &mut Findings) -> Self {
+    pub(crate) fn read(path: &Path, findings: &mut Findings) -> Self {
         let mut files = Self::default();
         match std::fs::metadata(path) {
             Err(error) => findings.push(unreadable(path, &error)),
@@ -58,7 +58,7 @@ impl Files {
     }
 
     /// One document that is in memory.
-    pub(super) fn of_text(name: &str, text: &str) -> Self {
+    pub(crate) fn of_text(name: &str, text: &str) -> Self {
         let mut files = Self::default();
         let id = files.sources.add(name, text);
         files.documents.push((id, Role::Common));
@@ -120,7 +120,7 @@ impl Files {
     ///
     /// # Errors
     /// The finding, without its place.
-    pub(super) fn list(&mut self, written: &str) -> Result<FileId, Box<Diagnostic>> {
+    pub(crate) fn list(&mut self, written: &str) -> Result<FileId, Box<Diagnostic>> {
         let wrong =
             |why: String, help: &str| Err(Box::new(Diagnostic::error("list-file", why).help(help)));
         let relative = Path::new(written);

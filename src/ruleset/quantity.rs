@@ -7,7 +7,7 @@ use schemars::{Schema, json_schema};
 
 /// A day, counted from 1970-01-01.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Date(pub(super) u32);
+pub struct Date(pub(crate) u32);
 
 impl Date {
     /// Days since 1970-01-01.
@@ -108,7 +108,7 @@ impl Scalar for Span {
 
 /// A number of bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Size(pub(super) u64);
+pub(crate) struct Size(pub(crate) u64);
 
 impl Scalar for Size {
     const WHAT: &'static str = "size";

@@ -42,7 +42,7 @@ words!("value of `min_version`", TlsVersion {
 
 /// The name of a segment, a set, a label or a rule.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(super) struct Name(pub(super) String);
+pub(crate) struct Name(pub(crate) String);
 
 impl Scalar for Name {
     const WHAT: &'static str = "name";
@@ -70,7 +70,7 @@ impl Scalar for Name {
 
 /// Free text.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Text(pub(super) String);
+pub(crate) struct Text(pub(crate) String);
 
 impl Scalar for Text {
     const WHAT: &'static str = "text";
@@ -90,7 +90,7 @@ impl Scalar for Text {
 
 /// The version of the language.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct SchemaVersion;
+pub(crate) struct SchemaVersion;
 
 impl Scalar for SchemaVersion {
     const WHAT: &'static str = "schema version";
@@ -222,7 +222,7 @@ impl Scalar for PortRange {
 
 /// A protocol, or every one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct ProtocolWord(pub(super) Option<Protocol>);
+pub(crate) struct ProtocolWord(pub(crate) Option<Protocol>);
 
 impl Scalar for ProtocolWord {
     const WHAT: &'static str = "protocol";
@@ -294,7 +294,7 @@ impl Scalar for Ja4 {
 
 /// The SHA-256 of a certificate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Sha256(pub(super) [u8; 32]);
+pub(crate) struct Sha256(pub(crate) [u8; 32]);
 
 impl Scalar for Sha256 {
     const WHAT: &'static str = "SHA-256";
@@ -321,7 +321,7 @@ impl Scalar for Sha256 {
 }
 
 /// The beginning of a text, for messages.
-pub(super) fn clip(text: &str) -> String {
+pub(crate) fn clip(text: &str) -> String {
     const SHOWN: usize = 80;
     if text.chars().count() <= SHOWN {
         return text.to_owned();

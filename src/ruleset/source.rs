@@ -135,7 +135,7 @@ fn floor_boundary(text: &str, at: usize) -> usize {
 /// The byte at which a line and column (from one, in characters) start; the end of the text if
 /// there is no such line.
 #[must_use]
-pub(super) fn byte_of(text: &str, line: usize, column: usize) -> usize {
+pub(crate) fn byte_of(text: &str, line: usize, column: usize) -> usize {
     let mut at = 0usize;
     for _ in 1..line {
         match text.get(at..).and_then(|rest| rest.find('\n')) {

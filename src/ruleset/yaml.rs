@@ -19,16 +19,16 @@ const REPAIRS_LIMIT: usize = 32;
 
 /// A value and its place.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Node {
+pub(crate) struct Node {
     /// The value.
-    pub(super) value: Value,
+    pub(crate) value: Value,
     /// Where it was written (where its anchor stands, if an alias named it).
-    pub(super) place: Place,
+    pub(crate) place: Place,
 }
 
 /// What was written.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) enum Value {
+pub(crate) enum Value {
     /// Nothing, `~` or `null`.
     Null,
     /// A number or truth value as it was written.
@@ -43,7 +43,7 @@ pub(super) enum Value {
 
 impl Node {
     /// Text of a scalar.
-    pub(super) fn text(&self) -> Option<&str> {
+    pub(crate) fn text(&self) -> Option<&str> {
         match &self.value {
             Value::Literal(text) | Value::Text(text) => Some(text),
             _ => None,
@@ -51,13 +51,13 @@ impl Node {
     }
 
     /// The value under a key, if this is a mapping that has it.
-    pub(super) fn get(&self, key: &str) -> Option<&Self> {
+    pub(crate) fn get(&self, key: &str) -> Option<&Self> {
         let Value::Map(entries) = &self.value else { return None };
         entries.iter().find(|(k, _)| k.text() == Some(key)).map(|(_, v)| v)
     }
 
     /// How many entries a mapping or sequence has.
-    pub(super) fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         match &self.value {
             Value::List(items) => items.len(),
             Value::Map(entries) => entries.len(),
@@ -66,7 +66,7 @@ impl Node {
     }
 
     /// What kind of thing this is, for messages.
-    pub(super) fn kind(&self) -> &'static str {
+    pub(crate) fn kind(&self) -> &'static str {
         match self.value {
             Value::Null => "nothing",
             Value::Literal(_) => "a number or truth value",
@@ -79,7 +79,7 @@ impl Node {
 
 /// Reads one document. An unquoted `*` is reported and the reading goes on behind it, so that what
 /// else is wrong in the file is seen in the same run.
-pub(super) fn parse(file: FileId, text: &str, findings: &mut Vec<Diagnostic>) -> Option<Node> {
+pub(crate) fn parse(file: FileId, text: &str, findings: &mut Vec<Diagnostic>) -> Option<Node> {
     let mut patched = text.to_owned();
     for _ in 0..REPAIRS_LIMIT {
         let error = match parse_once(&patched) {
