@@ -26,9 +26,11 @@
 //! # Rooms, and who may import whom
 //!
 //! [`model`] < [`wire`] < {[`flow`], [`inspect`], [`policy`]} < [`engine`] < [`ruleset`] <
-//! [`io`] < [`pipeline`] < [`observe`] < [`synth`] < {[`prove`], [`mod@bench`]} < [`cli`].
+//! [`io`] < [`pipeline`] < [`observe`] < [`synth`] < {[`prove`], [`mod@bench`], [`appliance`]} <
+//! [`cli`].
 //! `tests/layering.rs` holds this order against the code.
 
+pub mod appliance;
 pub mod bench;
 pub mod cli;
 pub mod engine;

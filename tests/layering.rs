@@ -18,6 +18,7 @@ const LAYERS: &[(&str, u8)] = &[
     ("observe", 7),
     ("synth", 8),
     ("prove", 9),
+    ("appliance", 9),
     ("bench", 9),
     ("cli", 10),
 ];

@@ -2,8 +2,10 @@
 
 mod bench;
 mod check;
+mod ctl;
 mod inputs;
 mod replay;
+mod run;
 mod suggest;
 mod terminal;
 mod test;
@@ -28,6 +30,8 @@ enum Command {
     Replay(replay::ReplayArgs),
     Suggest(Box<suggest::SuggestArgs>),
     Test(test::TestArgs),
+    Run(run::RunArgs),
+    Ctl(ctl::CtlArgs),
 }
 
 /// Runs the command the arguments ask for.
@@ -40,5 +44,7 @@ pub fn main() -> ExitCode {
         Command::Replay(args) => replay::run(&args),
         Command::Suggest(args) => suggest::run(&args),
         Command::Test(args) => test::run(&args),
+        Command::Run(args) => run::run(&args),
+        Command::Ctl(args) => ctl::run(&args),
     }
 }

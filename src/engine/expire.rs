@@ -32,11 +32,20 @@ impl Engine {
         self.advance(now, out);
     }
 
-    /// Ends every flow: the capture is over, or the instance stops.
+    /// Ends every flow: the capture is over.
     pub fn finish(&mut self, out: &mut Output) {
+        self.end_all(Ended::EndOfCapture, out);
+    }
+
+    /// Ends every flow: the instance stops.
+    pub fn stop(&mut self, out: &mut Output) {
+        self.end_all(Ended::Stopped, out);
+    }
+
+    fn end_all(&mut self, how: Ended, out: &mut Output) {
         let ids: Vec<FlowId> = self.table.iter().map(|(id, _, _)| id).collect();
         for id in ids {
-            self.forget(id, Ended::EndOfCapture, out);
+            self.forget(id, how, out);
         }
         self.drop_fragments(out);
     }
@@ -69,8 +78,14 @@ impl Engine {
             let refused = record.verdict.is_some_and(|v| v.action != Action::Allow);
             let how = self.table.get(id).and_then(|flow| flow.ended);
             record.ended = Some(match ended {
-                Ended::Expired | Ended::EndOfCapture if refused && record.enforced => Ended::Denied,
-                Ended::Expired | Ended::EndOfCapture | Ended::Closed => how.unwrap_or(ended),
+                Ended::Expired | Ended::EndOfCapture | Ended::Stopped
+                    if refused && record.enforced =>
+                {
+                    Ended::Denied
+                }
+                Ended::Expired | Ended::EndOfCapture | Ended::Stopped | Ended::Closed => {
+                    how.unwrap_or(ended)
+                }
                 other => other,
             });
             self.counters.end(record.ended.unwrap_or(ended));

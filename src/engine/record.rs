@@ -81,6 +81,8 @@ pub enum Ended {
     Replaced,
     /// Still going when the capture ended.
     EndOfCapture,
+    /// Still going when the instance stopped.
+    Stopped,
 }
 
 impl Ended {
@@ -93,6 +95,7 @@ impl Ended {
         Self::Flushed,
         Self::Replaced,
         Self::EndOfCapture,
+        Self::Stopped,
     ];
 
     /// The stable word used in logs.
@@ -106,6 +109,7 @@ impl Ended {
             Self::Flushed => "flushed",
             Self::Replaced => "replaced",
             Self::EndOfCapture => "end-of-capture",
+            Self::Stopped => "stopped",
         }
     }
 }

@@ -3,7 +3,7 @@
 
 use super::names::segment_or_unknown;
 use super::{Names, Summary};
-use crate::engine::record::FlowRecord;
+use crate::engine::record::{Event, FlowRecord, PacketDrop};
 use crate::model::{Addr, Ech, Protocol, Reason};
 use serde_json::{Map, Value, json};
 use std::fmt::Write;
@@ -11,6 +11,41 @@ use std::fmt::Write;
 /// One record as an object on one line, without the newline.
 #[must_use]
 pub fn flow_json(record: &FlowRecord, names: &impl Names) -> String {
+    typed("flow", record, names)
+}
+
+/// One event as an object on one line, without the newline. A flow's end is its record; other events
+/// are told apart by `event_type`.
+#[must_use]
+pub fn event_json(event: &Event, names: &impl Names) -> String {
+    match event {
+        Event::FlowEnd(record) => typed("flow", record, names),
+        Event::FlowStart(record) => typed("flow_start", record, names),
+        Event::MessageDenied(record) => typed("message_denied", record, names),
+        Event::PacketDropped(drop) => drop_json(drop),
+    }
+}
+
+fn drop_json(drop: &PacketDrop) -> String {
+    let ports = drop.tuple.filter(|tuple| tuple.protocol.has_ports());
+    let mut root = json!({
+        "timestamp": drop.at.to_string(),
+        "event_type": "drop",
+        "src_ip": drop.tuple.map(|tuple| tuple.src.to_string()),
+        "src_port": ports.map(|tuple| tuple.src_port),
+        "dest_ip": drop.tuple.map(|tuple| tuple.dst.to_string()),
+        "dest_port": ports.map(|tuple| tuple.dst_port),
+        "proto": drop.tuple.map(|tuple| protocol(tuple.protocol)),
+        "drop": { "len": drop.bytes, "reason": drop.reason.name() },
+        "lockgate": { "endpoint": drop.endpoint.map(|endpoint| endpoint.to_string()) },
+    });
+    if let Some(fields) = root.as_object_mut() {
+        fields.retain(|_, value| !value.is_null());
+    }
+    root.to_string()
+}
+
+fn typed(kind: &str, record: &FlowRecord, names: &impl Names) -> String {
     let [there, back] = record.volume;
     let mut root = Map::new();
     let mut put = |key: &str, value: Value| {
@@ -21,7 +56,7 @@ pub fn flow_json(record: &FlowRecord, names: &impl Names) -> String {
     let tuple = &record.tuple;
     let ports = tuple.protocol.has_ports();
     put("timestamp", json!(record.start.to_string()));
-    put("event_type", json!("flow"));
+    put("event_type", json!(kind));
     put("src_ip", json!(tuple.src.to_string()));
     put("src_port", json!(ports.then_some(tuple.src_port)));
     put("dest_ip", json!(tuple.dst.to_string()));

@@ -11,7 +11,7 @@ mod summary;
 mod text;
 
 pub use csv::{CSV_HEADER, csv_line};
-pub use json::{flow_json, summary_json};
+pub use json::{event_json, flow_json, summary_json};
 pub use names::Names;
 pub use recorder::{Only, Out, RECORDS_MAX, Recorder, RecorderError, Style};
 pub use summary::{PairTotals, ReasonTotals, Summary, Totals};

@@ -301,7 +301,7 @@ macro_rules! key {
         $key
     };
 }
-pub(super) use key;
+pub(crate) use key;
 
 /// Whether a record's field marker is `required`.
 pub(crate) const fn is_required(marker: &str) -> bool {

@@ -57,6 +57,13 @@ impl Files {
         files
     }
 
+    /// Reads a single file.
+    pub(crate) fn read_file(path: &Path, findings: &mut Findings) -> Self {
+        let mut files = Self::default();
+        files.read_document(path, Role::Common, findings);
+        files
+    }
+
     /// One document that is in memory.
     pub(crate) fn of_text(name: &str, text: &str) -> Self {
         let mut files = Self::default();

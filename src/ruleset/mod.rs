@@ -14,8 +14,8 @@
 
 mod build;
 mod check;
-mod collection;
-mod decode;
+pub(crate) mod collection;
+pub(crate) mod decode;
 mod diagnostic;
 mod document;
 mod files;
@@ -24,18 +24,19 @@ mod merge;
 mod nameless;
 mod names;
 mod places;
-mod quantity;
+pub(crate) mod quantity;
 mod rules;
-mod scalar;
+pub(crate) mod scalar;
 mod schema;
 mod sets;
-mod source;
+pub(crate) mod single;
+pub(crate) mod source;
 mod suggest;
 mod summary;
 mod term;
 mod test_document;
 mod test_file;
-mod yaml;
+pub(crate) mod yaml;
 
 pub use crate::policy::SEGMENTS_LIMIT;
 pub use check::Capacity;

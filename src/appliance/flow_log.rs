@@ -1,0 +1,314 @@
+//! The flow log: events of all workers as JSON lines in one file, written by a thread of its own. A
+//! slow disk never slows packets: what finds no room in the queue is lost, and counted.
+
+use super::config::FlowLogConfig;
+use crate::engine::record::Event;
+use crate::observe::event_json;
+use crate::policy::Policy;
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, unbounded};
+use std::fs::{File, OpenOptions};
+use std::io::{self, Write};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::thread;
+use std::time::Duration;
+
+/// How soon a request to reopen is followed while nothing comes.
+const LOOK_FOR_ROTATION: Duration = Duration::from_millis(200);
+/// Lines are gathered up to about so many bytes for one write.
+const WRITE_BYTES: usize = 256 << 10;
+/// How long a worker that stops waits for room before it counts its records as lost.
+const STOPPING: Duration = Duration::from_secs(10);
+/// Between two looks for room.
+const LOOK: Duration = Duration::from_millis(2);
+
+/// What became of records.
+#[derive(Debug, Default)]
+pub struct LogStats {
+    /// In the queue.
+    pub waiting: AtomicUsize,
+    /// Written.
+    pub written: AtomicU64,
+    /// Lost: no room in the queue, or the file could not be written.
+    pub lost: AtomicU64,
+}
+
+/// Events of one worker, and the policy that gives them names.
+struct Piece {
+    policy: Arc<Policy>,
+    events: Vec<Event>,
+}
+
+/// The workers' end of the log.
+#[derive(Clone)]
+pub struct FlowLog {
+    pieces: Sender<Piece>,
+    stats: Arc<LogStats>,
+    limit: usize,
+    reopen: Arc<AtomicBool>,
+}
+
+/// The thread that writes; it ends, with everything written, when every [`FlowLog`] is gone.
+pub struct Writer {
+    pieces: Receiver<Piece>,
+    stats: Arc<LogStats>,
+    reopen: Arc<AtomicBool>,
+    path: Option<PathBuf>,
+    out: Box<dyn Write + Send>,
+    failing: bool,
+}
+
+/// Opens the log.
+///
+/// # Errors
+/// If the file cannot be opened for appending.
+pub fn open(config: &FlowLogConfig) -> io::Result<(FlowLog, Writer)> {
+    let out: Box<dyn Write + Send> = match &config.file {
+        Some(path) => Box::new(append(path)?),
+        None => Box::new(io::stdout()),
+    };
+    Ok(to(out, config.file.clone(), config.queue))
+}
+
+/// A log to any writer; `path` is what reopening opens.
+#[must_use]
+pub fn to(out: Box<dyn Write + Send>, path: Option<PathBuf>, limit: usize) -> (FlowLog, Writer) {
+    let (sender, pieces) = unbounded();
+    let (stats, reopen) = (Arc::new(LogStats::default()), Arc::new(AtomicBool::new(false)));
+    let log =
+        FlowLog { pieces: sender, stats: Arc::clone(&stats), limit, reopen: Arc::clone(&reopen) };
+    (log, Writer { pieces, stats, reopen, path, out, failing: false })
+}
+
+fn append(path: &PathBuf) -> io::Result<File> {
+    OpenOptions::new().create(true).append(true).open(path)
+}
+
+impl FlowLog {
+    /// Takes a batch's events; those beyond the queue's bound are lost and counted.
+    pub fn send(&self, policy: &Arc<Policy>, events: &mut Vec<Event>) {
+        let mut events: Vec<Event> =
+            events.drain(..).filter(|event| is_wanted(policy, event)).collect();
+        if events.is_empty() {
+            return;
+        }
+        let before = self.stats.waiting.fetch_add(events.len(), Ordering::Relaxed);
+        let room = self.limit.saturating_sub(before).min(events.len());
+        let beyond = events.len().saturating_sub(room);
+        events.truncate(room);
+        self.stats.waiting.fetch_sub(beyond, Ordering::Relaxed);
+        let mut lost = beyond;
+        if !events.is_empty() {
+            let piece = Piece { policy: Arc::clone(policy), events };
+            if let Err(failed) = self.pieces.send(piece) {
+                lost = lost.saturating_add(failed.0.events.len());
+            }
+        }
+        self.stats.lost.fetch_add(lost as u64, Ordering::Relaxed);
+    }
+
+    /// As [`Self::send`], but waits for room: for a worker that judges no packets any more.
+    pub fn send_at_stop(&self, policy: &Arc<Policy>, events: Vec<Event>) {
+        let piece_len = self.limit.clamp(1, 1024);
+        let mut events = events.into_iter().peekable();
+        while events.peek().is_some() {
+            let mut piece: Vec<Event> = events.by_ref().take(piece_len).collect();
+            let mut waited = Duration::ZERO;
+            while waited < STOPPING
+                && self.stats.waiting.load(Ordering::Relaxed).saturating_add(piece.len())
+                    > self.limit
+            {
+                thread::sleep(LOOK);
+                waited = waited.saturating_add(LOOK);
+            }
+            self.send(policy, &mut piece);
+        }
+    }
+
+    /// Opens the file anew before the next record: it was moved away.
+    pub fn reopen(&self) {
+        self.reopen.store(true, Ordering::Relaxed);
+    }
+
+    /// What became of records.
+    #[must_use]
+    pub fn stats(&self) -> &Arc<LogStats> {
+        &self.stats
+    }
+}
+
+/// Whether a rule asks for this record. What no rule decided is recorded at its end.
+fn is_wanted(policy: &Policy, event: &Event) -> bool {
+    let Event::FlowEnd(record) = event else { return true };
+    let rule = record.verdict.and_then(|verdict| verdict.rule).and_then(|id| policy.rule(id));
+    rule.is_none_or(|rule| rule.log.at_end())
+}
+
+impl Writer {
+    /// Writes until every sender is gone.
+    pub fn run(mut self) {
+        let mut lines = String::new();
+        loop {
+            let count = match self.pieces.recv_timeout(LOOK_FOR_ROTATION) {
+                Ok(piece) => self.gather(piece, &mut lines),
+                Err(RecvTimeoutError::Timeout) => 0,
+                Err(RecvTimeoutError::Disconnected) => return,
+            };
+            self.follow_rotation();
+            self.write(&mut lines, count);
+        }
+    }
+
+    /// Everything that waits, up to a bound, as lines; gives the number of records.
+    fn gather(&self, first: Piece, lines: &mut String) -> usize {
+        let mut count = 0_usize;
+        let mut next = Some(first);
+        while let Some(piece) = next {
+            for event in &piece.events {
+                lines.push_str(&event_json(event, &*piece.policy));
+                lines.push('\n');
+            }
+            count = count.saturating_add(piece.events.len());
+            next = if lines.len() < WRITE_BYTES { self.pieces.try_recv().ok() } else { None };
+        }
+        count
+    }
+
+    fn write(&mut self, lines: &mut String, count: usize) {
+        if count == 0 {
+            return;
+        }
+        if self.failing {
+            // Whatever half a line the failure left ends here.
+            lines.insert(0, '\n');
+        }
+        let result = self.out.write_all(lines.as_bytes()).and_then(|()| self.out.flush());
+        lines.clear();
+        let sum = if result.is_ok() { &self.stats.written } else { &self.stats.lost };
+        sum.fetch_add(count as u64, Ordering::Relaxed);
+        self.stats.waiting.fetch_sub(count, Ordering::Relaxed);
+        match result {
+            Err(error) if !self.failing => {
+                tracing::error!(%error, "flow records cannot be written and are lost");
+                self.failing = true;
+            }
+            Ok(()) if self.failing => {
+                tracing::info!("flow records are written again");
+                self.failing = false;
+            }
+            _ => {}
+        }
+    }
+
+    fn follow_rotation(&mut self) {
+        if !self.reopen.swap(false, Ordering::Relaxed) {
+            return;
+        }
+        let Some(path) = &self.path else { return };
+        match append(path) {
+            Ok(file) => {
+                self.out = Box::new(file);
+                tracing::info!(file = %path.display(), "flow log opened again");
+            }
+            Err(error) => tracing::error!(
+                file = %path.display(), %error,
+                "the flow log cannot be opened again; records go on into the old file"
+            ),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::record::{Ended, FlowRecord};
+    use crate::model::{FiveTuple, ScopeId, Timestamp};
+    use crate::policy::spec::PolicySpec;
+
+    fn policy() -> Arc<Policy> {
+        Arc::new(Policy::compile(&PolicySpec::default(), None).unwrap())
+    }
+
+    fn events(count: usize) -> Vec<Event> {
+        let mut record =
+            FlowRecord::new(ScopeId::default(), FiveTuple::default(), Timestamp::from_secs(1));
+        record.ended = Some(Ended::Closed);
+        vec![Event::FlowEnd(Box::new(record)); count]
+    }
+
+    fn path(name: &str) -> PathBuf {
+        std::env::temp_dir().join(format!("lockgate-log-{}-{name}", std::process::id()))
+    }
+
+    fn lines(path: &PathBuf) -> usize {
+        std::fs::read_to_string(path).unwrap_or_default().lines().count()
+    }
+
+    #[test]
+    fn records_beyond_the_bound_are_lost_and_counted() {
+        for (count, lost) in [(9, 0), (10, 0), (11, 1)] {
+            let (log, writer) = to(Box::new(io::sink()), None, 10);
+            log.send(&policy(), &mut events(count));
+            assert_eq!(log.stats.lost.load(Ordering::Relaxed), lost);
+            let stats = Arc::clone(log.stats());
+            drop(log);
+            writer.run();
+            assert_eq!(stats.written.load(Ordering::Relaxed), count as u64 - lost);
+            assert_eq!(stats.waiting.load(Ordering::Relaxed), 0);
+        }
+    }
+
+    #[test]
+    fn a_moved_file_is_followed_when_asked() {
+        let (first, second) = (path("a"), path("b"));
+        let config = FlowLogConfig { file: Some(first.clone()), queue: 100 };
+        let (log, writer) = open(&config).unwrap();
+        let thread = thread::spawn(move || writer.run());
+        log.send(&policy(), &mut events(3));
+        while log.stats.written.load(Ordering::Relaxed) < 3 {
+            thread::sleep(LOOK);
+        }
+        std::fs::rename(&first, &second).unwrap();
+        log.reopen();
+        log.send(&policy(), &mut events(2));
+        drop(log);
+        thread.join().unwrap();
+        assert_eq!((lines(&second), lines(&first)), (3, 2));
+        for file in [first, second] {
+            std::fs::remove_file(file).unwrap();
+        }
+    }
+
+    #[test]
+    fn a_full_disk_loses_records_and_says_how_many() {
+        struct Full;
+        impl Write for Full {
+            fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+                Err(io::Error::from(io::ErrorKind::StorageFull))
+            }
+            fn flush(&mut self) -> io::Result<()> {
+                Ok(())
+            }
+        }
+        let (log, writer) = to(Box::new(Full), None, 10);
+        log.send(&policy(), &mut events(4));
+        let stats = Arc::clone(log.stats());
+        drop(log);
+        writer.run();
+        assert_eq!(stats.lost.load(Ordering::Relaxed), 4);
+        assert_eq!(stats.written.load(Ordering::Relaxed), 0);
+    }
+
+    #[test]
+    fn a_worker_that_stops_waits_for_room() {
+        let (log, writer) = to(Box::new(io::sink()), None, 10);
+        let stats = Arc::clone(log.stats());
+        let thread = thread::spawn(move || writer.run());
+        log.send_at_stop(&policy(), events(1000));
+        drop(log);
+        thread.join().unwrap();
+        assert_eq!(stats.written.load(Ordering::Relaxed), 1000);
+        assert_eq!(stats.lost.load(Ordering::Relaxed), 0);
+    }
+}

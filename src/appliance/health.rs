@@ -1,0 +1,210 @@
+//! Whether the load balancer should send packets here: a judgement over facts others gather, with
+//! its reasons in words. Denials are no fault: they never make an instance unhealthy.
+
+use super::config::Percent;
+use std::collections::VecDeque;
+use std::time::Duration;
+
+/// A worker that did not come round for so long is stuck.
+pub const SILENCE_MAX: Duration = Duration::from_secs(1);
+/// Samples, one a second, over which losses are judged.
+pub const LOSS_SAMPLES: usize = 10;
+/// With fewer packets than this in all samples, no share is judged: one lost packet of three is no
+/// third of anything.
+pub const LOSS_PACKETS_MIN: u64 = 100;
+
+/// What the judgement rests on.
+#[derive(Clone, Debug, Default)]
+pub struct Facts {
+    /// One for each worker.
+    pub workers: Vec<WorkerFacts>,
+    /// The share of packets lost is above its bound, as text.
+    pub lossy: Option<String>,
+    /// The last ruleset was refused, as text.
+    pub refused: Option<String>,
+    /// What a drain says.
+    pub drain: Option<DrainFacts>,
+}
+
+/// One worker.
+#[derive(Clone, Copy, Debug)]
+pub struct WorkerFacts {
+    /// Since it last came round.
+    pub silent: Duration,
+    /// Whether its socket is open.
+    pub open: bool,
+}
+
+/// A drain under way.
+#[derive(Clone, Copy, Debug)]
+pub struct DrainFacts {
+    /// Whether the load balancer should know already.
+    pub unhealthy: bool,
+    /// Flows still served, once counted.
+    pub left: Option<u64>,
+}
+
+/// The judgement.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Health {
+    /// Why it is not healthy; healthy if there is none.
+    pub reasons: Vec<String>,
+    /// What somebody should look at all the same.
+    pub notes: Vec<String>,
+}
+
+impl Health {
+    /// Judges.
+    #[must_use]
+    pub fn of(facts: &Facts) -> Self {
+        let mut health = Self::default();
+        for (number, worker) in facts.workers.iter().enumerate() {
+            if !worker.open {
+                health.reasons.push(format!("worker {number}: the packet socket is closed"));
+            } else if worker.silent > SILENCE_MAX {
+                let ms = worker.silent.as_millis();
+                health.reasons.push(format!("worker {number}: no progress for {ms} ms"));
+            }
+        }
+        if facts.workers.is_empty() {
+            health.reasons.push("no worker runs".to_owned());
+        }
+        health.reasons.extend(facts.lossy.clone());
+        if let Some(drain) = facts.drain {
+            let text = match drain.left {
+                Some(left) => format!("draining: {left} flows left"),
+                None => "draining".to_owned(),
+            };
+            if drain.unhealthy { health.reasons.push(text) } else { health.notes.push(text) }
+        }
+        health.notes.extend(facts.refused.clone());
+        health
+    }
+
+    /// Whether packets should be sent here.
+    #[must_use]
+    pub fn is_healthy(&self) -> bool {
+        self.reasons.is_empty()
+    }
+
+    /// The body of the answer.
+    #[must_use]
+    pub fn json(&self) -> String {
+        let status = if self.is_healthy() { "healthy" } else { "unhealthy" };
+        let value = serde_json::json!({
+            "status": status, "reasons": self.reasons, "notes": self.notes,
+        });
+        format!("{value}\n")
+    }
+}
+
+/// Watches the share of packets that the back end loses. It turns lossy at a share, and back only
+/// when the share is below half of it, so that health does not flap.
+#[derive(Clone, Debug)]
+pub struct LossMeter {
+    max: Percent,
+    /// Sums of received and lost packets, one a second.
+    samples: VecDeque<(u64, u64)>,
+    lossy: bool,
+}
+
+impl LossMeter {
+    /// Lossy from this share on.
+    #[must_use]
+    pub const fn new(max: Percent) -> Self {
+        Self { max, samples: VecDeque::new(), lossy: false }
+    }
+
+    /// Takes the sums since the start, once a second.
+    pub fn sample(&mut self, received: u64, lost: u64) {
+        if self.samples.len() > LOSS_SAMPLES {
+            self.samples.pop_front();
+        }
+        self.samples.push_back((received, lost));
+        let (received, lost) = self.window();
+        let all = received.saturating_add(lost);
+        let enough = all >= LOSS_PACKETS_MIN;
+        self.lossy = if self.lossy {
+            enough && self.max.half().reached(lost, all)
+        } else {
+            enough && self.max.reached(lost, all)
+        };
+    }
+
+    /// Why it is lossy now.
+    #[must_use]
+    pub fn reason(&self) -> Option<String> {
+        let (received, lost) = self.window();
+        let (all, max) = (received.saturating_add(lost), self.max);
+        self.lossy.then(|| {
+            format!("the back end lost {lost} of the last {all} packets; {max} is the bound")
+        })
+    }
+
+    fn window(&self) -> (u64, u64) {
+        let (first, last) = (self.samples.front(), self.samples.back());
+        let (Some(first), Some(last)) = (first, last) else { return (0, 0) };
+        (last.0.saturating_sub(first.0), last.1.saturating_sub(first.1))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn one(silent_ms: u64, open: bool) -> Facts {
+        let silent = Duration::from_millis(silent_ms);
+        Facts { workers: vec![WorkerFacts { silent, open }], ..Facts::default() }
+    }
+
+    #[test]
+    fn a_worker_may_be_silent_for_a_second() {
+        for (ms, healthy) in [(999, true), (1000, true), (1001, false)] {
+            assert_eq!(Health::of(&one(ms, true)).is_healthy(), healthy, "{ms}");
+        }
+        assert!(!Health::of(&one(0, false)).is_healthy());
+        assert!(!Health::of(&Facts::default()).is_healthy());
+    }
+
+    #[test]
+    fn a_refused_ruleset_is_a_note_and_a_drain_what_the_target_group_needs() {
+        let refused = Facts { refused: Some("refused".to_owned()), ..one(0, true) };
+        let health = Health::of(&refused);
+        assert!(health.is_healthy());
+        assert!(health.json().contains("refused"));
+        for unhealthy in [true, false] {
+            let drain = Some(DrainFacts { unhealthy, left: Some(7) });
+            let health = Health::of(&Facts { drain, ..one(0, true) });
+            assert_eq!(health.is_healthy(), !unhealthy);
+            assert!(health.json().contains("draining: 7 flows left"));
+        }
+    }
+
+    #[test]
+    fn losses_count_from_their_share_on_and_until_half_of_it() {
+        let mut meter = LossMeter::new(Percent::whole(1));
+        meter.sample(0, 0);
+        meter.sample(9_901, 99);
+        assert_eq!(meter.reason(), None);
+        meter.sample(9_901, 101);
+        assert!(meter.reason().unwrap().contains("lost 101 of the last 10002"));
+        meter.sample(20_000, 101);
+        assert!(meter.reason().is_some(), "0.5 % is not below half of 1 %");
+        meter.sample(40_000, 101);
+        assert_eq!(meter.reason(), None);
+    }
+
+    #[test]
+    fn old_losses_are_forgotten_and_few_packets_judge_nothing() {
+        let mut meter = LossMeter::new(Percent::whole(1));
+        meter.sample(0, 0);
+        meter.sample(98, 1);
+        assert_eq!(meter.reason(), None);
+        meter.sample(99, 1);
+        assert!(meter.reason().is_some());
+        for _ in 0..LOSS_SAMPLES {
+            meter.sample(99, 1);
+        }
+        assert_eq!(meter.reason(), None);
+    }
+}

@@ -1,0 +1,246 @@
+//! What Prometheus reads: every number of the instance under its name. Gathered when asked for;
+//! nothing is counted here. `docs/metrics.md` describes each.
+
+use super::clock::Clock;
+use super::exposition::{Exposition, Kind};
+use super::instance::Instance;
+use super::latency::BOUNDS_NS;
+use super::totals::{RuleSums, Totals};
+use crate::engine::record::Ended;
+use crate::model::Reason;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+/// All metrics as text. Sums are left out while a worker does not answer; the rest is there.
+#[must_use]
+pub fn text(instance: &Instance) -> String {
+    let mut out = Exposition::default();
+    let totals = instance.totals();
+    state(instance, totals.is_ok(), &mut out);
+    if let Ok(totals) = totals {
+        packets(&totals, &mut out);
+        rules(&totals, &mut out);
+        flows(&totals, &mut out);
+        losses(&totals, &mut out);
+        latency(&totals, &mut out);
+    }
+    flow_log(instance, &mut out);
+    out.finish()
+}
+
+fn state(instance: &Instance, answered: bool, out: &mut Exposition) {
+    use Kind::{Counter, Gauge};
+    out.family("lockgate_build_info", Gauge, "The program's version; always 1.")
+        .sample(&[("version", env!("CARGO_PKG_VERSION")), ("backend", &instance.backend)], 1);
+    out.one(
+        "lockgate_start_time_seconds",
+        Gauge,
+        "When the process started, seconds since 1970.",
+        instance.started.as_secs(),
+    );
+    let health = instance.health();
+    out.one(
+        "lockgate_healthy",
+        Gauge,
+        "Whether the health endpoint says so (1) or not (0).",
+        u8::from(health.is_healthy()),
+    );
+    out.one(
+        "lockgate_workers_answering",
+        Gauge,
+        "Whether every worker answered for this text (1); without, sums are left out (0).",
+        u8::from(answered),
+    );
+    let mut silent =
+        out.family("lockgate_worker_silent_seconds", Gauge, "Time since a worker last came round.");
+    for (number, worker) in instance.worker_facts().iter().enumerate() {
+        silent.sample(&[("worker", &number.to_string())], worker.silent.as_secs_f64());
+    }
+    let drain = instance.draining();
+    out.one("lockgate_draining", Gauge, "Whether it drains.", u8::from(drain.is_some()));
+    out.one(
+        "lockgate_drain_flows_left",
+        Gauge,
+        "Flows a drain waits for; 0 without a drain.",
+        drain.and_then(|(drain, _)| drain.left()).unwrap_or(0),
+    );
+    let (installed, refused) = {
+        let state = instance.state();
+        (state.installed, state.refusal.is_some())
+    };
+    out.one(
+        "lockgate_policy_installed_seconds",
+        Gauge,
+        "When the policy in force was installed, seconds since 1970.",
+        installed.as_secs(),
+    );
+    out.one(
+        "lockgate_policy_age_seconds",
+        Gauge,
+        "Time since the policy in force was installed.",
+        Clock::wall().since(installed).as_secs(),
+    );
+    out.one(
+        "lockgate_reload_refused",
+        Gauge,
+        "Whether the last ruleset was refused, so that an older one is in force.",
+        u8::from(refused),
+    );
+    let (installed, refused) = instance.reload_counts();
+    let mut reloads = out.family("lockgate_reloads_total", Counter, "Rulesets read, by result.");
+    reloads.sample(&[("result", "installed")], installed);
+    reloads.sample(&[("result", "refused")], refused);
+}
+
+/// Frames and bytes by pair, verdict and reason; those of no pair under `unknown`, so that the sum
+/// over all is everything that was settled.
+fn packets(totals: &Totals, out: &mut Exposition) {
+    use Kind::Counter;
+    let counters = &totals.counters;
+    let received = "Frames received and judged.";
+    out.one("lockgate_received_packets_total", Counter, received, counters.received);
+    let bytes = "Bytes of received frames, encapsulation included.";
+    out.one("lockgate_received_bytes_total", Counter, bytes, counters.received_bytes);
+    type Row<'t> = (&'t str, &'t str, &'static str, &'static str, u64, Option<u64>);
+    let mut rows: Vec<Row<'_>> = Vec::new();
+    for ((from, to), sums) in &totals.named.pairs {
+        let load = sums.forwarded;
+        rows.push((from, to, "forward", "", load.packets, Some(load.bytes)));
+        for (reason, load) in &sums.dropped {
+            rows.push((from, to, "drop", reason.name(), load.packets, Some(load.bytes)));
+        }
+        let load = sums.held;
+        rows.push((from, to, "hold", "", load.packets, Some(load.bytes)));
+    }
+    for reason in Reason::ALL {
+        let alone = totals.dropped_alone(*reason);
+        if alone > 0 {
+            rows.push(("unknown", "unknown", "drop", reason.name(), alone, None));
+        }
+    }
+    let help = "Frames by segment pair, verdict and reason. `hold` is what was held when it came; it \
+                is counted again as `forward` or `drop` when it leaves.";
+    let mut family = out.family("lockgate_packets_total", Counter, help);
+    for (from, to, verdict, reason, packets, _) in &rows {
+        let labels = [("from", *from), ("to", *to), ("verdict", *verdict), ("reason", *reason)];
+        family.sample(&labels, packets);
+    }
+    let help = "Bytes of the frames of lockgate_packets_total that belong to a pair of segments.";
+    let mut family = out.family("lockgate_bytes_total", Counter, help);
+    for (from, to, verdict, reason, _, bytes) in &rows {
+        if let Some(bytes) = bytes {
+            let labels = [("from", *from), ("to", *to), ("verdict", *verdict), ("reason", *reason)];
+            family.sample(&labels, bytes);
+        }
+    }
+    let help = "Which policy, counted from one; reaching a rule's last day counts too.";
+    out.one("lockgate_policy_epoch", Kind::Gauge, help, totals.epoch);
+    let help = "Answers made: RST, ICMP, DNS REFUSED.";
+    out.one("lockgate_answers_total", Counter, help, counters.answers);
+}
+
+fn rules(totals: &Totals, out: &mut Exposition) {
+    let help = "Flows and messages a rule decided; `otherwise` is a policy's last word.";
+    let mut family = out.family("lockgate_rule_hits_total", Kind::Counter, help);
+    let mut write = |sums: &BTreeMap<Arc<str>, RuleSums>, otherwise: bool| {
+        for (name, sums) in sums {
+            let (rule, policy) = if otherwise { ("otherwise", &**name) } else { (&**name, "") };
+            let labels = [("rule", rule), ("policy", policy), ("action", sums.action.name())];
+            family.sample(&labels, sums.hits);
+        }
+    };
+    write(&totals.named.rules, false);
+    write(&totals.named.otherwise, true);
+}
+
+fn flows(totals: &Totals, out: &mut Exposition) {
+    use Kind::{Counter, Gauge};
+    out.one("lockgate_flows", Gauge, "Flows known now.", totals.flows);
+    out.one("lockgate_flows_limit", Gauge, "The most flows there can be.", totals.flows_limit);
+    let help = "Memory of the flow tables.";
+    out.one("lockgate_flow_table_bytes", Gauge, help, totals.table_bytes);
+    out.one("lockgate_held_bytes", Gauge, "Bytes of frames held now.", totals.held_bytes);
+    let counters = &totals.counters;
+    let help = "Frames held that left later.";
+    out.one("lockgate_held_released_packets_total", Counter, help, counters.released);
+    let help = "Flows opened, by segment pair.";
+    let mut family = out.family("lockgate_flows_opened_total", Counter, help);
+    for ((from, to), sums) in &totals.named.pairs {
+        family.sample(&[("from", from), ("to", to)], sums.flows);
+    }
+    let help = "Flows that ended, by how. No flow is ever thrown out to make room.";
+    let mut family = out.family("lockgate_flows_ended_total", Counter, help);
+    for how in Ended::ALL.iter().filter(|how| **how != Ended::EndOfCapture) {
+        family.sample(&[("how", how.name())], counters.ended(*how));
+    }
+    let mut family = out.family("lockgate_segment_flows", Gauge, "Flows a segment has open.");
+    for (segment, (flows, _)) in &totals.segments {
+        family.sample(&[("segment", segment)], flows);
+    }
+    let help = "Bytes held for a segment's flows.";
+    let mut family = out.family("lockgate_segment_held_bytes", Gauge, help);
+    for (segment, (_, held)) in &totals.segments {
+        family.sample(&[("segment", segment)], held);
+    }
+}
+
+fn losses(totals: &Totals, out: &mut Exposition) {
+    let losses = &totals.losses;
+    let help = "Frames the back end lost, by cause; never denials.";
+    let mut family = out.family("lockgate_backend_lost_packets_total", Kind::Counter, help);
+    for (cause, count) in [
+        ("overrun", losses.overrun),
+        ("handover", losses.handover),
+        ("cut", losses.cut),
+        ("too_big", losses.too_big),
+        ("unsent", losses.unsent),
+    ] {
+        family.sample(&[("cause", cause)], count);
+    }
+}
+
+fn latency(totals: &Totals, out: &mut Exposition) {
+    let help = "How long packets were in the engine, their whole batch included.";
+    let mut family = out.family("lockgate_judge_seconds", Kind::Histogram, help);
+    let counts = totals.latency.cumulative();
+    for (bound, count) in BOUNDS_NS.iter().zip(counts) {
+        family.part("_bucket", &[("le", &seconds(*bound))], count);
+    }
+    let all = counts.last().copied().unwrap_or(0);
+    family.part("_bucket", &[("le", "+Inf")], all);
+    family.part("_sum", &[], seconds(totals.latency.sum_ns()));
+    family.part("_count", &[], all);
+}
+
+fn flow_log(instance: &Instance, out: &mut Exposition) {
+    use Kind::{Counter, Gauge};
+    let help = "DNS answers one worker heard and another had no room for (`bind: dns`).";
+    out.one("lockgate_dns_answers_untold_total", Counter, help, instance.untold());
+    let Some(stats) = instance.log_stats() else { return };
+    let load = |of: &std::sync::atomic::AtomicU64| of.load(Ordering::Relaxed);
+    let mut family = out.family("lockgate_flow_log_records_total", Counter, "Flow log records.");
+    family.sample(&[("result", "written")], load(&stats.written));
+    family.sample(&[("result", "lost")], load(&stats.lost));
+    let waiting = stats.waiting.load(Ordering::Relaxed);
+    out.one("lockgate_flow_log_waiting", Gauge, "Records that wait to be written.", waiting);
+}
+
+/// Nanoseconds as seconds, without an exponent and without zeros at the end.
+fn seconds(ns: u64) -> String {
+    let (whole, rest) = (ns / 1_000_000_000, ns % 1_000_000_000);
+    let text = format!("{whole}.{rest:09}");
+    text.trim_end_matches('0').trim_end_matches('.').to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bounds_are_written_in_seconds() {
+        for (ns, text) in [(1_000, "0.000001"), (1_000_000_000, "1"), (1_500_000_000, "1.5")] {
+            assert_eq!(seconds(ns), text);
+        }
+    }
+}

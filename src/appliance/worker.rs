@@ -1,0 +1,324 @@
+//! A worker: one port, one engine, one thread. Frames, commands and time go in; nothing of it is
+//! shared but the immutable policy and a few numbers that others may read.
+
+use super::clock::Clock;
+use super::command::{Command, Found, PIECE, Task, Walk};
+use super::denied::Ring;
+use super::flow_log::FlowLog;
+use super::latency::Latency;
+use super::totals::{Named, Snapshot};
+use crate::engine::bindings::Answered;
+use crate::engine::{Engine, Output};
+use crate::io::live::{Port, PortError};
+use crate::model::{Action, Timestamp};
+use crossbeam_channel::{Receiver, Sender, TryRecvError};
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+/// How long a worker without packets waits before it looks for commands and lets time pass.
+const WAIT: Duration = Duration::from_millis(20);
+/// How often the port is asked for its losses.
+const LOSSES_MS: u64 = 100;
+
+/// What others may read of a worker while it runs. Written by the worker alone.
+#[derive(Debug)]
+pub struct Pulse {
+    /// Milliseconds on the process's clock when it last came round.
+    pub beat_ms: AtomicU64,
+    /// Frames received.
+    pub received: AtomicU64,
+    /// Frames lost by its port.
+    pub lost: AtomicU64,
+    /// DNS answers that found no room at another worker.
+    pub untold: AtomicU64,
+    /// Whether its port works.
+    pub open: AtomicBool,
+}
+
+impl Pulse {
+    /// Of a worker that starts now.
+    #[must_use]
+    pub fn new(clock: Clock) -> Self {
+        Self {
+            beat_ms: AtomicU64::new(clock.elapsed_ms()),
+            received: AtomicU64::new(0),
+            lost: AtomicU64::new(0),
+            untold: AtomicU64::new(0),
+            open: AtomicBool::new(true),
+        }
+    }
+}
+
+/// One worker before its thread starts.
+pub struct Worker {
+    /// Its way to the network.
+    pub port: Box<dyn Port>,
+    /// Its flows.
+    pub engine: Engine,
+    /// What it is asked.
+    pub commands: Receiver<Command>,
+    /// What others may read.
+    pub pulse: Arc<Pulse>,
+    /// The process's clock.
+    pub clock: Clock,
+    /// Where events go.
+    pub log: Option<FlowLog>,
+    /// Packets of denied flows.
+    pub denied: Ring,
+    /// Where the other workers learn of DNS answers that came here.
+    pub others: Vec<Sender<Lesson>>,
+    /// What the other workers tell.
+    pub taught: Receiver<Lesson>,
+}
+
+/// DNS answers let through by one worker, for rules that bind names to them.
+pub type Lesson = Arc<[Answered]>;
+
+/// A worker while it runs.
+struct Running {
+    engine: Engine,
+    pulse: Arc<Pulse>,
+    clock: Clock,
+    log: Option<FlowLog>,
+    denied: Ring,
+    others: Vec<Sender<Lesson>>,
+    taught: Receiver<Lesson>,
+    walks: VecDeque<Walk>,
+    latency: Latency,
+    past: Arc<Named>,
+    losses_at_ms: u64,
+    /// The time of the last batch.
+    now: Timestamp,
+}
+
+impl Worker {
+    /// Judges until it is told to stop.
+    ///
+    /// # Errors
+    /// The port's, if it can work no more.
+    pub fn run(self) -> Result<(), PortError> {
+        let Self { mut port, engine, commands, pulse, clock, log, denied, others, taught } = self;
+        let mut running = Running {
+            engine,
+            pulse,
+            clock,
+            log,
+            denied,
+            others,
+            taught,
+            walks: VecDeque::new(),
+            latency: Latency::default(),
+            past: Arc::default(),
+            losses_at_ms: 0,
+            now: Timestamp::ZERO,
+        };
+        let result = running.serve(&mut *port, &commands);
+        running.pulse.open.store(false, Ordering::Relaxed);
+        running.stop();
+        result
+    }
+}
+
+impl Running {
+    fn serve(
+        &mut self,
+        port: &mut dyn Port,
+        commands: &Receiver<Command>,
+    ) -> Result<(), PortError> {
+        loop {
+            match self.obey(port, commands) {
+                Asked::GoOn => {}
+                Asked::Stop => return Ok(()),
+            }
+            self.learn();
+            self.step_walk();
+            self.beat(port);
+            let wait = if self.walks.is_empty() { WAIT } else { Duration::ZERO };
+            port.exchange(wait, &mut |now, frames, out| {
+                let from = self.clock.elapsed();
+                self.now = now;
+                self.engine.process(frames, out);
+                self.engine.tick(now, out);
+                self.denied.note(frames);
+                let packets = frames.len() as u64;
+                if packets > 0 {
+                    self.pulse.received.fetch_add(packets, Ordering::Relaxed);
+                    self.latency.record(self.clock.elapsed().saturating_sub(from), packets);
+                }
+                self.teach(&mut out.answers);
+                self.tell(out);
+            })?;
+        }
+    }
+
+    fn obey(&mut self, port: &dyn Port, commands: &Receiver<Command>) -> Asked {
+        loop {
+            let command = match commands.try_recv() {
+                Ok(command) => command,
+                Err(TryRecvError::Empty) => return Asked::GoOn,
+                Err(TryRecvError::Disconnected) => return Asked::Stop,
+            };
+            // Whoever asked may have given up waiting; then nobody misses the answer.
+            match command {
+                Command::Install(policy, done) => {
+                    let mut past = Named::clone(&self.past);
+                    past.add(self.engine.tallied(), self.engine.policy());
+                    past.forget_silent();
+                    self.past = Arc::new(past);
+                    self.engine.install(policy);
+                    let _ = done.send(self.engine.epoch().0);
+                }
+                Command::Snapshot(reply) => drop(reply.send(Box::new(self.snapshot(port)))),
+                Command::Walk(walk) => self.walks.push_back(walk),
+                Command::Explain(scope, tuple, reply) => {
+                    drop(reply.send(self.engine.explain(scope, &tuple).map(Box::new)));
+                }
+                Command::Refuse(refuse) => self.engine.drain(refuse),
+                Command::Denied(reply) => drop(reply.send(self.denied.kept())),
+                Command::Stop => return Asked::Stop,
+            }
+        }
+    }
+
+    /// Takes over what the other workers heard. A flow follows its DNS answer by a round trip of the
+    /// client at least, so it finds the answer here.
+    fn learn(&mut self) {
+        for lesson in self.taught.try_iter() {
+            for answer in lesson.iter() {
+                self.engine.learn(answer);
+            }
+        }
+    }
+
+    fn teach(&self, answers: &mut Vec<Answered>) {
+        if answers.is_empty() {
+            return;
+        }
+        let lesson: Lesson = answers.drain(..).collect();
+        for other in &self.others {
+            // A worker that has no room is far behind with everything else too.
+            if other.try_send(Arc::clone(&lesson)).is_err() {
+                self.pulse.untold.fetch_add(lesson.len() as u64, Ordering::Relaxed);
+            }
+        }
+    }
+
+    fn beat(&mut self, port: &dyn Port) {
+        let now = self.clock.elapsed_ms();
+        self.pulse.beat_ms.store(now, Ordering::Relaxed);
+        if now.saturating_sub(self.losses_at_ms) >= LOSSES_MS {
+            self.losses_at_ms = now;
+            self.pulse.lost.store(port.losses().total(), Ordering::Relaxed);
+        }
+    }
+
+    /// Takes one walk a piece further; several take turns.
+    fn step_walk(&mut self) {
+        let Some(mut walk) = self.walks.pop_front() else { return };
+        let mut out = Output::default();
+        walk_piece(&mut walk, &mut self.engine, self.now, &mut out);
+        self.tell(&mut out);
+        walk.at = walk.at.saturating_add(PIECE);
+        if walk.at < self.engine.places() {
+            self.walks.push_back(walk);
+        } else {
+            let _ = walk.reply.send(walk.found);
+        }
+    }
+
+    fn tell(&self, out: &mut Output) {
+        match &self.log {
+            Some(log) if !out.events.is_empty() => {
+                log.send(self.engine.policy(), &mut out.events);
+            }
+            _ => out.events.clear(),
+        }
+    }
+
+    fn snapshot(&self, port: &dyn Port) -> Snapshot {
+        let engine = &self.engine;
+        Snapshot {
+            counters: engine.counters().clone(),
+            tally: engine.tallied().clone(),
+            policy: Arc::clone(engine.policy()),
+            past: Arc::clone(&self.past),
+            flows: engine.flows(),
+            flows_limit: engine.flows_limit(),
+            table_bytes: engine.table_bytes(),
+            held_bytes: engine.held_bytes(),
+            segments: engine.segments_used().collect(),
+            losses: port.losses(),
+            latency: self.latency.clone(),
+            epoch: engine.epoch().0,
+        }
+    }
+
+    /// Ends every flow, so that each has its record.
+    fn stop(mut self) {
+        let mut out = Output::default();
+        self.engine.stop(&mut out);
+        if let Some(log) = &self.log {
+            log.send_at_stop(self.engine.policy(), out.events);
+        }
+    }
+}
+
+enum Asked {
+    GoOn,
+    Stop,
+}
+
+fn walk_piece(walk: &mut Walk, engine: &mut Engine, now: Timestamp, out: &mut Output) {
+    let policy = Arc::clone(engine.policy());
+    let (filter, room, found) = (&walk.filter, walk.room, &mut walk.found);
+    match &walk.task {
+        Task::List => {
+            for record in engine.records_at(walk.at, PIECE) {
+                if filter.matches(&record, &policy, now) {
+                    found.matched = found.matched.saturating_add(1);
+                    if found.flows.len() < room {
+                        found.flows.push(record);
+                    }
+                }
+            }
+        }
+        Task::CountServed => {
+            let served = engine.records_at(walk.at, PIECE).filter(|record| {
+                let denied = record.verdict.is_some_and(|v| v.action != Action::Allow);
+                !denied || !record.enforced
+            });
+            found.matched = found.matched.saturating_add(served.count() as u64);
+        }
+        Task::Flush => {
+            let chosen = |record: &_| filter.matches(record, &policy, now);
+            let ended = engine.flush_at(walk.at, PIECE, chosen, out);
+            found.matched = found.matched.saturating_add(ended as u64);
+        }
+        Task::Preview(next) => preview_piece(engine, next, walk.at, room, found),
+    }
+}
+
+fn preview_piece(
+    engine: &Engine,
+    next: &crate::policy::Policy,
+    at: usize,
+    room: usize,
+    found: &mut Found,
+) {
+    for (record, verdict) in engine.preview_at(next, at, PIECE) {
+        found.matched = found.matched.saturating_add(1);
+        let Some(was) = record.verdict else { continue };
+        if was.action == verdict.action {
+            continue;
+        }
+        found.changed = found.changed.saturating_add(1);
+        if was.action == Action::Allow {
+            found.cut = found.cut.saturating_add(1);
+        }
+        if found.changes.len() < room {
+            found.changes.push((record, verdict));
+        }
+    }
+}

@@ -1,0 +1,215 @@
+//! An instance on a port in memory, with the sockets an operator has.
+
+use lockgate::appliance::config::{self, Config};
+use lockgate::appliance::control::{self, Request, client};
+use lockgate::appliance::flow_log;
+use lockgate::appliance::http::{self, Pages};
+use lockgate::appliance::instance::Instance;
+use lockgate::appliance::notify::Notify;
+use lockgate::appliance::start;
+use lockgate::appliance::supervise::{Left, Signals, supervise};
+use lockgate::io::live::memory::{self, Peer};
+use lockgate::model::{EndpointId, Protocol, Timestamp};
+use lockgate::ruleset::{self, Options};
+use lockgate::synth::{gwlb::Encapsulation, packet};
+use std::fs;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+pub const ACME: EndpointId = EndpointId(0x1234_5678_9abc_def0);
+pub const GLOBEX: EndpointId = EndpointId(0x0fee_ddcc_bbaa_9988);
+
+/// Two partners with the same network; one of them may do something.
+pub const RULES: &str = "
+lockgate: 1
+segments:
+  acme: { kind: partner, endpoints: [vpce-0123456789abcdef0], networks: [10.20.0.0/16] }
+  globex: { kind: partner, endpoints: [vpce-00feeddccbbaa9988], networks: [10.20.0.0/16] }
+  payments: { kind: workload, networks: [10.100.0.0/16] }
+policies:
+  - from: acme
+    to: payments
+    rules:
+      - { id: web, action: allow, protocol: udp, ports: [443] }
+";
+
+/// The same, but nobody may do anything.
+pub const RULES_WITHOUT_WEB: &str = "
+lockgate: 1
+segments:
+  acme: { kind: partner, endpoints: [vpce-0123456789abcdef0], networks: [10.20.0.0/16] }
+  globex: { kind: partner, endpoints: [vpce-00feeddccbbaa9988], networks: [10.20.0.0/16] }
+  payments: { kind: workload, networks: [10.100.0.0/16] }
+policies:
+  - { from: acme, to: payments }
+";
+
+/// How long anything may take that is waited for.
+const PATIENCE: Duration = Duration::from_secs(20);
+/// How long a packet that should not come is waited for: several rounds of a worker.
+const SILENCE: Duration = Duration::from_millis(150);
+
+pub struct Bench {
+    folder: PathBuf,
+    peer: Option<Peer>,
+    http: SocketAddr,
+    now: AtomicU64,
+    supervisor: JoinHandle<Left>,
+    instance: Arc<Instance>,
+}
+
+impl Bench {
+    pub fn new(name: &str, rules: &str) -> Self {
+        Self::with(name, rules, "")
+    }
+
+    pub fn with(name: &str, rules: &str, more: &str) -> Self {
+        let folder = std::env::temp_dir().join(format!("lockgate-{}-{name}", std::process::id()));
+        let _ = fs::remove_dir_all(&folder);
+        fs::create_dir_all(&folder).unwrap();
+        fs::write(folder.join("rules.yaml"), rules).unwrap();
+        let config = configuration(&folder, more);
+        let options = Options { capacity: config.capacity, ..Options::default() };
+        let policy = Arc::new(ruleset::load(&config.ruleset, &options).unwrap().policy);
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let http = listener.local_addr().unwrap();
+        let control = control::bind(&config.control).unwrap();
+        let log = config.flow_log.as_ref().map(|log| flow_log::open(log).unwrap());
+        let (port, peer) = memory::pair();
+        let (instance, threads) =
+            start::assemble(config, policy, vec![Box::new(port)], "memory".to_owned(), log)
+                .unwrap();
+        let for_http = Arc::clone(&instance);
+        let pages = Pages { health: true, metrics: true };
+        thread::spawn(move || http::serve(&listener, pages, &for_http));
+        let for_control = Arc::clone(&instance);
+        thread::spawn(move || control::serve(&control, &for_control));
+        let for_supervisor = Arc::clone(&instance);
+        let supervisor = thread::spawn(move || {
+            supervise(&for_supervisor, threads, &Signals::default(), &Notify::default())
+        });
+        let now = AtomicU64::new(1_800_000_000_000_000_000);
+        Self { folder, peer: Some(peer), http, now, supervisor, instance }
+    }
+
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    pub fn write_rules(&self, rules: &str) {
+        fs::write(self.folder.join("rules.yaml"), rules).unwrap();
+    }
+
+    /// Whether a datagram to a port comes back.
+    pub fn passes(&self, endpoint: EndpointId, port: u16) -> bool {
+        self.passes_from(endpoint, 40_000, port)
+    }
+
+    pub fn passes_from(&self, endpoint: EndpointId, source_port: u16, port: u16) -> bool {
+        let peer = self.peer.as_ref().unwrap();
+        let tuple = packet::tuple(
+            ("10.20.1.5".parse().unwrap(), source_port),
+            ("10.100.4.7".parse().unwrap(), port),
+            Protocol::UDP,
+        );
+        let frame = Encapsulation::of(endpoint).wrap(&packet::udp(&tuple, b"hello"));
+        assert!(peer.send(self.tick(1), frame.clone()));
+        // What is allowed comes at once; what is not must never come.
+        let Some(back) = peer.receive(SILENCE) else { return false };
+        assert_eq!(back.len(), frame.len());
+        assert_eq!(back[26..30], frame[30..34], "outer addresses are swapped");
+        true
+    }
+
+    /// Lets so much time pass that every flow has expired.
+    pub fn forget_flows(&self) {
+        self.peer.as_ref().unwrap().send(self.tick(1000), vec![0; 14]);
+    }
+
+    fn tick(&self, seconds: u64) -> Timestamp {
+        let step = seconds * 1_000_000_000;
+        Timestamp::from_nanos(self.now.fetch_add(step, Ordering::Relaxed) + step)
+    }
+
+    pub fn ask(&self, request: &Request) -> client::Answer {
+        client::ask(&self.folder.join("control.sock"), request).unwrap()
+    }
+
+    pub fn connect(&self) -> TcpStream {
+        let stream = TcpStream::connect(self.http).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream
+    }
+
+    pub fn get(&self, path: &str) -> (u16, String) {
+        self.raw(format!("GET {path} HTTP/1.1\r\nConnection: close\r\n\r\n").as_bytes())
+    }
+
+    /// Status and body of the answer to any bytes.
+    pub fn raw(&self, request: &[u8]) -> (u16, String) {
+        let mut stream = self.connect();
+        stream.write_all(request).unwrap();
+        let mut text = String::new();
+        let mut piece = [0; 4096];
+        // A connection that is kept open has its whole answer when the body is as long as it says.
+        loop {
+            let read = stream.read(&mut piece).unwrap_or(0);
+            text.push_str(&String::from_utf8_lossy(&piece[..read]));
+            if read == 0 || is_whole(&text, request) {
+                break;
+            }
+        }
+        let status = text.split(' ').nth(1).and_then(|word| word.parse().ok()).unwrap_or(0);
+        let body = text.split_once("\r\n\r\n").map_or("", |(_, body)| body).to_owned();
+        (status, body)
+    }
+
+    /// The end of the network.
+    pub fn unplug(&mut self) {
+        self.peer = None;
+    }
+
+    pub fn until_unhealthy(&self) -> String {
+        for _ in 0..1000 {
+            let health = self.instance.health();
+            if !health.is_healthy() {
+                return health.json();
+            }
+            thread::sleep(Duration::from_millis(10));
+        }
+        panic!("it stays healthy");
+    }
+
+    /// Leaves at once.
+    pub fn leave(self) -> Left {
+        let drain = Request::Drain { deadline_seconds: Some(0), refuse_new: None, cancel: false };
+        self.ask(&drain);
+        self.wait()
+    }
+
+    /// Waits until the instance has left.
+    pub fn wait(self) -> Left {
+        self.supervisor.join().unwrap()
+    }
+}
+
+fn is_whole(text: &str, request: &[u8]) -> bool {
+    let Some((head, body)) = text.split_once("\r\n\r\n") else { return false };
+    let len = head.lines().find_map(|line| line.strip_prefix("Content-Length: "));
+    request.starts_with(b"HEAD") || len.and_then(|len| len.parse().ok()) == Some(body.len())
+}
+
+fn configuration(folder: &Path, more: &str) -> Config {
+    let path = folder.join("appliance.yaml");
+    let text = format!(
+        "appliance: 1\nruleset: rules.yaml\ninterface: memory\ngateways: [10.99.0.1]\n\
+         control: control.sock\nlimits: {{ flows: 1000 }}\n{more}\n"
+    );
+    fs::write(&path, text).unwrap();
+    config::load(&path).unwrap()
+}
