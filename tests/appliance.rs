@@ -3,6 +3,8 @@
 
 mod appliance {
     pub mod bench;
+    mod config;
+    mod pages;
 }
 
 use appliance::bench::{ACME, Bench, GLOBEX, RULES, RULES_WITHOUT_WEB};
