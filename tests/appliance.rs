@@ -2,12 +2,12 @@
 //! do with them: health, metrics, reload, drain, control.
 
 mod appliance {
-    pub mod bench;
+    pub(crate) mod bench;
     mod config;
     mod pages;
 }
 
-use appliance::bench::{ACME, Bench, GLOBEX, RULES, RULES_WITHOUT_WEB};
+use appliance::bench::{ACME, Bench, Broken, GLOBEX, RULES, RULES_WITHOUT_WEB, Stuck};
 use lockgate::appliance::control::{Request, client};
 use lockgate::appliance::filter::Filter;
 use lockgate::appliance::supervise::Left;
@@ -140,12 +140,22 @@ fn a_drain_can_be_called_off() {
 }
 
 #[test]
-fn a_stuck_worker_and_a_closed_socket_are_unhealthy() {
-    let mut bench = Bench::new("dead", RULES);
+fn an_interface_that_is_down_is_unhealthy_and_no_end() {
+    let mut bench = Bench::new("down", RULES);
     bench.unplug();
     let body = bench.until_unhealthy();
-    assert!(body.contains("the packet socket is closed"), "{body}");
-    assert_eq!(bench.wait(), Left::Dead);
+    assert!(body.contains("the interface is down"), "{body}");
+    assert_eq!(bench.get("/health").0, 503);
+    assert_eq!(bench.leave(), Left::Asked);
+}
+
+#[test]
+fn a_broken_port_is_the_end_and_a_stuck_one_is_unhealthy() {
+    let broken = Bench::on("broken", RULES, "", Box::new(Broken));
+    assert_eq!(broken.wait(), Left::Dead);
+    let stuck = Bench::on("stuck", RULES, "", Box::new(Stuck));
+    let body = stuck.until_unhealthy();
+    assert!(body.contains("no progress for"), "{body}");
 }
 
 #[test]

@@ -27,7 +27,7 @@ pub enum Command {
     /// Tell all sums.
     Snapshot(Sender<Box<Snapshot>>),
     /// Walk over all flows, a piece between two batches.
-    Walk(Walk),
+    Walk(Box<Walk>),
     /// How the flow of this five-tuple came to its verdict.
     Explain(ScopeId, FiveTuple, Sender<Option<Box<Explanation>>>),
     /// Refuse new flows, or take them again.

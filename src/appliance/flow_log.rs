@@ -34,10 +34,12 @@ pub struct LogStats {
     pub lost: AtomicU64,
 }
 
-/// Events of one worker, and the policy that gives them names.
-struct Piece {
-    policy: Arc<Policy>,
-    events: Vec<Event>,
+/// What is sent to the writer.
+enum Piece {
+    /// Events of one worker, and the policy that gives them names.
+    Events(Arc<Policy>, Vec<Event>),
+    /// No worker runs any more.
+    End,
 }
 
 /// The workers' end of the log.
@@ -49,7 +51,8 @@ pub struct FlowLog {
     reopen: Arc<AtomicBool>,
 }
 
-/// The thread that writes; it ends, with everything written, when every [`FlowLog`] is gone.
+/// The thread that writes; it ends, with everything written, at [`FlowLog::end`] or when every
+/// [`FlowLog`] is gone.
 pub struct Writer {
     pieces: Receiver<Piece>,
     stats: Arc<LogStats>,
@@ -100,9 +103,10 @@ impl FlowLog {
         self.stats.waiting.fetch_sub(beyond, Ordering::Relaxed);
         let mut lost = beyond;
         if !events.is_empty() {
-            let piece = Piece { policy: Arc::clone(policy), events };
-            if let Err(failed) = self.pieces.send(piece) {
-                lost = lost.saturating_add(failed.0.events.len());
+            let count = events.len();
+            if self.pieces.send(Piece::Events(Arc::clone(policy), events)).is_err() {
+                self.stats.waiting.fetch_sub(count, Ordering::Relaxed);
+                lost = lost.saturating_add(count);
             }
         }
         self.stats.lost.fetch_add(lost as u64, Ordering::Relaxed);
@@ -126,6 +130,12 @@ impl FlowLog {
         }
     }
 
+    /// Everything has been sent: the writer ends when it is written.
+    pub fn end(&self) {
+        // A writer that has ended needs no telling.
+        let _ = self.pieces.send(Piece::End);
+    }
+
     /// Opens the file anew before the next record: it was moved away.
     pub fn reopen(&self) {
         self.reopen.store(true, Ordering::Relaxed);
@@ -146,12 +156,13 @@ fn is_wanted(policy: &Policy, event: &Event) -> bool {
 }
 
 impl Writer {
-    /// Writes until every sender is gone.
+    /// Writes until the end.
     pub fn run(mut self) {
         let mut lines = String::new();
-        loop {
+        let mut ended = false;
+        while !ended {
             let count = match self.pieces.recv_timeout(LOOK_FOR_ROTATION) {
-                Ok(piece) => self.gather(piece, &mut lines),
+                Ok(piece) => self.gather(piece, &mut lines, &mut ended),
                 Err(RecvTimeoutError::Timeout) => 0,
                 Err(RecvTimeoutError::Disconnected) => return,
             };
@@ -161,15 +172,19 @@ impl Writer {
     }
 
     /// Everything that waits, up to a bound, as lines; gives the number of records.
-    fn gather(&self, first: Piece, lines: &mut String) -> usize {
+    fn gather(&self, first: Piece, lines: &mut String, ended: &mut bool) -> usize {
         let mut count = 0_usize;
         let mut next = Some(first);
         while let Some(piece) = next {
-            for event in &piece.events {
-                lines.push_str(&event_json(event, &*piece.policy));
+            let Piece::Events(policy, events) = piece else {
+                *ended = true;
+                break;
+            };
+            for event in &events {
+                lines.push_str(&event_json(event, &*policy));
                 lines.push('\n');
             }
-            count = count.saturating_add(piece.events.len());
+            count = count.saturating_add(events.len());
             next = if lines.len() < WRITE_BYTES { self.pieces.try_recv().ok() } else { None };
         }
         count

@@ -60,7 +60,9 @@ impl Health {
         let mut health = Self::default();
         for (number, worker) in facts.workers.iter().enumerate() {
             if !worker.open {
-                health.reasons.push(format!("worker {number}: the packet socket is closed"));
+                health
+                    .reasons
+                    .push(format!("worker {number}: the interface is down or its socket closed"));
             } else if worker.silent > SILENCE_MAX {
                 let ms = worker.silent.as_millis();
                 health.reasons.push(format!("worker {number}: no progress for {ms} ms"));
@@ -72,6 +74,7 @@ impl Health {
         health.reasons.extend(facts.lossy.clone());
         if let Some(drain) = facts.drain {
             let text = match drain.left {
+                Some(1) => "draining: 1 flow left".to_owned(),
                 Some(left) => format!("draining: {left} flows left"),
                 None => "draining".to_owned(),
             };

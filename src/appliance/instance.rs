@@ -154,7 +154,7 @@ impl Instance {
     pub fn walk(&self, task: &Task, filter: &Filter, room: usize) -> Result<Found, Silent> {
         let room = room.div_ceil(self.workers.len().max(1));
         let all = self.ask(WALK, |reply| {
-            Command::Walk(Walk::new(task.clone(), filter.clone(), room, reply))
+            Command::Walk(Box::new(Walk::new(task.clone(), filter.clone(), room, reply)))
         })?;
         let mut found = Found::default();
         for one in all {
@@ -293,10 +293,10 @@ impl Instance {
         self.workers.iter().map(facts).collect()
     }
 
-    /// Whether no worker's port works any more.
+    /// Whether every worker has ended.
     #[must_use]
     pub fn is_dead(&self) -> bool {
-        self.worker_facts().iter().all(|worker| !worker.open)
+        self.workers.iter().all(|handle| handle.pulse.gone.load(Ordering::Relaxed))
     }
 
     /// Opens the flow log's file anew.

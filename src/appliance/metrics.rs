@@ -141,7 +141,8 @@ fn packets(totals: &Totals, out: &mut Exposition) {
 }
 
 fn rules(totals: &Totals, out: &mut Exposition) {
-    let help = "Flows and messages a rule decided; `otherwise` is a policy's last word.";
+    let help =
+        "Flows a rule decided, and single DNS questions; `otherwise` is a policy's last word.";
     let mut family = out.family("lockgate_rule_hits_total", Kind::Counter, help);
     let mut write = |sums: &BTreeMap<Arc<str>, RuleSums>, otherwise: bool| {
         for (name, sums) in sums {

@@ -52,7 +52,8 @@ impl Refusal {
         let plural = if self.errors == 1 { "error" } else { "errors" };
         format!(
             "the ruleset was refused at {}, {} {plural}; the one before stays in force",
-            self.at, self.errors
+            Timestamp::from_secs(self.at.as_secs()).to_string().replace(".000000000", ""),
+            self.errors
         )
     }
 }

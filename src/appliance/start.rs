@@ -85,7 +85,7 @@ impl std::error::Error for StartError {}
 /// The threads of an instance, to be waited for.
 pub struct Threads {
     workers: Vec<JoinHandle<Result<(), PortError>>>,
-    writer: Option<JoinHandle<()>>,
+    writer: Option<(FlowLog, JoinHandle<()>)>,
 }
 
 impl Threads {
@@ -94,7 +94,8 @@ impl Threads {
     pub fn join(self) -> Vec<PortError> {
         let ended = self.workers.into_iter().map(JoinHandle::join);
         let faults = ended.filter_map(|result| result.ok().and_then(Result::err)).collect();
-        if let Some(writer) = self.writer {
+        if let Some((log, writer)) = self.writer {
+            log.end();
             let _ = writer.join();
         }
         faults
@@ -218,9 +219,11 @@ fn give_away(config: &Config, user: Option<&User>) -> Result<(), StartError> {
         folder.unwrap_or(Path::new(".")).to_path_buf()
     };
     let log = config.flow_log.as_ref().and_then(|log| log.file.as_deref());
+    // Folders around the ruleset, as it is named and where it really is: it may be a link that is set
+    // to another folder beside either.
+    let real = config.ruleset.canonicalize().ok();
     let sandbox = Sandbox {
-        // The parent too: a ruleset may be a link that is set to another folder beside it.
-        read: vec![config.ruleset.clone(), parent(&config.ruleset)],
+        read: real.as_deref().into_iter().chain([&*config.ruleset]).map(parent).collect(),
         write: log.map(parent).into_iter().chain([parent(&config.control)]).collect(),
     };
     for missing in enter(&sandbox) {
@@ -270,6 +273,7 @@ pub fn assemble(
         workers.push(Worker { port, engine, commands, pulse, clock, log, denied, others, taught });
     }
     let writer = writer.map(|writer| spawn("flow-log", move || writer.run())).transpose()?;
+    let writer = log.clone().zip(writer);
     let mut running = Vec::with_capacity(count);
     for (number, worker) in workers.into_iter().enumerate() {
         running.push(spawn(&format!("worker-{number}"), move || work(number, worker))?);

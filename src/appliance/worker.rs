@@ -15,6 +15,7 @@ use crossbeam_channel::{Receiver, Sender, TryRecvError};
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread;
 use std::time::Duration;
 
 /// How long a worker without packets waits before it looks for commands and lets time pass.
@@ -35,6 +36,8 @@ pub struct Pulse {
     pub untold: AtomicU64,
     /// Whether its port works.
     pub open: AtomicBool,
+    /// Whether it has ended.
+    pub gone: AtomicBool,
 }
 
 impl Pulse {
@@ -47,6 +50,7 @@ impl Pulse {
             lost: AtomicU64::new(0),
             untold: AtomicU64::new(0),
             open: AtomicBool::new(true),
+            gone: AtomicBool::new(false),
         }
     }
 }
@@ -85,7 +89,7 @@ struct Running {
     denied: Ring,
     others: Vec<Sender<Lesson>>,
     taught: Receiver<Lesson>,
-    walks: VecDeque<Walk>,
+    walks: VecDeque<Box<Walk>>,
     latency: Latency,
     past: Arc<Named>,
     losses_at_ms: u64,
@@ -116,6 +120,7 @@ impl Worker {
         };
         let result = running.serve(&mut *port, &commands);
         running.pulse.open.store(false, Ordering::Relaxed);
+        running.pulse.gone.store(true, Ordering::Relaxed);
         running.stop();
         result
     }
@@ -136,7 +141,7 @@ impl Running {
             self.step_walk();
             self.beat(port);
             let wait = if self.walks.is_empty() { WAIT } else { Duration::ZERO };
-            port.exchange(wait, &mut |now, frames, out| {
+            let exchanged = port.exchange(wait, &mut |now, frames, out| {
                 let from = self.clock.elapsed();
                 self.now = now;
                 self.engine.process(frames, out);
@@ -149,7 +154,29 @@ impl Running {
                 }
                 self.teach(&mut out.answers);
                 self.tell(out);
-            })?;
+            });
+            match exchanged {
+                Ok(_) => self.link(true),
+                // A link that comes back is used again, and its flows are still known.
+                Err(PortError::Down { .. }) => {
+                    self.link(false);
+                    thread::sleep(WAIT);
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// Notes whether the port works, and tells of a change.
+    fn link(&mut self, open: bool) {
+        if open == self.pulse.open.load(Ordering::Relaxed) {
+            return;
+        }
+        self.pulse.open.store(open, Ordering::Relaxed);
+        if open {
+            tracing::info!("the interface is up again");
+        } else {
+            tracing::error!("the interface is down");
         }
     }
 

@@ -252,9 +252,11 @@ impl Engine {
             Decision::Final(verdict) => {
                 case.bound = self.is_bound(&question, &case.facts);
                 let flow = self.table.get_mut(id)?;
+                if flow.stage == Stage::Pending || flow.verdict != verdict {
+                    self.tally.hit(question.policy, verdict);
+                }
                 flow.settle(verdict, Stage::Following);
                 inspection.handshake = false;
-                self.tally.hit(question.policy, verdict);
                 (!flow.passes()).then_some(verdict)
             }
             Decision::Pending { needs } => {

@@ -74,7 +74,8 @@ impl Tally {
         &self.pairs
     }
 
-    /// How often each rule decided a flow or a message, by rule id.
+    /// How many flows each rule decided, by rule id. A flow whose later messages another rule decides
+    /// counts for both; of DNS over UDP every message counts.
     #[must_use]
     pub fn rules(&self) -> &[u64] {
         &self.rules
@@ -148,7 +149,7 @@ impl Tally {
         }
     }
 
-    /// A flow or a message was decided.
+    /// A flow was decided, or a message of it otherwise than those before.
     pub(super) fn hit(&mut self, policy: Option<PolicyId>, verdict: FlowVerdict) {
         let count = match (verdict.rule, policy) {
             (Some(rule), _) => self.rules.get_mut(rule.0 as usize),

@@ -9,6 +9,7 @@ use lockgate::appliance::notify::Notify;
 use lockgate::appliance::start;
 use lockgate::appliance::supervise::{Left, Signals, supervise};
 use lockgate::io::live::memory::{self, Peer};
+use lockgate::io::live::{Exchanged, Judge, Losses, Port, PortError};
 use lockgate::model::{EndpointId, Protocol, Timestamp};
 use lockgate::ruleset::{self, Options};
 use lockgate::synth::{gwlb::Encapsulation, packet};
@@ -21,11 +22,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-pub const ACME: EndpointId = EndpointId(0x1234_5678_9abc_def0);
-pub const GLOBEX: EndpointId = EndpointId(0x0fee_ddcc_bbaa_9988);
+pub(crate) const ACME: EndpointId = EndpointId(0x1234_5678_9abc_def0);
+pub(crate) const GLOBEX: EndpointId = EndpointId(0x0fee_ddcc_bbaa_9988);
 
 /// Two partners with the same network; one of them may do something.
-pub const RULES: &str = "
+pub(crate) const RULES: &str = "
 lockgate: 1
 segments:
   acme: { kind: partner, endpoints: [vpce-0123456789abcdef0], networks: [10.20.0.0/16] }
@@ -39,7 +40,7 @@ policies:
 ";
 
 /// The same, but nobody may do anything.
-pub const RULES_WITHOUT_WEB: &str = "
+pub(crate) const RULES_WITHOUT_WEB: &str = "
 lockgate: 1
 segments:
   acme: { kind: partner, endpoints: [vpce-0123456789abcdef0], networks: [10.20.0.0/16] }
@@ -51,10 +52,36 @@ policies:
 
 /// How long anything may take that is waited for.
 const PATIENCE: Duration = Duration::from_secs(20);
-/// How long a packet that should not come is waited for: several rounds of a worker.
-const SILENCE: Duration = Duration::from_millis(150);
 
-pub struct Bench {
+/// A port that fails for good.
+pub(crate) struct Broken;
+
+impl Port for Broken {
+    fn exchange(&mut self, _: Duration, _: Judge<'_>) -> Result<Exchanged, PortError> {
+        Err(PortError::System { what: "receiving", error: std::io::Error::other("broken") })
+    }
+
+    fn losses(&self) -> Losses {
+        Losses::default()
+    }
+}
+
+/// A port that never comes back.
+pub(crate) struct Stuck;
+
+impl Port for Stuck {
+    fn exchange(&mut self, _: Duration, _: Judge<'_>) -> Result<Exchanged, PortError> {
+        loop {
+            thread::park();
+        }
+    }
+
+    fn losses(&self) -> Losses {
+        Losses::default()
+    }
+}
+
+pub(crate) struct Bench {
     folder: PathBuf,
     peer: Option<Peer>,
     http: SocketAddr,
@@ -64,11 +91,16 @@ pub struct Bench {
 }
 
 impl Bench {
-    pub fn new(name: &str, rules: &str) -> Self {
+    pub(crate) fn new(name: &str, rules: &str) -> Self {
         Self::with(name, rules, "")
     }
 
-    pub fn with(name: &str, rules: &str, more: &str) -> Self {
+    pub(crate) fn with(name: &str, rules: &str, more: &str) -> Self {
+        let (port, peer) = memory::pair();
+        Self { peer: Some(peer), ..Self::on(name, rules, more, Box::new(port)) }
+    }
+
+    pub(crate) fn on(name: &str, rules: &str, more: &str, port: Box<dyn Port>) -> Self {
         let folder = std::env::temp_dir().join(format!("lockgate-{}-{name}", std::process::id()));
         let _ = fs::remove_dir_all(&folder);
         fs::create_dir_all(&folder).unwrap();
@@ -80,10 +112,8 @@ impl Bench {
         let http = listener.local_addr().unwrap();
         let control = control::bind(&config.control).unwrap();
         let log = config.flow_log.as_ref().map(|log| flow_log::open(log).unwrap());
-        let (port, peer) = memory::pair();
         let (instance, threads) =
-            start::assemble(config, policy, vec![Box::new(port)], "memory".to_owned(), log)
-                .unwrap();
+            start::assemble(config, policy, vec![port], "memory".to_owned(), log).unwrap();
         let for_http = Arc::clone(&instance);
         let pages = Pages { health: true, metrics: true };
         thread::spawn(move || http::serve(&listener, pages, &for_http));
@@ -94,23 +124,23 @@ impl Bench {
             supervise(&for_supervisor, threads, &Signals::default(), &Notify::default())
         });
         let now = AtomicU64::new(1_800_000_000_000_000_000);
-        Self { folder, peer: Some(peer), http, now, supervisor, instance }
+        Self { folder, peer: None, http, now, supervisor, instance }
     }
 
-    pub fn folder(&self) -> &Path {
+    pub(crate) fn folder(&self) -> &Path {
         &self.folder
     }
 
-    pub fn write_rules(&self, rules: &str) {
+    pub(crate) fn write_rules(&self, rules: &str) {
         fs::write(self.folder.join("rules.yaml"), rules).unwrap();
     }
 
     /// Whether a datagram to a port comes back.
-    pub fn passes(&self, endpoint: EndpointId, port: u16) -> bool {
+    pub(crate) fn passes(&self, endpoint: EndpointId, port: u16) -> bool {
         self.passes_from(endpoint, 40_000, port)
     }
 
-    pub fn passes_from(&self, endpoint: EndpointId, source_port: u16, port: u16) -> bool {
+    pub(crate) fn passes_from(&self, endpoint: EndpointId, source_port: u16, port: u16) -> bool {
         let peer = self.peer.as_ref().unwrap();
         let tuple = packet::tuple(
             ("10.20.1.5".parse().unwrap(), source_port),
@@ -118,16 +148,21 @@ impl Bench {
             Protocol::UDP,
         );
         let frame = Encapsulation::of(endpoint).wrap(&packet::udp(&tuple, b"hello"));
+        let received = || self.instance.totals().unwrap().counters.received;
+        let before = received();
         assert!(peer.send(self.tick(1), frame.clone()));
-        // What is allowed comes at once; what is not must never come.
-        let Some(back) = peer.receive(SILENCE) else { return false };
+        // A worker answers between two batches: what it counted, it has sent or dropped.
+        while received() == before {
+            thread::sleep(Duration::from_millis(1));
+        }
+        let Some(back) = peer.receive(Duration::ZERO) else { return false };
         assert_eq!(back.len(), frame.len());
         assert_eq!(back[26..30], frame[30..34], "outer addresses are swapped");
         true
     }
 
     /// Lets so much time pass that every flow has expired.
-    pub fn forget_flows(&self) {
+    pub(crate) fn forget_flows(&self) {
         self.peer.as_ref().unwrap().send(self.tick(1000), vec![0; 14]);
     }
 
@@ -136,22 +171,22 @@ impl Bench {
         Timestamp::from_nanos(self.now.fetch_add(step, Ordering::Relaxed) + step)
     }
 
-    pub fn ask(&self, request: &Request) -> client::Answer {
+    pub(crate) fn ask(&self, request: &Request) -> client::Answer {
         client::ask(&self.folder.join("control.sock"), request).unwrap()
     }
 
-    pub fn connect(&self) -> TcpStream {
+    pub(crate) fn connect(&self) -> TcpStream {
         let stream = TcpStream::connect(self.http).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         stream
     }
 
-    pub fn get(&self, path: &str) -> (u16, String) {
+    pub(crate) fn get(&self, path: &str) -> (u16, String) {
         self.raw(format!("GET {path} HTTP/1.1\r\nConnection: close\r\n\r\n").as_bytes())
     }
 
     /// Status and body of the answer to any bytes.
-    pub fn raw(&self, request: &[u8]) -> (u16, String) {
+    pub(crate) fn raw(&self, request: &[u8]) -> (u16, String) {
         let mut stream = self.connect();
         stream.write_all(request).unwrap();
         let mut text = String::new();
@@ -170,11 +205,11 @@ impl Bench {
     }
 
     /// The end of the network.
-    pub fn unplug(&mut self) {
+    pub(crate) fn unplug(&mut self) {
         self.peer = None;
     }
 
-    pub fn until_unhealthy(&self) -> String {
+    pub(crate) fn until_unhealthy(&self) -> String {
         for _ in 0..1000 {
             let health = self.instance.health();
             if !health.is_healthy() {
@@ -186,14 +221,14 @@ impl Bench {
     }
 
     /// Leaves at once.
-    pub fn leave(self) -> Left {
+    pub(crate) fn leave(self) -> Left {
         let drain = Request::Drain { deadline_seconds: Some(0), refuse_new: None, cancel: false };
         self.ask(&drain);
         self.wait()
     }
 
     /// Waits until the instance has left.
-    pub fn wait(self) -> Left {
+    pub(crate) fn wait(self) -> Left {
         self.supervisor.join().unwrap()
     }
 }

@@ -38,8 +38,11 @@ fn the_page_and_the_dashboard_name_every_metric_and_no_other() {
     let unknown: Vec<_> = named(&text).difference(&families).cloned().collect();
     assert!(unknown.is_empty(), "the dashboard asks for {unknown:?}");
     let unseen: Vec<_> = families.difference(&named(&text)).cloned().collect();
-    let elsewhere = ["lockgate_policy_installed_seconds", "lockgate_start_time_seconds",
-        "lockgate_workers_answering"];
+    let elsewhere = [
+        "lockgate_policy_installed_seconds",
+        "lockgate_start_time_seconds",
+        "lockgate_workers_answering",
+    ];
     assert_eq!(unseen, elsewhere, "metrics nobody sees on the dashboard");
 }
 
