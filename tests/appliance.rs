@@ -5,6 +5,7 @@ mod appliance {
     pub(crate) mod bench;
     mod config;
     mod pages;
+    mod text;
 }
 
 use appliance::bench::{ACME, Bench, Broken, GLOBEX, RULES, RULES_WITHOUT_WEB, Stuck};
