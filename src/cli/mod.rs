@@ -3,8 +3,10 @@
 mod bench;
 mod check;
 mod ctl;
+mod import;
 mod inputs;
 mod replay;
+mod report;
 mod run;
 mod suggest;
 mod terminal;
@@ -32,6 +34,8 @@ enum Command {
     Test(test::TestArgs),
     Run(run::RunArgs),
     Ctl(ctl::CtlArgs),
+    Report(Box<report::ReportArgs>),
+    Import(import::ImportArgs),
 }
 
 /// Runs the command the arguments ask for.
@@ -46,5 +50,7 @@ pub fn main() -> ExitCode {
         Command::Test(args) => test::run(&args),
         Command::Run(args) => run::run(&args),
         Command::Ctl(args) => ctl::run(&args),
+        Command::Report(args) => report::run(&args),
+        Command::Import(args) => import::run(&args),
     }
 }

@@ -3,8 +3,10 @@
 
 pub mod flow_log;
 pub mod gather;
+pub mod import;
 pub mod observed;
 pub mod parallel;
+pub mod report;
 pub mod rule_test;
 pub mod sighting;
 pub mod suggest;

@@ -1,0 +1,44 @@
+//! `lockgate report`: one HTML page over captures or flow logs. No logic of its own.
+
+use super::inputs::{Failed, Inputs, load, write};
+use crate::prove::report::{About, Report, html};
+use clap::Args;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+/// Write a page about what was seen: who talked to whom, what was refused and why, which rules were hit.
+///
+/// One HTML file that fetches nothing and runs no script.
+#[derive(Args, Debug)]
+pub(super) struct ReportArgs {
+    /// The ruleset: a folder with lockgate.yaml, or a single file
+    ruleset: PathBuf,
+    #[command(flatten)]
+    inputs: Inputs,
+    /// The page to write
+    #[arg(short, long, value_name = "FILE", default_value = "report.html")]
+    output: PathBuf,
+}
+
+/// Writes the page; 0 if everything was read and written, 1 if something was not.
+#[must_use]
+pub(super) fn run(args: &ReportArgs) -> ExitCode {
+    match try_run(args) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(Failed) => ExitCode::FAILURE,
+    }
+}
+
+fn try_run(args: &ReportArgs) -> Result<(), Failed> {
+    let policy = Arc::new(load(&args.ruleset)?.policy);
+    let mut report = Report::default();
+    let replayed = args.inputs.each(&policy, |sighting| report.add(&sighting))?;
+    report.counters = replayed.map(|replayed| replayed.counters);
+    let inputs = args.inputs.captures.iter().chain(&args.inputs.flows).cloned().collect();
+    let about = About { ruleset: args.ruleset.display().to_string(), inputs };
+    write(&args.output, &html(&report, &policy, &about))?;
+    let refused = report.sums.refused();
+    eprintln!("wrote {}: {} flows, {refused} refused", args.output.display(), report.sums.total());
+    Ok(())
+}

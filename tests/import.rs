@@ -1,0 +1,265 @@
+//! Import as a user meets it, and the promise it makes: a rule called exact decides flows of real
+//! captures as Suricata decided them.
+
+use lockgate::io::merge::Captures;
+use lockgate::model::{Action, Protocol};
+use lockgate::pipeline::ReplayOptions;
+use lockgate::prove::gather::gather;
+use lockgate::prove::import::{Fidelity, Imported, Input, Options, Order, import, ruleset};
+use lockgate::prove::sighting::Sighting;
+use lockgate::ruleset;
+use lockgate::wire::{Checksums, Settings};
+use serde_json::Value;
+use std::collections::BTreeMap;
+use std::fmt::Write;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::sync::Arc;
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn golden(name: &str, found: &str) {
+    let path = root().join("tests/import").join(name);
+    if std::env::var_os("UPDATE_GOLDEN").is_some() {
+        fs::write(&path, found).unwrap();
+    }
+    let wanted = fs::read_to_string(&path).unwrap_or_default();
+    assert_eq!(found, wanted, "{}; UPDATE_GOLDEN=1 writes it anew", path.display());
+}
+
+fn run(arguments: &[&str]) -> Output {
+    let program = Command::new(env!("CARGO_BIN_EXE_lockgate"))
+        .arg("import")
+        .args(arguments)
+        .current_dir(root().join("tests/import"))
+        .output();
+    program.unwrap()
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8(bytes.to_vec()).unwrap()
+}
+
+#[test]
+fn every_line_says_what_became_of_it() {
+    let home = ["--var", "HOME_NET=10.0.0.0/8"];
+    for (name, arguments) in [
+        ("egress", vec!["egress.rules"]),
+        ("egress-strict", vec!["egress.rules", "--order", "strict", "--otherwise", "deny"]),
+        ("domain-list", vec!["domain-list.json"]),
+        (
+            "policy",
+            vec![
+                "policy/policy.json",
+                "policy/edge.json",
+                "policy/tuples.json",
+                "policy/names.json",
+            ],
+        ),
+        ("cloudformation", vec!["cloudformation.json"]),
+    ] {
+        let given =
+            if name.starts_with("egress") || name == "cloudformation" { &home[..] } else { &[] };
+        let out = run(&[&arguments[..], given].concat());
+        assert_eq!(out.status.code(), Some(0), "{name}: {}", text(&out.stderr));
+        golden(&format!("{name}.report"), &text(&out.stderr));
+        golden(&format!("{name}.yaml"), &text(&out.stdout));
+        let loaded = ruleset::load_text(name, &text(&out.stdout), &ruleset::Options::default());
+        loaded.unwrap_or_else(|refused| panic!("{name}: {refused}"));
+    }
+}
+
+#[test]
+fn the_report_for_programs_is_json_and_strictness_fails() {
+    let ruleset = Path::new(env!("CARGO_TARGET_TMPDIR")).join("imported.yaml");
+    let output = ruleset.to_str().unwrap();
+    let out = run(&["domain-list.json", "--format", "json", "--output", output]);
+    assert_eq!(out.status.code(), Some(0), "{}", text(&out.stderr));
+    golden("domain-list.report.json", &text(&out.stdout));
+    let strict = run(&["domain-list.json", "--strict", "--output", output]);
+    assert_eq!(strict.status.code(), Some(1), "one target is refused");
+    assert_eq!(run(&["domain-list.json", "--format", "json"]).status.code(), Some(1));
+    let nothing = run(&["../suggest/partner-dmz.yaml", "no/such.rules"]);
+    assert_eq!(nothing.status.code(), Some(1));
+    assert!(text(&nothing.stderr).contains("no/such.rules"), "{}", text(&nothing.stderr));
+}
+
+fn captures() -> Option<PathBuf> {
+    let folder = std::env::var_os("LOCKGATE_CAPTURES")
+        .map_or_else(|| root().join("../shared/captures"), PathBuf::from);
+    folder.join("rules_expected.jsonl").is_file().then_some(folder)
+}
+
+fn imported(rules: &[String], order: Order, alerts: bool) -> Imported {
+    // Variables as Suricata's own configuration has them.
+    let variables =
+        [("HOME_NET", "[192.168.0.0/16,10.0.0.0/8,172.16.0.0/12]"), ("EXTERNAL_NET", "!$HOME_NET")];
+    let options = Options {
+        variables: variables.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect(),
+        order: Some(order),
+        alerts,
+        ..Options::default()
+    };
+    let input = Input { name: "rules".into(), text: rules.join("\n") };
+    import(&[input], &options).unwrap()
+}
+
+fn judged(imported: &Imported, capture: &Path) -> Vec<Sighting> {
+    let text = ruleset(imported);
+    let loaded = ruleset::load_text("imported.yaml", &text, &ruleset::Options::default());
+    let policy = Arc::new(loaded.unwrap_or_else(|refused| panic!("{refused}\n{text}")).policy);
+    let mut flows = Vec::new();
+    let mut captures = Captures::open(&[capture.to_str().unwrap().to_owned()]).unwrap();
+    let ignore = Checksums::Ignore;
+    let settings = Settings { checksums: ignore, outer_udp: ignore, ..Settings::CAPTURE };
+    let options = ReplayOptions { settings, ..ReplayOptions::default() };
+    gather(&policy, &mut captures, &options, |flow| flows.push(flow), &mut |_| {});
+    flows
+}
+
+/// What is compared of one case.
+#[derive(Default)]
+struct Row {
+    fidelities: BTreeMap<Fidelity, usize>,
+    /// Of exact rules.
+    compared: usize,
+    /// Of approximated rules, and how many of them agree.
+    near: (usize, usize),
+    differences: Vec<String>,
+}
+
+/// Whether a rule alone matches something where Suricata wrote alerts, and nothing where it did not.
+fn compare_alerts(rules: &[String], alerts: &Value, capture: &Path, row: &mut Row) {
+    for rule in rules {
+        let alone = imported(std::slice::from_ref(rule), Order::Action, true);
+        let finding = alone.findings.first().unwrap();
+        *row.fidelities.entry(finding.fidelity).or_default() += 1;
+        if !matches!(finding.fidelity, Fidelity::Exact | Fidelity::Approximated) {
+            continue;
+        }
+        let matched = judged(&alone, capture).iter().filter(|flow| flow.rule.is_some()).count();
+        let sid = finding.sid.unwrap().to_string();
+        let alerted = alerts.get(&sid).and_then(Value::as_u64).unwrap_or(0);
+        let same = (matched > 0) == (alerted > 0);
+        if finding.fidelity == Fidelity::Approximated {
+            row.near = (row.near.0 + 1, row.near.1 + usize::from(same));
+            continue;
+        }
+        row.compared += 1;
+        if !same {
+            row.differences.push(format!("sid {sid}: {alerted} alerts, {matched} flows here"));
+        }
+    }
+}
+
+/// Whether flows get the verdict Suricata gave them, where every rule that decides is exact.
+fn compare_verdicts(
+    all: &Imported,
+    actions: &[Value],
+    capture: &Path,
+    tunnelled: bool,
+    row: &mut Row,
+) {
+    for finding in &all.findings {
+        *row.fidelities.entry(finding.fidelity).or_default() += 1;
+    }
+    let lossy = all.count(Fidelity::Refused) + all.count(Fidelity::Approximated);
+    if lossy > 0 {
+        return;
+    }
+    let flows = judged(all, capture);
+    for action in actions {
+        let text = |at: usize| action[at].as_str().unwrap_or_default().to_owned();
+        let port = |at: usize| action[at].as_u64().unwrap_or(0);
+        let (src, dst) = (text(1), text(3));
+        let found = flows.iter().find(|flow| {
+            let tuple = &flow.tuple;
+            let same = |a: &str, b: lockgate::model::Addr| a.parse() == Ok(b.to_ip());
+            let ports = tuple.protocol == Protocol::ICMP
+                || (u64::from(tuple.src_port), u64::from(tuple.dst_port)) == (port(2), port(4));
+            same(&src, tuple.src) && same(&dst, tuple.dst) && ports
+        });
+        if found.is_none() && tunnelled {
+            // What is a tunnel's outside to one is not seen by the other.
+            continue;
+        }
+        row.compared += 1;
+        let wanted = text(5);
+        let here = found.and_then(|flow| flow.verdict).map(|verdict| match verdict {
+            Action::Allow => "pass",
+            Action::Deny | Action::Reject => "drop",
+        });
+        if here != Some(wanted.as_str()) {
+            row.differences.push(format!("{src} > {dst}: {wanted}, here {here:?}"));
+        }
+    }
+}
+
+#[test]
+fn exact_rules_decide_as_suricata_does() {
+    let Some(folder) = captures() else {
+        eprintln!("SKIPPED: no folder with rules_expected.jsonl (LOCKGATE_CAPTURES names one)");
+        return;
+    };
+    let lines = fs::read_to_string(folder.join("rules_expected.jsonl")).unwrap();
+    let mut table = String::from(
+        "case                                     exact  approximated  refused  no verdict  compared  agree\n",
+    );
+    let (mut compared, mut agree, mut offences) = (0, 0, Vec::new());
+    for line in lines.lines() {
+        let case: Value = serde_json::from_str(line).unwrap();
+        let rules: Vec<String> = case["rules"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|r| r.as_str().unwrap().to_owned())
+            .collect();
+        let name = case["case"].as_str().unwrap();
+        let mut row = Row::default();
+        if case.get("must_reject").is_some() {
+            for finding in &imported(&rules, Order::Action, true).findings {
+                *row.fidelities.entry(finding.fidelity).or_default() += 1;
+                row.compared += 1;
+                if finding.fidelity != Fidelity::Refused {
+                    row.differences.push("Suricata refuses it".into());
+                }
+            }
+        } else {
+            let capture = folder.join(case["pcap"].as_str().unwrap());
+            let observed = &case["observed"];
+            let actions = observed["flow_actions"].as_array().unwrap();
+            if rules.iter().all(|rule| rule.starts_with("alert")) {
+                compare_alerts(&rules, &observed["alerts"], &capture, &mut row);
+            } else {
+                let first = case.pointer("/config/action-order/0").and_then(Value::as_str);
+                let order = if first == Some("drop") { Order::DropFirst } else { Order::Action };
+                let tunnelled = case["category"].as_str().unwrap().contains("tunnels");
+                let all = imported(&rules, order, false);
+                compare_verdicts(&all, actions, &capture, tunnelled, &mut row);
+            }
+        }
+        let count = |fidelity| row.fidelities.get(&fidelity).copied().unwrap_or(0);
+        let good = row.compared - row.differences.len();
+        let _ = writeln!(
+            table,
+            "{name:<40} {:>5} {:>13} {:>8} {:>11} {:>16} {good:>6} {:>23} {:>6}",
+            count(Fidelity::Exact),
+            count(Fidelity::Approximated),
+            count(Fidelity::Refused),
+            count(Fidelity::NoVerdict),
+            row.compared,
+            row.near.0,
+            row.near.1,
+        );
+        compared += row.compared;
+        agree += good;
+        offences.extend(row.differences.iter().map(|difference| format!("{name}: {difference}")));
+    }
+    let _ = writeln!(table, "exact rules: {agree} of {compared} comparisons agree");
+    eprint!("{table}");
+    assert!(offences.is_empty(), "{}\n{table}", offences.join("\n"));
+    golden("agreement.txt", &table);
+}
