@@ -14,6 +14,10 @@ const UNSAFE_FILES: &[&str] = &[
     "src/flow/prefetch.rs",
     "src/io/live/packet/ring.rs",
     "src/io/live/sys.rs",
+    "src/io/live/xdp/bpf.rs",
+    "src/io/live/xdp/ring.rs",
+    "src/io/live/xdp/socket.rs",
+    "src/io/live/xdp/umem.rs",
 ];
 
 fn sources() -> Vec<(PathBuf, String)> {

@@ -155,8 +155,18 @@ fn curl_gets_what_its_host_allows_and_is_reset_where_it_does_not() {
 }
 
 #[test]
+fn curl_gets_the_same_by_af_xdp() {
+    allowed_and_denied(Backend::AfXdp, 1);
+}
+
+#[test]
 fn several_workers_serve_as_one() {
     allowed_and_denied(Backend::AfPacket, 3);
+}
+
+#[test]
+fn several_workers_serve_as_one_by_af_xdp() {
+    allowed_and_denied(Backend::AfXdp, 2);
 }
 
 #[test]

@@ -103,13 +103,36 @@ fn flow(port: u16) -> lockgate::model::FiveTuple {
     packet::tuple((src, port), (dst, 443), Protocol::UDP)
 }
 
+/// Runs a test on both back ends; where AF_XDP cannot be had, says so.
+fn on_both(test: impl Fn(Backend)) {
+    test(Backend::AfPacket);
+    let Some(wire) = Wire::make(1500, 1) else { return skipped("no network namespaces") };
+    let settings = PortSettings { backend: Backend::AfXdp, ..PortSettings::on("fw0") };
+    match wire.target.run(|| open(&settings)) {
+        Ok(opened) => {
+            drop(opened);
+            test(Backend::AfXdp);
+        }
+        Err(error) => skipped(&format!("AF_XDP: {error}")),
+    }
+}
+
 #[test]
 fn a_frame_comes_back_with_its_addresses_turned_and_nothing_else_changed() {
-    let Some(wire) = Wire::make(9001, 1) else { return skipped("no network namespaces") };
-    let settings = PortSettings { backend: Backend::AfPacket, ..PortSettings::on("fw0") };
+    on_both(|backend| {
+        for mtu in [1500, 9001] {
+            comes_back(backend, mtu);
+        }
+    });
+}
+
+fn comes_back(backend: Backend, mtu: u32) {
+    let Some(wire) = Wire::make(mtu, 1) else { return skipped("no network namespaces") };
+    let settings = PortSettings { backend, ..PortSettings::on("fw0") };
     let (judged, losses) = reflecting(&wire, &settings, || {
         let mut tap = Tap::open();
-        for len in [0usize, 1, 1400, 8472] {
+        let longest = mtu.min(8568) as usize - 96;
+        for len in [0, 1, 1400, longest] {
             let inner = packet::udp(&flow(40_000), &vec![0x5a; len]);
             let sent = Encapsulation::of(EndpointId(7)).wrap(&inner);
             tap.send(&sent);
@@ -117,10 +140,10 @@ fn a_frame_comes_back_with_its_addresses_turned_and_nothing_else_changed() {
             let mut turned = sent;
             turned[..12].rotate_left(6);
             turned[26..34].rotate_left(4);
-            assert_eq!(back, turned, "{len}");
+            assert!(back == turned, "{backend:?} {mtu}: {len}");
         }
     });
-    assert_eq!((judged, losses), (vec![4], Losses::default()));
+    assert_eq!((judged, losses), (vec![4], Losses::default()), "{backend:?} {mtu}");
 }
 
 /// The UDP datagram of `flow(port)`, in either direction.
@@ -148,9 +171,12 @@ fn fragments(whole: &[u8], cut: usize, id: u16) -> [Vec<u8>; 2] {
 
 #[test]
 fn both_directions_and_all_fragments_of_a_flow_meet_in_one_worker() {
-    let Some(wire) = Wire::make(9001, 2) else { return skipped("no network namespaces") };
-    let settings =
-        PortSettings { backend: Backend::AfPacket, workers: 3, seed: 1, ..PortSettings::on("fw0") };
+    on_both(meet);
+}
+
+fn meet(backend: Backend) {
+    let Some(wire) = Wire::make(9001, 3) else { return skipped("no network namespaces") };
+    let settings = PortSettings { backend, workers: 3, seed: 1, ..PortSettings::on("fw0") };
     let seen = std::sync::Mutex::new(std::collections::HashMap::new());
     let opened = wire.target.run(|| open(&settings)).expect("ports");
     let stop = AtomicBool::new(false);
@@ -198,7 +224,7 @@ fn both_directions_and_all_fragments_of_a_flow_meet_in_one_worker() {
         stop.store(true, Ordering::Relaxed);
     });
     let seen = seen.into_inner().unwrap();
-    assert_eq!(seen.len(), 100);
+    assert_eq!(seen.len(), 100, "{backend:?}");
     let mut used = std::collections::HashSet::new();
     for (flow, workers) in seen {
         assert_eq!(workers.len(), 6, "{flow:?}");
@@ -210,8 +236,12 @@ fn both_directions_and_all_fragments_of_a_flow_meet_in_one_worker() {
 
 #[test]
 fn the_kernel_does_not_answer_port_unreachable() {
+    on_both(is_silent);
+}
+
+fn is_silent(backend: Backend) {
     let Some(wire) = Wire::make(1500, 1) else { return skipped("no network namespaces") };
-    let settings = PortSettings { backend: Backend::AfPacket, ..PortSettings::on("fw0") };
+    let settings = PortSettings { backend, ..PortSettings::on("fw0") };
     let opened = wire.target.run(|| open(&settings)).expect("ports");
     wire.gateway.run(|| {
         let mut tap = Tap::open();

@@ -58,6 +58,18 @@ pub enum PortError {
         /// The largest one that fits.
         limit: u32,
     },
+    /// AF_XDP has a queue for each worker at least.
+    Queues {
+        /// The interface's queues.
+        queues: u32,
+        /// The workers asked for.
+        workers: usize,
+    },
+    /// Another program's AF_XDP socket has the queue.
+    QueueInUse {
+        /// The queue.
+        queue: u32,
+    },
     /// The kernel, the driver or this build cannot do it.
     Unsupported {
         /// What it cannot do.
@@ -116,6 +128,14 @@ impl fmt::Display for PortError {
             }
             Self::Mtu { mtu, limit } => {
                 write!(f, "the interface's MTU is {mtu}, AF_XDP's buffers take {limit}")
+            }
+            Self::Queues { queues, workers } => write!(
+                f,
+                "the interface has {queues} receive queues for {workers} workers; \
+                 AF_XDP needs one for each (`ethtool -L` makes more)"
+            ),
+            Self::QueueInUse { queue } => {
+                write!(f, "receive queue {queue} has another program's AF_XDP socket")
             }
             Self::Unsupported { what } => write!(f, "not supported here: {what}"),
             Self::System { what, error } => write!(f, "{what}: {error}"),

@@ -1,24 +1,22 @@
-//! Fragments on the packet back end: the kernel gives those of one packet to one worker, which here
-//! waits for the first one, the only one with ports, and passes all on to the worker of the flow.
+//! Fragments: those of one packet come to one worker, which here waits for the first one, the only one
+//! with ports, and passes all on to the worker of the flow.
 
 use super::mailbox::{Mailbox, Post, mailboxes};
-use super::spread::Spread;
+use super::spread::{SORTING, Spread, inner_at};
 use super::{Exchanged, Losses, PortError};
 use crate::io::trains::{Place, TrainKey, Trains};
 use crate::model::Timestamp;
-use crate::wire::{self, Checksums, Fragment, Link, Packet, Settings};
+use crate::wire::{self, Fragment, Link, Packet};
 
 /// Fragments that may wait in a worker's mailbox.
 pub(super) const MAILBOX_FRAMES: usize = 1024;
-
-/// How fragments are read here; the worker that judges them verifies everything.
-const SORTING: Settings =
-    Settings { checksums: Checksums::Ignore, outer_udp: Checksums::Ignore, ..Settings::GWLB };
 
 /// A frame that left the ring it came in.
 #[derive(Debug)]
 pub(super) struct Passed {
     pub(super) vouched: bool,
+    /// Its worker is known to be the one it was passed to; else that one gathers it.
+    sorted: bool,
     pub(super) bytes: Vec<u8>,
 }
 
@@ -51,15 +49,35 @@ impl Gather {
 
     /// Takes what other workers passed on, and gives up on packets whose first fragment did not
     /// come: they are judged here, as incomplete.
-    pub(super) fn begin(&mut self, now: Timestamp, limit: usize) {
+    pub(super) fn begin(
+        &mut self,
+        now: Timestamp,
+        limit: usize,
+        done: &mut Exchanged,
+        losses: &mut Losses,
+    ) {
         self.late.clear();
         while let Some((_, waiting)) = self.trains.overdue(Some(now)) {
             self.late.extend(waiting);
         }
-        while self.late.len() < limit {
+        for _ in 0..limit {
             let Some(passed) = self.mailbox.take() else { break };
-            self.late.push(passed);
+            if passed.sorted || self.sort(now, passed.vouched, &passed.bytes, done, losses) {
+                self.late.push(passed);
+            }
         }
+    }
+
+    /// Passes a copy of a fragment to the worker that gathers its packet.
+    pub(super) fn forward(
+        &self,
+        collector: usize,
+        bytes: &[u8],
+        done: &mut Exchanged,
+        losses: &mut Losses,
+    ) {
+        let passed = Passed { vouched: false, sorted: false, bytes: bytes.to_vec() };
+        self.post(collector, passed, done, losses);
     }
 
     /// Whether a frame is to be judged here, now. A fragment may have to wait or to go elsewhere; it
@@ -76,8 +94,9 @@ impl Gather {
         !suspect(bytes) || self.sort(now, vouched, bytes, done, losses)
     }
 
+    /// The same for a frame that may be a fragment.
     #[cold]
-    fn sort(
+    pub(super) fn sort(
         &mut self,
         now: Timestamp,
         vouched: bool,
@@ -87,7 +106,7 @@ impl Gather {
     ) -> bool {
         let Ok(packet) = wire::parse(bytes, Link::Ethernet, &SORTING) else { return true };
         let Some(train) = TrainKey::of(&packet) else { return true };
-        let copy = || Passed { vouched, bytes: bytes.to_vec() };
+        let copy = || Passed { vouched, sorted: true, bytes: bytes.to_vec() };
         let owner = match self.place(train, &packet, now, copy) {
             Some((owner, waited)) => {
                 for passed in waited {
@@ -125,7 +144,13 @@ impl Gather {
     fn pass(&mut self, owner: usize, passed: Passed, done: &mut Exchanged, losses: &mut Losses) {
         if owner == self.worker {
             self.late.push(passed);
-        } else if self.post.put(owner, passed).is_ok() {
+        } else {
+            self.post(owner, passed, done, losses);
+        }
+    }
+
+    fn post(&self, worker: usize, passed: Passed, done: &mut Exchanged, losses: &mut Losses) {
+        if self.post.put(worker, passed).is_ok() {
             done.handed_over += 1;
         } else {
             losses.handover = losses.handover.saturating_add(1);
@@ -136,11 +161,7 @@ impl Gather {
 /// Whether a frame may hold an inner fragment; in doubt it may. Reads a few bytes only.
 #[inline]
 fn suspect(frame: &[u8]) -> bool {
-    const ETHERNET_HEADER: usize = 14;
-    let Some([0x08, 0x00, first]) = frame.get(12..=ETHERNET_HEADER) else { return true };
-    let udp = ETHERNET_HEADER + usize::from(first & 0x0f) * 4;
-    let Some(geneve) = frame.get(udp + 8) else { return true };
-    let inner = udp + 16 + usize::from(geneve & 0x3f) * 4;
+    let Some(inner) = inner_at(frame) else { return true };
     let Some(head) = frame.get(inner..inner + 8) else { return true };
     match *head {
         [first, .., high, low] if first >> 4 == 4 => high & 0x3f != 0 || low != 0,
@@ -207,7 +228,7 @@ mod tests {
                 passed += handed_over;
             }
             assert_eq!(passed, 2, "{order:?}");
-            all[1].begin(at(1), 64);
+            all[1].begin(at(1), 64, &mut Exchanged::default(), &mut Losses::default());
             assert_eq!(all[1].late.len(), 2);
         }
     }
@@ -226,10 +247,25 @@ mod tests {
     fn a_packet_without_its_first_fragment_is_given_up() {
         let mut all = two();
         assert_eq!(sort(&mut all, 1, &piece(1, false)), (false, 0));
-        all[0].begin(at(31), 64);
+        let (mut done, mut losses) = (Exchanged::default(), Losses::default());
+        all[0].begin(at(31), 64, &mut done, &mut losses);
         assert!(all[0].late.is_empty());
-        all[0].begin(at(32), 64);
+        all[0].begin(at(32), 64, &mut done, &mut losses);
         assert_eq!(all[0].late.len(), 1);
+    }
+
+    #[test]
+    fn a_fragment_that_came_to_any_worker_is_gathered_by_one() {
+        let port = port_of(1);
+        let mut all = two();
+        let (mut done, mut losses) = (Exchanged::default(), Losses::default());
+        for first in [false, true] {
+            all[1].forward(0, &piece(port, first), &mut done, &mut losses);
+        }
+        all[0].begin(at(1), 64, &mut done, &mut losses);
+        assert!(all[0].late.is_empty());
+        all[1].begin(at(1), 64, &mut done, &mut losses);
+        assert_eq!((all[1].late.len(), done.handed_over, losses.total()), (2, 4, 0));
     }
 
     #[test]

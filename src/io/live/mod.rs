@@ -8,6 +8,7 @@
 //! ```
 
 mod assembler;
+mod batch;
 mod clock;
 mod error;
 mod filter;
@@ -20,6 +21,7 @@ mod settings;
 mod spread;
 mod sys;
 mod transmit;
+mod xdp;
 
 pub use clock::Clock;
 pub use error::PortError;
@@ -121,12 +123,24 @@ pub struct Opened {
 /// What is missing, and how it is given.
 pub fn open(settings: &PortSettings) -> Result<Opened, PortError> {
     settings.check()?;
-    let taken = udp_socket()?;
-    let interface = Interface::find(settings, &taken)?;
-    take_port(&taken, &interface)?;
-    let ports = packet::open(settings, &interface, &Arc::new(taken))?;
+    let socket = udp_socket()?;
+    let interface = Interface::find(settings, &socket)?;
+    take_port(&socket, &interface)?;
     let mtu = interface.mtu;
-    Ok(Opened { ports, backend: Backend::AfPacket, fallback: None, detail: String::new(), mtu })
+    let (taken, fallback) = match settings.backend {
+        Backend::AfPacket => (socket, None),
+        Backend::Auto | Backend::AfXdp => match xdp::open(settings, &interface, socket) {
+            Ok(xdp::Opening { ports, detail }) => {
+                let backend = Backend::AfXdp;
+                return Ok(Opened { ports, backend, fallback: None, detail, mtu });
+            }
+            Err((error, _)) if settings.backend == Backend::AfXdp => return Err(error),
+            Err((error, socket)) => (socket, Some(error)),
+        },
+    };
+    let ports = packet::open(settings, &interface, &Arc::new(taken))?;
+    let detail = "rings of the kernel's packet socket".to_owned();
+    Ok(Opened { ports, backend: Backend::AfPacket, fallback, detail, mtu })
 }
 
 fn udp_socket() -> Result<OwnedFd, PortError> {

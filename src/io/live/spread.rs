@@ -3,13 +3,28 @@
 //! 32-bit words, no loop. Who keeps the flows is not decided here.
 
 use crate::model::{Addr, FiveTuple, Protocol};
-use crate::wire::{Body, Packet};
+use crate::wire::{self, Body, Checksums, Link, Packet, Settings};
 
 /// Odd numbers with well spread bits; any would do, the seed keys the hash.
 pub(super) const MIX_FIRST: u32 = 0x9e37_79b1;
 pub(super) const MIX_SECOND: u32 = 0x85eb_ca77;
 /// How far a product is shifted onto itself, so that its upper bits reach the lower ones.
 pub(super) const FOLD: u32 = 15;
+
+/// How frames are read here; the worker that judges them verifies everything.
+pub(super) const SORTING: Settings =
+    Settings { checksums: Checksums::Ignore, outer_udp: Checksums::Ignore, ..Settings::GWLB };
+
+/// Where a frame goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Place {
+    /// To the worker of its flow.
+    Worker(usize),
+    /// It is a fragment, and this worker gathers its packet.
+    Collector(usize),
+    /// Nowhere in particular: it will be refused.
+    Anywhere,
+}
 
 /// Spreads flows over workers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,6 +39,45 @@ impl Spread {
         Self { seed, workers: u32::try_from(workers).unwrap_or(1).max(1) }
     }
 
+    /// Where an Ethernet frame goes.
+    #[inline]
+    pub(super) fn place(&self, frame: &[u8]) -> Place {
+        self.usual(frame).map_or_else(|| self.unusual(frame), Place::Worker)
+    }
+
+    /// The worker of a whole TCP or UDP packet without extension headers.
+    #[inline]
+    fn usual(&self, frame: &[u8]) -> Option<usize> {
+        let inner = frame.get(inner_at(frame)?..)?;
+        let (src, dst, protocol, ports) = match inner.first()? >> 4 {
+            4 if inner.get(6)? & 0x3f == 0 && *inner.get(7)? == 0 => {
+                let [src, dst] = inner.get(12..20)?.as_chunks::<4>().0 else { return None };
+                let ports = usize::from(inner.first()? & 0x0f) * 4;
+                (Addr::v4(*src), Addr::v4(*dst), *inner.get(9)?, ports)
+            }
+            6 => {
+                let [src, dst] = inner.get(8..40)?.as_chunks::<16>().0 else { return None };
+                (Addr::v6(*src), Addr::v6(*dst), *inner.get(6)?, 40)
+            }
+            _ => return None,
+        };
+        let protocol = Protocol(protocol);
+        if !protocol.has_ports() {
+            return None;
+        }
+        let [a, b, c, d]: [u8; 4] = inner.get(ports..)?.first_chunk().copied()?;
+        let (src_port, dst_port) = (u16::from_be_bytes([a, b]), u16::from_be_bytes([c, d]));
+        Some(self.flow(&FiveTuple { src, dst, src_port, dst_port, protocol }))
+    }
+
+    #[cold]
+    fn unusual(&self, frame: &[u8]) -> Place {
+        let Ok(packet) = wire::parse(frame, Link::Ethernet, &SORTING) else {
+            return Place::Anywhere;
+        };
+        self.collector(&packet).map_or_else(|| Place::Worker(self.owner(&packet)), Place::Collector)
+    }
+
     /// The worker of the flow a packet belongs to; an ICMP error belongs to the flow it quotes.
     pub(super) fn owner(&self, packet: &Packet) -> usize {
         match packet.body {
@@ -33,7 +87,6 @@ impl Spread {
     }
 
     /// The worker that gathers the fragments of a packet; none for a whole packet.
-    #[cfg(test)]
     pub(super) fn collector(&self, packet: &Packet) -> Option<usize> {
         let train = crate::io::trains::TrainKey::of(packet)?;
         let pair = self.side(train.src, 0).wrapping_add(self.side(train.dst, 0));
@@ -71,6 +124,15 @@ impl Spread {
     const fn scale(&self, hash: u32) -> usize {
         ((hash >> 16).wrapping_mul(self.workers) >> 16) as usize
     }
+}
+
+/// Where the inner packet of an Ethernet frame starts, if it is GENEVE without a VLAN tag.
+#[inline]
+pub(super) fn inner_at(frame: &[u8]) -> Option<usize> {
+    const ETHERNET_HEADER: usize = 14;
+    let &[0x08, 0x00, first] = frame.get(12..=ETHERNET_HEADER)? else { return None };
+    let udp = ETHERNET_HEADER + usize::from(first & 0x0f) * 4;
+    Some(udp + 16 + usize::from(frame.get(udp + 8)? & 0x3f) * 4)
 }
 
 #[inline]

@@ -132,6 +132,18 @@ pub(super) fn send_frames(fd: impl AsFd, frames: &[IoSlice<'_>]) -> io::Result<u
     result(sent).map(|sent| usize::try_from(sent).unwrap_or(0))
 }
 
+/// Tells the kernel that there is something in a socket's transmit ring.
+///
+/// # Errors
+/// [`io::ErrorKind::WouldBlock`] and `EBUSY` where it has more to do and wants another call.
+pub(super) fn kick(fd: impl AsFd) -> io::Result<()> {
+    let (none, no_address) = (std::ptr::null(), std::ptr::null());
+    // SAFETY: no bytes and no address are handed over.
+    let done =
+        unsafe { libc::sendto(fd.as_fd().as_raw_fd(), none, 0, libc::MSG_DONTWAIT, no_address, 0) };
+    if done < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
 /// What the kernel says of an interface.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct InterfaceState {
@@ -143,13 +155,7 @@ pub(super) struct InterfaceState {
 
 /// Asks for the state of an interface by name.
 pub(super) fn interface_state(fd: impl AsFd, name: &str) -> io::Result<InterfaceState> {
-    // SAFETY: a request of zeros has an empty name and no pointer.
-    let mut request: libc::ifreq = unsafe { zeroed() };
-    // The last byte stays zero: the kernel reads the name up to it.
-    let room = request.ifr_name.split_last_mut().map(|(_, room)| room).unwrap_or_default();
-    for (to, from) in room.iter_mut().zip(name.bytes()) {
-        *to = from.cast_signed();
-    }
+    let mut request = request(name);
     let fd = fd.as_fd().as_raw_fd();
     // SAFETY: the kernel reads the name and writes the union; the request lives through the call.
     result(unsafe { libc::ioctl(fd, libc::SIOCGIFMTU, &raw mut request) })?;
@@ -160,6 +166,50 @@ pub(super) fn interface_state(fd: impl AsFd, name: &str) -> io::Result<Interface
     // SAFETY: the call above has written this member, which is an integer.
     let flags = c_int::from(unsafe { request.ifr_ifru.ifru_flags });
     Ok(InterfaceState { mtu: u32::try_from(mtu).unwrap_or(0), up: flags & libc::IFF_UP != 0 })
+}
+
+/// How many queues an interface receives on (`ethtool --show-channels`); one if it does not tell.
+pub(super) fn receive_queues(fd: impl AsFd, name: &str) -> u32 {
+    /// `struct ethtool_channels`: the command, four maxima, four counts.
+    #[repr(C)]
+    struct Channels {
+        command: u32,
+        maxima: [u32; 4],
+        receive: u32,
+        transmit: u32,
+        other: u32,
+        combined: u32,
+    }
+    const GET_CHANNELS: u32 = 0x3c;
+    let mut channels = Channels {
+        command: GET_CHANNELS,
+        maxima: [0; 4],
+        receive: 0,
+        transmit: 0,
+        other: 0,
+        combined: 0,
+    };
+    let mut request = request(name);
+    request.ifr_ifru.ifru_data = (&raw mut channels).cast();
+    // SAFETY: the kernel reads the name and the command, and writes the structure, whose layout is
+    // the one of this command (linux/ethtool.h); both live through the call.
+    let asked = unsafe { libc::ioctl(fd.as_fd().as_raw_fd(), libc::SIOCETHTOOL, &raw mut request) };
+    if asked < 0 {
+        return 1;
+    }
+    channels.receive.saturating_add(channels.combined).max(1)
+}
+
+/// A request about an interface, without its question.
+fn request(name: &str) -> libc::ifreq {
+    // SAFETY: a request of zeros has an empty name and no pointer.
+    let mut request: libc::ifreq = unsafe { zeroed() };
+    // The last byte stays zero: the kernel reads the name up to it.
+    let room = request.ifr_name.split_last_mut().map(|(_, room)| room).unwrap_or_default();
+    for (to, from) in room.iter_mut().zip(name.bytes()) {
+        *to = from.cast_signed();
+    }
+    request
 }
 
 /// Memory shared with the kernel, unmapped when dropped.
@@ -177,6 +227,11 @@ impl Mapping {
     /// Maps `len` bytes that a socket offers at `offset`.
     pub(super) fn of_socket(fd: BorrowedFd<'_>, offset: u64, len: usize) -> io::Result<Self> {
         Self::map(Some(fd), offset, len, libc::MAP_SHARED | libc::MAP_POPULATE)
+    }
+
+    /// Maps `len` bytes of zeros.
+    pub(super) fn private(len: usize) -> io::Result<Self> {
+        Self::map(None, 0, len, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_POPULATE)
     }
 
     fn map(fd: Option<BorrowedFd<'_>>, offset: u64, len: usize, flags: c_int) -> io::Result<Self> {

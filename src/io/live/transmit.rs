@@ -18,24 +18,29 @@ const MAC_ADDRESSES: usize = 12;
 const ETHERNET_HEADER: usize = 14;
 const VLAN_TAG: usize = 4;
 
-/// Frames in the order they leave in.
+/// What leaves next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Leaving {
+    /// The frame at this position of the batch.
+    Frame(usize),
+    /// The extra at this position.
+    Extra(usize),
+}
+
+/// Forwarded frames and extras, in the order they leave in.
 pub(super) fn in_order<'a>(
     frames: &'a [Frame<'_>],
     extras: &'a [Extra],
-) -> impl Iterator<Item = &'a [u8]> {
-    let mut extras = extras.iter().peekable();
-    let mut frames = frames.iter().enumerate().peekable();
+) -> impl Iterator<Item = Leaving> + use<'a> {
+    let mut extras = extras.iter().enumerate().peekable();
+    let forwarded = |(_, frame): &(usize, &Frame<'_>)| frame.verdict == Verdict::Forward;
+    let mut frames = frames.iter().enumerate().filter(forwarded).peekable();
     std::iter::from_fn(move || {
-        loop {
-            let position = frames.peek().map_or(usize::MAX, |(position, _)| *position);
-            if let Some(extra) = extras.next_if(|extra| extra.before <= position) {
-                return Some(extra.bytes.as_slice());
-            }
-            let (_, frame) = frames.next()?;
-            if frame.verdict == Verdict::Forward {
-                return Some(&*frame.bytes);
-            }
-        }
+        let position = frames.peek().map_or(usize::MAX, |(position, _)| *position);
+        let extra = extras.next_if(|(_, extra)| extra.before <= position);
+        extra
+            .map(|(at, _)| Leaving::Extra(at))
+            .or_else(|| frames.next().map(|(at, _)| Leaving::Frame(at)))
     })
 }
 
@@ -139,8 +144,9 @@ mod tests {
         frames[1].verdict = Verdict::Drop(Reason::Rule);
         frames[2].verdict = Verdict::Forward;
         let extras = [extra(0, 10), extra(2, 20), extra(2, 21), extra(3, 30)];
-        let order: Vec<u8> = in_order(&frames, &extras).map(|bytes| bytes[0]).collect();
-        assert_eq!(order, [10, 1, 20, 21, 3, 30]);
+        let order: Vec<Leaving> = in_order(&frames, &extras).collect();
+        let (own, extra) = (Leaving::Frame, Leaving::Extra);
+        assert_eq!(order, [extra(0), own(0), extra(1), extra(2), own(2), extra(3)]);
         assert_eq!(in_order(&[], &extras).count(), 4);
     }
 

@@ -1,0 +1,225 @@
+//! Opening the AF_XDP back end: memory, sockets, program, in the order in which each of them needs the
+//! one before. What cannot be done here is told, so that the other back end can be taken instead.
+
+use super::super::clock::Clock;
+use super::super::gather::Gather;
+use super::super::interface::Interface;
+use super::super::mailbox::mailboxes;
+use super::super::settings::PortSettings;
+use super::super::spread::Spread;
+use super::super::{Port, PortError, sys};
+use super::bpf::{self, Place};
+use super::port::{Others, Parts, RESERVE_CHUNKS, XdpPort};
+use super::program::program;
+use super::socket::{Binding, Socket};
+use super::store::Store;
+use super::umem::{CHUNK_BYTES, Chunk, Umem};
+use crate::wire::GENEVE_PORT;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
+
+/// Frames that may wait to be handed over to one worker.
+const HANDOVER_FRAMES: usize = 2048;
+/// What the kernel keeps free before a frame in its chunk (`XDP_PACKET_HEADROOM`).
+const HEADROOM: usize = 256;
+/// Ethernet header and a VLAN tag.
+const LINK_HEADER: usize = 18;
+const CAPABILITY: &str = "CAP_NET_ADMIN, CAP_NET_RAW and CAP_BPF";
+
+/// What was opened.
+pub(crate) struct Opening {
+    pub(crate) ports: Vec<Box<dyn Port>>,
+    /// How it works here, in a few words.
+    pub(crate) detail: String,
+}
+
+/// Opens a port for each worker. `taken` is the socket that holds the UDP port.
+pub(crate) fn open(
+    settings: &PortSettings,
+    interface: &Interface,
+    taken: OwnedFd,
+) -> Result<Opening, (PortError, OwnedFd)> {
+    match Opener::new(settings, interface, &taken).and_then(Opener::sockets) {
+        Ok(opener) => opener.finish(taken),
+        Err(error) => Err((error, taken)),
+    }
+}
+
+struct Opener<'s> {
+    settings: &'s PortSettings,
+    interface: &'s Interface,
+    queues: u32,
+    frags: bool,
+    umem: Arc<Umem>,
+    chunks: Vec<Chunk>,
+    each: u32,
+    map: OwnedFd,
+    link: OwnedFd,
+    place: Place,
+    sockets: Vec<Socket>,
+}
+
+fn fault(what: &'static str) -> impl Fn(io::Error) -> PortError {
+    move |error| PortError::of_call(what, CAPABILITY, error)
+}
+
+impl<'s> Opener<'s> {
+    fn new(
+        settings: &'s PortSettings,
+        interface: &'s Interface,
+        any_socket: &OwnedFd,
+    ) -> Result<Self, PortError> {
+        let queues = sys::receive_queues(any_socket, &interface.name);
+        if settings.workers > queues as usize {
+            return Err(PortError::Queues { queues, workers: settings.workers });
+        }
+        let limit = CHUNK_BYTES - HEADROOM - LINK_HEADER;
+        let frags = interface.mtu as usize > limit;
+        let map = bpf::socket_map(queues).map_err(fault("making a map of AF_XDP sockets"))?;
+        let descriptor = std::os::fd::AsRawFd::as_raw_fd(&map);
+        let code = program(interface.address, GENEVE_PORT, descriptor);
+        let program = bpf::load(&code, frags).map_err(|error| match error.raw_os_error() {
+            // A kernel that does not know frames in several buffers.
+            Some(libc::EINVAL) if frags => {
+                PortError::Mtu { mtu: interface.mtu, limit: u32::try_from(limit).unwrap_or(0) }
+            }
+            _ => fault("loading the XDP program")(error),
+        })?;
+        let driver = bpf::link(&program, interface.index, Place::Driver);
+        let (link, place) = match driver {
+            Ok(link) => (link, Place::Driver),
+            Err(error) if error.raw_os_error() == Some(libc::EBUSY) => {
+                return Err(fault("putting the XDP program on an interface that has one")(error));
+            }
+            Err(_) => {
+                let link = bpf::link(&program, interface.index, Place::Generic)
+                    .map_err(fault("putting the XDP program on the interface"))?;
+                (link, Place::Generic)
+            }
+        };
+        let each = u32::try_from(settings.ring_bytes / CHUNK_BYTES).unwrap_or(u32::MAX);
+        let workers = u32::try_from(settings.workers).unwrap_or(u32::MAX);
+        let (umem, chunks) = Umem::make(each.saturating_mul(workers))
+            .map_err(fault("making room for frames (`ring` asks for its size)"))?;
+        let (umem, chunks, sockets) = (Arc::new(umem), chunks.collect(), Vec::new());
+        let new = Self {
+            settings,
+            interface,
+            queues,
+            frags,
+            umem,
+            chunks,
+            each,
+            map,
+            link,
+            place,
+            sockets,
+        };
+        Ok(new)
+    }
+
+    /// A socket for every queue.
+    fn sockets(mut self) -> Result<Self, PortError> {
+        for queue in 0..self.queues {
+            let first = self.sockets.first().map(AsFd::as_fd);
+            let interface = self.interface.index;
+            let binding = Binding { interface, queue, frags: self.frags, first };
+            let socket =
+                Socket::open(&self.umem, binding).map_err(|error| match error.raw_os_error() {
+                    Some(libc::EBUSY) => PortError::QueueInUse { queue },
+                    _ => fault("opening an AF_XDP socket")(error),
+                })?;
+            self.sockets.push(socket);
+        }
+        Ok(self)
+    }
+
+    /// The ports: queues and chunks of each worker. A socket receives as soon as it is in the map, so
+    /// it is filled before.
+    fn finish(self, taken: OwnedFd) -> Result<Opening, (PortError, OwnedFd)> {
+        let Self { settings, interface, umem, each, map, link, place, mut sockets, .. } = self;
+        let workers = settings.workers;
+        let mut chunks = self.chunks.into_iter();
+        let mut stocks: Vec<Vec<Chunk>> =
+            (0..workers).map(|_| chunks.by_ref().take(each as usize).collect()).collect();
+        for (queue, socket) in sockets.iter_mut().enumerate() {
+            if let Some(stock) = stocks.get_mut(queue % workers) {
+                socket.refill(stock, RESERVE_CHUNKS);
+            }
+        }
+        let connected = match connections(settings, each) {
+            Ok(connected) => connected,
+            Err(error) => return Err((error, taken)),
+        };
+        let zero_copy = sockets.first().is_some_and(Socket::is_zero_copy);
+        for (queue, socket) in (0u32..).zip(&sockets) {
+            if let Err(error) = bpf::set_socket(&map, queue, socket) {
+                return Err((fault("giving the XDP program its sockets")(error), taken));
+            }
+        }
+        let held: Arc<[OwnedFd]> = Arc::from([map, link, taken]);
+        let mut shares: Vec<Vec<Socket>> = (0..workers).map(|_| Vec::new()).collect();
+        for (queue, socket) in sockets.into_iter().enumerate() {
+            if let Some(share) = shares.get_mut(queue % workers) {
+                share.push(socket);
+            }
+        }
+        let clock = Clock::start();
+        let mut ports: Vec<Box<dyn Port>> = Vec::with_capacity(workers);
+        let owned = shares.into_iter().zip(stocks).zip(connected).enumerate();
+        for (worker, ((sockets, stock), connected)) in owned {
+            let mut store = Store::new(Arc::clone(&umem), worker, stock, each);
+            let others = connected.map(|connected| {
+                store.connect(connected.home, connected.coming_home);
+                connected.others
+            });
+            ports.push(Box::new(XdpPort::new(Parts {
+                name: interface.name.clone(),
+                mtu: interface.mtu,
+                sockets,
+                store,
+                others,
+                clock,
+                spin: settings.spin,
+                held: Arc::clone(&held),
+            })));
+        }
+        let detail = format!(
+            "{}, {}, {} {}{}",
+            if place == Place::Driver { "in the driver" } else { "generic" },
+            if zero_copy { "zero-copy" } else { "copy mode" },
+            self.queues,
+            if self.queues == 1 { "queue" } else { "queues" },
+            if self.frags { ", frames in several buffers" } else { "" },
+        );
+        Ok(Opening { ports, detail })
+    }
+}
+
+/// One worker's ends of the ways between workers.
+struct Connected {
+    others: Others,
+    home: super::super::mailbox::Post<Chunk>,
+    coming_home: super::super::mailbox::Mailbox<Chunk>,
+}
+
+/// The ways between workers; none for a single one.
+fn connections(settings: &PortSettings, each: u32) -> Result<Vec<Option<Connected>>, PortError> {
+    let workers = settings.workers;
+    if workers == 1 {
+        return Ok(vec![None]);
+    }
+    let spread = Spread::new(settings.seed, workers);
+    let (post, boxes) = mailboxes(workers, HANDOVER_FRAMES)?;
+    let (home, homes) = mailboxes(workers, each as usize)?;
+    let gathers = Gather::of_all(spread, workers)?;
+    let connected = boxes.into_iter().zip(homes).zip(gathers).enumerate().map(
+        |(worker, ((mailbox, coming_home), gather))| {
+            let post = post.clone();
+            let others = Others { spread, worker, post, mailbox, gather };
+            Some(Connected { others, home: home.clone(), coming_home })
+        },
+    );
+    Ok(connected.collect())
+}

@@ -1,0 +1,152 @@
+//! The program the driver runs on every frame: GENEVE datagrams to our address go to the socket of the
+//! queue they came in by, everything else to the kernel. Written as instructions, so that neither
+//! a compiler for it nor an object file is needed. It is loaded elsewhere.
+
+use super::bpf::Instruction;
+use std::net::Ipv4Addr;
+
+/// Registers.
+const R0: u8 = 0;
+const R1: u8 = 1;
+const R2: u8 = 2;
+const R3: u8 = 3;
+const R4: u8 = 4;
+const R5: u8 = 5;
+
+/// Fields of `struct xdp_md`.
+const DATA: i16 = 0;
+const DATA_END: i16 = 4;
+const RX_QUEUE: i16 = 16;
+
+/// Answers of a program (`enum xdp_action`).
+const PASS: i32 = 2;
+
+const REDIRECT_MAP: i32 = 51;
+
+const ETHERNET: i16 = 14;
+/// Outer headers without options: Ethernet and IPv4.
+const HEADERS: i32 = 34;
+
+/// Operations (RFC 9669). Loads of 1, 2 and 4 bytes.
+const LOAD_BYTE: u8 = 0x71;
+const LOAD_HALF: u8 = 0x69;
+const LOAD_WORD: u8 = 0x61;
+/// 64-bit arithmetic with a number, or with a register.
+const ADD: u8 = 0x07;
+const ADD_REGISTER: u8 = 0x0f;
+const AND: u8 = 0x57;
+const SHIFT_LEFT: u8 = 0x67;
+const SET: u8 = 0xb7;
+const COPY: u8 = 0xbf;
+/// From network order to the machine's.
+const BIG_ENDIAN: u8 = 0xdc;
+/// Jumps: unsigned greater and less, not equal (64 bits, 32 bits), any bit set.
+const IF_ABOVE_REGISTER: u8 = 0x2d;
+const IF_BELOW: u8 = 0xa5;
+const UNLESS_EQUAL: u8 = 0x55;
+const UNLESS_EQUAL_32: u8 = 0x56;
+const IF_ANY_BIT: u8 = 0x45;
+const CALL: u8 = 0x85;
+const EXIT: u8 = 0x95;
+
+/// Instructions with jumps to the one place where the kernel gets the frame.
+#[derive(Default)]
+struct Writer {
+    code: Vec<Instruction>,
+    /// Jumps that leave for it.
+    passes: Vec<usize>,
+}
+
+impl Writer {
+    fn put(&mut self, code: u8, to: u8, from: u8, offset: i16, number: i32) {
+        self.code.push(Instruction::new(code, to, from, offset, number));
+    }
+
+    fn load(&mut self, code: u8, to: u8, from: u8, offset: i16) {
+        self.put(code, to, from, offset, 0);
+    }
+
+    fn pass_if(&mut self, code: u8, left: u8, right: u8, number: i32) {
+        self.passes.push(self.code.len());
+        self.put(code, left, right, 0, number);
+    }
+
+    fn finish(mut self) -> Vec<Instruction> {
+        let end = self.code.len();
+        for at in self.passes {
+            let distance = end.saturating_sub(at).saturating_sub(1);
+            if let Some(jump) = self.code.get_mut(at) {
+                jump.offset = i16::try_from(distance).unwrap_or(0);
+            }
+        }
+        self.code.push(Instruction::new(SET, R0, 0, 0, PASS));
+        self.code.push(Instruction::new(EXIT, 0, 0, 0, 0));
+        self.code
+    }
+}
+
+/// The program for datagrams to `address` and `port`, which finds sockets in the map with this
+/// descriptor.
+pub(super) fn program(address: Ipv4Addr, port: u16, map: i32) -> Vec<Instruction> {
+    let mut asm = Writer::default();
+    asm.load(LOAD_WORD, R2, R1, DATA);
+    asm.load(LOAD_WORD, R3, R1, DATA_END);
+    // The verifier wants to see that every byte read is there.
+    asm.put(COPY, R4, R2, 0, 0);
+    asm.put(ADD, R4, 0, 0, HEADERS);
+    asm.pass_if(IF_ABOVE_REGISTER, R4, R3, 0);
+    half(&mut asm, R2, 12);
+    asm.pass_if(UNLESS_EQUAL, R5, 0, 0x0800);
+    asm.load(LOAD_BYTE, R5, R2, ETHERNET + 9);
+    asm.pass_if(UNLESS_EQUAL, R5, 0, 17);
+    // A first fragment is ours, to be refused and counted; a later one has no port.
+    half(&mut asm, R2, ETHERNET + 6);
+    asm.pass_if(IF_ANY_BIT, R5, 0, 0x1fff);
+    asm.load(LOAD_WORD, R5, R2, ETHERNET + 16);
+    asm.put(BIG_ENDIAN, R5, 0, 0, 32);
+    asm.pass_if(UNLESS_EQUAL_32, R5, 0, address.to_bits().cast_signed());
+    // Past the options of the IPv4 header to the destination port.
+    asm.load(LOAD_BYTE, R5, R2, ETHERNET);
+    asm.put(AND, R5, 0, 0, 0x0f);
+    asm.put(SHIFT_LEFT, R5, 0, 0, 2);
+    asm.pass_if(IF_BELOW, R5, 0, 20);
+    asm.put(COPY, R4, R2, 0, 0);
+    asm.put(ADD_REGISTER, R4, R5, 0, 0);
+    asm.put(COPY, R0, R4, 0, 0);
+    asm.put(ADD, R0, 0, 0, i32::from(ETHERNET) + 4);
+    asm.pass_if(IF_ABOVE_REGISTER, R0, R3, 0);
+    half(&mut asm, R4, ETHERNET + 2);
+    asm.pass_if(UNLESS_EQUAL, R5, 0, i32::from(port));
+    // bpf_redirect_map(map, queue, PASS): a queue without a socket is the kernel's.
+    asm.load(LOAD_WORD, R2, R1, RX_QUEUE);
+    asm.code.extend(Instruction::map(R1, map));
+    asm.put(SET, R3, 0, 0, PASS);
+    asm.put(CALL, 0, 0, 0, REDIRECT_MAP);
+    asm.put(EXIT, 0, 0, 0, 0);
+    asm.finish()
+}
+
+/// `R5 =` the two bytes at `from + offset`.
+fn half(asm: &mut Writer, from: u8, offset: i16) {
+    asm.load(LOAD_HALF, R5, from, offset);
+    asm.put(BIG_ENDIAN, R5, 0, 0, 16);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_pass_leads_to_the_last_two_instructions() {
+        let code = program(Ipv4Addr::new(10, 99, 0, 2), 6081, 7);
+        let mut jumps = 0;
+        for (at, step) in code.iter().enumerate() {
+            if step.offset != 0 && step.code & 0x07 >= 0x05 {
+                assert_eq!(at + 1 + usize::try_from(step.offset).unwrap(), code.len() - 2);
+                jumps += 1;
+            }
+        }
+        assert_eq!(jumps, 8);
+        assert_eq!(code.len(), 37);
+    }
+}
