@@ -108,12 +108,13 @@ impl Engine {
         }
     }
 
-    /// Refuses one DNS message; its flow goes on.
+    /// Refuses one DNS message, which starts so many bytes behind the start of the payload; its
+    /// flow goes on.
     pub(super) fn refuse_message(
         &mut self,
         id: FlowId,
         parcel: &Parcel<'_>,
-        direction: Direction,
+        (direction, message_at): (Direction, usize),
         verdict: FlowVerdict,
         out: &mut Output,
     ) {
@@ -125,7 +126,7 @@ impl Engine {
             && direction == Direction::Original
             && self.gate.answer(self.now)
         {
-            let frame = answer::dns_refused(parcel.bytes, &parcel.packet);
+            let frame = answer::dns_refused(parcel.bytes, &parcel.packet, message_at);
             self.send_answer(frame, parcel, out);
         }
         if let Some(record) = self.record(id) {

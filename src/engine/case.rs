@@ -33,8 +33,9 @@ impl Engine {
         let deadline = self.now + self.policy.defaults().pending_timeout;
         let inspector = match (flow.behind_proxy, stream) {
             (true, true) => Inspector::stream_behind_proxy(),
-            (_, true) => Inspector::stream(),
-            (_, false) => Inspector::datagrams(),
+            (true, false) => Inspector::datagrams_behind_proxy(),
+            (false, true) => Inspector::stream(),
+            (false, false) => Inspector::datagrams(),
         };
         let inspector = inspector.with_answers(self.policy.binds()).for_record(unasked);
         let bound = if unasked { self.limits.unasked_bytes } else { held_bytes };

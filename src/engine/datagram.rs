@@ -1,12 +1,14 @@
 //! Payload of a UDP flow under inspection: every datagram is shown to the inspector; those of an
 //! undecided flow are held.
 
+use super::case::Identity;
 use super::state::{Case, Inspection, Stage};
 use super::stream::{Reading, deny};
 use super::{Engine, Output, Parcel};
 use crate::flow::{FlowId, FlowKey};
 use crate::inspect::Outcome;
-use crate::model::{Direction, Reason, Verdict};
+use crate::inspect::proxy::headers_len;
+use crate::model::{Direction, Fact, Reason, Verdict};
 use crate::policy::Decision;
 
 impl Engine {
@@ -54,7 +56,8 @@ impl Engine {
         match self.heed_datagram(id, case, inspection, progress.outcome) {
             Reading::Ends(verdict) if self.goes_on(id, case) => {
                 // One message of many is refused; the flow goes on without it.
-                self.refuse_message(id, parcel, direction, verdict, out);
+                let at = message_at(case, parcel.payload);
+                self.refuse_message(id, parcel, (direction, at), verdict, out);
                 Verdict::Drop(verdict.reason)
             }
             Reading::Ends(verdict) => {
@@ -65,7 +68,8 @@ impl Engine {
             }
             Reading::Goes => {
                 if let Some(scope) = self.table.key(id).map(FlowKey::scope) {
-                    self.hear(scope, case, direction, parcel.payload);
+                    let message = parcel.payload.get(message_at(case, parcel.payload)..);
+                    self.hear(scope, case, direction, message.unwrap_or_default());
                 }
                 let stage = self.table.get(id).map_or(Stage::Final, |flow| flow.stage);
                 let waits = !inspection.done && (stage == Stage::Pending || waits);
@@ -126,6 +130,15 @@ impl Engine {
         case: &mut Case,
         inspection: &mut Inspection,
     ) -> Reading {
+        match self.identify(id, case, inspection.held_bytes) {
+            Err(verdict) => return Reading::Ends(verdict),
+            Ok(Identity::Found) => {
+                if let Some(ended) = self.decide_identified(id, case, inspection) {
+                    return ended.map_or(Reading::Goes, Reading::Ends);
+                }
+            }
+            Ok(Identity::NotAsked) => {}
+        }
         let Some(question) = self.question(id) else { return Reading::Goes };
         if self.is_out_of_question(id, inspection.unasked) {
             return Reading::Goes;
@@ -160,5 +173,13 @@ impl Engine {
     fn goes_on(&self, id: FlowId, case: &Case) -> bool {
         let dns = case.facts.app.known() == Some(&crate::model::App::Dns);
         dns && self.table.get(id).is_some()
+    }
+}
+
+/// Where a datagram's own message starts: behind PROXY headers, if the flow came with one.
+fn message_at(case: &Case, payload: &[u8]) -> usize {
+    match case.facts.proxy {
+        Fact::Known(_) => headers_len(payload),
+        _ => 0,
     }
 }

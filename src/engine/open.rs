@@ -42,8 +42,10 @@ impl Engine {
         if let Body::Tcp(syn) = packet.body {
             flow.first_bytes = [syn.seq.wrapping_add(1), 0];
         }
-        flow.behind_proxy = from_proxy;
-        flow.policy = if from_proxy { None } else { self.policy.block(from, to) };
+        // What carries no PROXY header (ICMP) is the proxy's own.
+        let carries = matches!(tuple.protocol, Protocol::TCP | Protocol::UDP);
+        flow.behind_proxy = from_proxy && carries;
+        flow.policy = if flow.behind_proxy { None } else { self.policy.block(from, to) };
         self.admit(flow, parcel, out)
     }
 

@@ -272,7 +272,7 @@ impl Engine {
     /// Decides a flow whose segment has just become known by what its headers tell, as it would have
     /// been decided at its first packet. `None`: its messages have to be read.
     #[expect(clippy::option_option, reason = "decided or not, and if decided, ended or not")]
-    fn decide_identified(
+    pub(super) fn decide_identified(
         &mut self,
         id: FlowId,
         case: &Case,

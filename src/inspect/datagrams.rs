@@ -4,12 +4,21 @@
 use super::detect::dns_datagram;
 use super::dns::read_datagram;
 use super::progress::{Progress, Wants};
+use super::proxy::ProxyDatagrams;
 use super::quic::{QuicReader, is_client_start};
 use crate::model::{App, Direction, Facts};
 
 /// Reads the datagrams of one flow.
 #[derive(Debug)]
-pub(super) enum Datagrams {
+pub(super) struct Datagrams {
+    /// Reads PROXY headers, if a trusted proxy sends.
+    proxy: Option<ProxyDatagrams>,
+    protocol: Protocol,
+}
+
+/// What the flow was found to be.
+#[derive(Debug)]
+enum Protocol {
     /// None that told the protocol.
     Open {
         /// Whether the flow was called something without names.
@@ -21,13 +30,18 @@ pub(super) enum Datagrams {
 
 impl Datagrams {
     pub(super) const fn new() -> Self {
-        Self::Open { settled: false }
+        Self { proxy: None, protocol: Protocol::Open { settled: false } }
+    }
+
+    pub(super) const fn behind_proxy() -> Self {
+        let proxy = Some(ProxyDatagrams::new());
+        Self { proxy, protocol: Protocol::Open { settled: false } }
     }
 
     pub(super) fn wants(&self) -> Wants {
-        match self {
-            Self::Open { .. } | Self::Dns => Wants::ORIGINAL,
-            Self::Quic(reader) => reader.wants(),
+        match &self.protocol {
+            Protocol::Open { .. } | Protocol::Dns => Wants::ORIGINAL,
+            Protocol::Quic(reader) => reader.wants(),
         }
     }
 
@@ -37,6 +51,24 @@ impl Datagrams {
         payload: &[u8],
         facts: &mut Facts,
     ) -> Progress {
+        let Some(proxy) = self.proxy.as_mut().filter(|_| direction == Direction::Original) else {
+            return self.protocol.read(direction, payload, facts);
+        };
+        let rest = match proxy.strip(payload, facts) {
+            Ok(rest) if !rest.is_empty() => rest,
+            Ok(_) => return Progress::fact(payload.len()),
+            Err(reason) => return Progress::fault(reason),
+        };
+        let progress = self.protocol.read(direction, rest, facts);
+        match progress.consumed {
+            0 => progress,
+            _ => Progress::new(payload.len(), progress.outcome),
+        }
+    }
+}
+
+impl Protocol {
+    fn read(&mut self, direction: Direction, payload: &[u8], facts: &mut Facts) -> Progress {
         if direction == Direction::Original && !matches!(self, Self::Dns) {
             if dns_datagram(payload) {
                 *self = Self::Dns;

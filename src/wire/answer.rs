@@ -105,12 +105,12 @@ fn icmp_error(frame: &[u8], packet: &Packet, kind: u8, code: u8, rest: [u8; 4]) 
     encapsulate(frame, packet, &inner, Toward::Sender)
 }
 
-/// The answer REFUSED (RFC 1035 section 4.1.1) to the DNS query a UDP packet carries, its question
-/// repeated. Nothing for what is no query.
+/// The answer REFUSED (RFC 1035 section 4.1.1) to the DNS query a UDP packet carries `at` so many
+/// bytes into its payload, its question repeated. Nothing for what is no query.
 #[must_use]
-pub fn dns_refused(frame: &[u8], packet: &Packet) -> Option<Vec<u8>> {
+pub fn dns_refused(frame: &[u8], packet: &Packet, at: usize) -> Option<Vec<u8>> {
     let (Body::Udp, Fragment::Whole) = (packet.body, packet.fragment) else { return None };
-    let message = refusal(packet.payload(frame))?;
+    let message = refusal(packet.payload(frame).get(at..)?)?;
     let tuple = directed(packet.tuple, Toward::Sender);
     let mut inner = Vec::new();
     let datagram = network(tuple).udp(tuple.src_port, tuple.dst_port);

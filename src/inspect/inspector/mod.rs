@@ -88,6 +88,12 @@ impl Inspector {
         self
     }
 
+    /// A UDP flow from a trusted proxy: its first datagram starts with a PROXY protocol header.
+    #[must_use]
+    pub const fn datagrams_behind_proxy() -> Self {
+        Self { state: State::Datagrams(Datagrams::behind_proxy()), answers: false, for_record: false }
+    }
+
     /// Which directions must be read, and so held, before more can be said. When nothing can be
     /// said any more that is both: the next bytes of either give [`Outcome::Done`].
     #[must_use]

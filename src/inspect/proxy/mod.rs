@@ -2,6 +2,10 @@
 //! the client is. The first header decides; further ones are skipped. Version 1 is no header here.
 
 mod crc32c;
+mod datagrams;
+
+pub(super) use datagrams::ProxyDatagrams;
+pub use datagrams::headers_len;
 
 use super::bytes::Reader;
 use super::progress::{Outcome, Progress, Wants};
