@@ -5,6 +5,7 @@ mod check;
 mod ctl;
 mod import;
 mod inputs;
+mod init;
 mod replay;
 mod report;
 mod run;
@@ -27,6 +28,7 @@ struct Arguments {
 #[derive(Subcommand, Debug)]
 enum Command {
     Bench(bench::BenchArgs),
+    Init(init::InitArgs),
     Check(check::CheckArgs),
     Wrap(wrap::WrapArgs),
     Replay(replay::ReplayArgs),
@@ -43,6 +45,7 @@ enum Command {
 pub fn main() -> ExitCode {
     match Arguments::parse().command {
         Command::Bench(args) => bench::run(&args),
+        Command::Init(args) => init::run(&args),
         Command::Check(args) => check::run(&args),
         Command::Wrap(args) => wrap::run(&args),
         Command::Replay(args) => replay::run(&args),
