@@ -46,7 +46,6 @@ pub use files::{DOCUMENT_LIMIT_BYTES, FILES_LIMIT, LIST_LIMIT_BYTES, TOTAL_LIMIT
 pub use places::{Places, PolicyPlaces, RulePlaces};
 pub use quantity::Date;
 pub use schema::{SCHEMA_PATH, TEST_SCHEMA_PATH, schema, test_schema};
-pub use schema::{SCHEMA_PATH, schema};
 pub use shipped::{SHIPPED, Shipped};
 pub use source::{At, FileId, LineColumn, Place, Source, Sources};
 pub use summary::{EXPIRING_DAYS, Expiring, SetCount, Summary};

@@ -67,6 +67,12 @@ impl Inspector {
         Self { state: State::Datagrams(Datagrams::new()), answers: false, for_record: false }
     }
 
+    /// A UDP flow from a trusted proxy: its first datagram starts with a PROXY protocol header.
+    #[must_use]
+    pub const fn datagrams_behind_proxy() -> Self {
+        Self { state: State::Datagrams(Datagrams::behind_proxy()), answers: false, for_record: false }
+    }
+
     /// Whether the answers of a DNS stream are to be shown too, each consumed alone: somebody wants to
     /// remember them.
     #[must_use]
@@ -86,12 +92,6 @@ impl Inspector {
     pub const fn for_record(mut self, for_record: bool) -> Self {
         self.for_record = for_record;
         self
-    }
-
-    /// A UDP flow from a trusted proxy: its first datagram starts with a PROXY protocol header.
-    #[must_use]
-    pub const fn datagrams_behind_proxy() -> Self {
-        Self { state: State::Datagrams(Datagrams::behind_proxy()), answers: false, for_record: false }
     }
 
     /// Which directions must be read, and so held, before more can be said. When nothing can be
