@@ -43,10 +43,14 @@ record! {
         optional labels: Table<Name, At<Name>>,
         /// GWLB endpoints whose packets are in this segment's scope (GENEVE option type 1).
         optional endpoints: List<At<EndpointId>>,
+        /// A text file of further ones, one a line, relative to the ruleset folder.
+        optional endpoints_file: At<Text>,
         /// Networks it holds; a partner without any has every address that nobody else holds.
         optional networks: List<At<Term<IpNet>>>,
         /// PrivateLink endpoints that stand for it in PROXY protocol headers.
         optional proxy_endpoints: List<At<EndpointId>>,
+        /// A text file of further ones, one a line, relative to the ruleset folder.
+        optional proxy_endpoints_file: At<Text>,
         /// Whether the PROXY protocol headers it sends are believed.
         optional trusted_proxy: At<bool>,
         /// What is reserved for it.

@@ -20,6 +20,7 @@ mod diagnostic;
 mod document;
 mod files;
 mod guardrail;
+mod lists;
 mod merge;
 mod nameless;
 mod names;
@@ -149,12 +150,13 @@ fn compile(
     mut findings: Findings,
     options: &Options<'_>,
 ) -> Result<Loaded, Box<Refused>> {
-    let merged = merge::merge(&files, &mut findings);
+    let mut merged = merge::merge(&files, &mut findings);
     if merged.is_partial || files.documents.is_empty() {
         // What the missing document defines would be reported as unknown all over the others.
         let (errors, warnings) = findings.finish();
         return Err(Box::new(Refused { errors, warnings, sources: files.sources }));
     }
+    lists::endpoints(&mut merged, &mut files, &mut findings);
     let sets = sets::Sets::read(&merged.sets, &mut files, &mut findings);
     let built = build::build(&merged, &sets, &files.sources, options.today, &mut findings);
     let spec = &built.spec;

@@ -2,12 +2,13 @@
 //! in which `$name` stands for them. Whether a rule makes sense is not its subject.
 
 use super::collection::List;
-use super::decode::{Fault, Scalar};
+use super::decode::Scalar;
 use super::diagnostic::{Diagnostic, Findings};
 use super::document::SetDoc;
 use super::files::Files;
+use super::lists;
 use super::scalar::{Name, Text};
-use super::source::{At, FileId, Place};
+use super::source::{At, Place};
 use super::suggest::nearest;
 use super::term::{Domain, Term};
 use crate::policy::names::{NamePattern, NameSet};
@@ -15,9 +16,6 @@ use crate::policy::spec::PortRange;
 use ipnet::IpNet;
 use std::collections::HashMap;
 use std::sync::Arc;
-
-/// Errors reported of one list file; a wrong file would otherwise bury everything else.
-const LIST_ERRORS_LIMIT: usize = 20;
 
 /// What a set holds.
 #[derive(Clone, Debug)]
@@ -319,66 +317,8 @@ fn values<M: Member + Clone>(
         );
     }
     if let Some(path) = file {
-        match files.list(&path.value.0) {
-            Ok(id) => read_list::<M>(about, path.place, id, files, &mut values, findings),
-            Err(mut finding) => {
-                finding.message = format!("{about}: {}", finding.message);
-                let named = Diagnostic { help: Vec::new(), ..finding.as_ref().clone() };
-                let help = "the path is relative to the ruleset folder";
-                findings.push(match finding.label {
-                    Some(_) => named.also(path.place, "named here"),
-                    None => named.at(path.place, "named here").help(help),
-                });
-            }
-        }
+        let listed = lists::read::<M>(about, path, files, findings);
+        values.extend(listed.into_iter().map(|member| member.value.value()));
     }
     values
-}
-
-/// One member a line; `#` starts a comment.
-fn read_list<M: Member>(
-    about: &str,
-    named: Place,
-    file: FileId,
-    files: &Files,
-    values: &mut Vec<M::Value>,
-    findings: &mut Findings,
-) {
-    let text = files.sources.get(file).map_or("", |s| s.text.as_str());
-    let (mut at, mut errors, before) = (0usize, 0usize, values.len());
-    for line in text.split('\n') {
-        let start = at;
-        at = at.saturating_add(line.len()).saturating_add(1);
-        let bare = line.split('#').next().unwrap_or_default();
-        let entry = bare.trim();
-        if entry.is_empty() {
-            continue;
-        }
-        match M::parse(entry) {
-            Ok(value) => values.push(value.value()),
-            Err(_) if errors >= LIST_ERRORS_LIMIT => return,
-            Err(fault) => {
-                errors = errors.saturating_add(1);
-                let indent = bare.len().saturating_sub(bare.trim_start().len());
-                let start = start.saturating_add(indent);
-                let clip = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
-                let place = Place {
-                    file,
-                    start: clip(start),
-                    end: clip(start.saturating_add(entry.len())),
-                };
-                findings.push(list_error(about, fault, place, named));
-            }
-        }
-    }
-    if values.len() == before && errors == 0 {
-        findings.push(
-            Diagnostic::error("empty-set", format!("{about}: its file lists nothing"))
-                .at(named, "this file has no entry"),
-        );
-    }
-}
-
-fn list_error(about: &str, fault: Fault, place: Place, named: Place) -> Diagnostic {
-    fault.into_diagnostic(Some(about), place).also(named, "the file is named here")
 }
