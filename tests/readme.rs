@@ -58,6 +58,8 @@ fn arguments(command: &str) -> Option<String> {
 fn every_command_of_the_pages_works() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let scratch = Path::new(env!("CARGO_TARGET_TMPDIR")).join("readme");
+    // Commands that make something new find nothing in their way.
+    let _ = fs::remove_dir_all(&scratch);
     fs::create_dir_all(&scratch).unwrap();
     let mut failed = Vec::new();
     let mut run = 0;
