@@ -28,12 +28,7 @@ impl Conversation<'_> {
     pub fn packets(&self) -> Vec<Vec<u8>> {
         match self.tuple.protocol {
             Protocol::TCP => self.stream(),
-            Protocol::UDP => self
-                .speech
-                .datagrams()
-                .into_iter()
-                .map(|(side, payload)| packet::udp(&self.directed(side), &payload))
-                .collect(),
+            Protocol::UDP => self.datagrams(),
             Protocol::ICMP | Protocol::ICMPV6 => self.messages(),
             _ => [Side::Client, Side::Server]
                 .into_iter()
@@ -46,7 +41,7 @@ impl Conversation<'_> {
         let mut session = Session::new(self.tuple);
         let mut packets = session.handshake();
         if let Some(endpoint) = self.proxy {
-            packets.push(session.send(Side::Client, &proxy_header(endpoint)));
+            packets.push(session.send(Side::Client, &proxy_header(endpoint, self.tuple.protocol)));
         }
         for (side, bytes) in self.speech.stream() {
             packets.extend(session.send_split(side, &bytes, SEGMENT_BYTES));
@@ -55,6 +50,16 @@ impl Conversation<'_> {
         packets.push(session.fin(Side::Server));
         packets.push(session.ack(Side::Client));
         packets
+    }
+
+    /// A PROXY header is on each of the client's datagrams.
+    fn datagrams(&self) -> Vec<Vec<u8>> {
+        let header = self.proxy.map(|endpoint| proxy_header(endpoint, self.tuple.protocol));
+        let said = self.speech.datagrams().into_iter().map(|(side, payload)| match &header {
+            Some(header) if side == Side::Client => (side, [header.as_slice(), &payload].concat()),
+            _ => (side, payload),
+        });
+        said.map(|(side, payload)| packet::udp(&self.directed(side), &payload)).collect()
     }
 
     fn messages(&self) -> Vec<Vec<u8>> {

@@ -6,7 +6,7 @@ use super::x509;
 use crate::inspect::proxy;
 use crate::inspect::quic::seal::{Initial, crypto_frame};
 use crate::inspect::tls::compose::Offer;
-use crate::model::{EndpointId, TlsVersion};
+use crate::model::{EndpointId, Protocol, TlsVersion};
 
 /// TLS 1.3, which hides certificates.
 const TLS_1_3: u16 = 0x0304;
@@ -80,9 +80,11 @@ impl Speech<'_> {
     }
 }
 
-/// A PROXY protocol v2 header for TCP over IPv4; with the AWS TLV of a VPC endpoint if one is given.
+/// A PROXY protocol v2 header for TCP or UDP over IPv4; with the AWS TLV of a VPC endpoint if one is
+/// given.
 #[must_use]
-pub fn proxy_header(endpoint: Option<EndpointId>) -> Vec<u8> {
+pub fn proxy_header(endpoint: Option<EndpointId>, protocol: Protocol) -> Vec<u8> {
+    let transport = if protocol == Protocol::UDP { 0x12 } else { 0x11 };
     let mut body = vec![10, 0, 0, 1, 10, 0, 0, 2, 0x9c, 0x40, 1, 0xbb];
     if let Some(endpoint) = endpoint {
         let text = endpoint.to_string();
@@ -91,7 +93,7 @@ pub fn proxy_header(endpoint: Option<EndpointId>) -> Vec<u8> {
         body.push(1);
         body.extend(text.into_bytes());
     }
-    [&proxy::SIGNATURE[..], &[0x21, 0x11], &length16(body.len()), &body].concat()
+    [&proxy::SIGNATURE[..], &[0x21, transport], &length16(body.len()), &body].concat()
 }
 
 fn opaque() -> Vec<(Side, Vec<u8>)> {

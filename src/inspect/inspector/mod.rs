@@ -70,7 +70,11 @@ impl Inspector {
     /// A UDP flow from a trusted proxy: its first datagram starts with a PROXY protocol header.
     #[must_use]
     pub const fn datagrams_behind_proxy() -> Self {
-        Self { state: State::Datagrams(Datagrams::behind_proxy()), answers: false, for_record: false }
+        Self {
+            state: State::Datagrams(Datagrams::behind_proxy()),
+            answers: false,
+            for_record: false,
+        }
     }
 
     /// Whether the answers of a DNS stream are to be shown too, each consumed alone: somebody wants to
