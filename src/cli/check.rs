@@ -1,12 +1,19 @@
-//! `lockgate check`: reads a ruleset, checks it, says what it holds. No logic of its own.
+//! `lockgate check`: reads a ruleset, proves and checks it, says what it holds. No logic of its own.
 
-use crate::ruleset::{self, Date, Diagnostic, Options, Sources, Style};
+use super::clock;
+use crate::prove::lint::{LintOptions, lint};
+use crate::prove::sarif::sarif;
+use crate::ruleset::{self, Date, Diagnostic, EXPIRING_DAYS, Options, Sources, Style};
 use clap::{Args, ValueEnum};
 use std::io::{IsTerminal, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-/// Read a ruleset, check it, and say what it holds.
+/// Read a ruleset, prove its guardrails, look for mistakes, and say what it holds.
+///
+/// Every finding has a code, a place, and a flow that shows it, as `lockgate explain` takes it.
+/// Exit code: 0 if the ruleset is good, 1 if it is refused or its warnings are denied, 2 if the
+/// arguments are wrong.
 #[derive(Args, Debug)]
 pub(super) struct CheckArgs {
     /// The ruleset: a folder with lockgate.yaml, or a single file
@@ -14,9 +21,18 @@ pub(super) struct CheckArgs {
     /// How the result is written
     #[arg(long, value_enum, default_value_t = Format::Text)]
     format: Format,
-    /// The day (UTC) on which expiry is judged, such as 2027-06-30; expiry is not judged without it
+    /// The day (UTC) from which on flows are looked at, such as 2027-06-30; today if left out
     #[arg(long, value_name = "DATE", value_parser = date)]
     at: Option<Date>,
+    /// Report rules that expire within so many days
+    #[arg(long, value_name = "DAYS", default_value_t = EXPIRING_DAYS)]
+    expires_within: u32,
+    /// What makes the check fail besides errors
+    #[arg(long, value_enum, value_name = "WHAT")]
+    deny: Option<Deny>,
+    /// Findings to leave out, by code
+    #[arg(long, value_name = "CODE", value_delimiter = ',')]
+    allow: Vec<String>,
 }
 
 /// How the result is written.
@@ -26,68 +42,90 @@ enum Format {
     Text,
     /// One JSON object.
     Json,
+    /// SARIF 2.1.0, for code hosts.
+    Sarif,
 }
 
-fn date(text: &str) -> Result<Date, String> {
+/// What makes the check fail besides errors.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Deny {
+    /// Every warning that is not allowed.
+    Warnings,
+}
+
+pub(super) fn date(text: &str) -> Result<Date, String> {
     Date::parse_day(text).ok_or_else(|| format!("`{text}` is no date; write 2027-06-30"))
 }
 
-/// Checks; 0 is a good ruleset, 1 a refused one.
+/// Checks; 0 is a good ruleset, 1 a refused one, or one with denied warnings.
 #[must_use]
 pub(super) fn run(args: &CheckArgs) -> ExitCode {
-    let options = Options { today: args.at, ..Options::default() };
-    let result = ruleset::load(&args.ruleset, &options);
-    let written = match args.format {
-        Format::Text => text(&result),
-        Format::Json => json(&result),
+    let today = args.at.unwrap_or_else(clock::today);
+    let result =
+        ruleset::load(&args.ruleset, &Options { today: Some(today), ..Options::default() });
+    let mut warnings = match &result {
+        Ok(loaded) => lint(loaded, LintOptions { today, soon_days: args.expires_within }),
+        Err(refused) => refused.warnings.clone(),
     };
+    warnings.retain(|finding| !args.allow.iter().any(|code| code == finding.code));
+    let written = match args.format {
+        Format::Text => text(&result, &warnings),
+        Format::Json => json(&result, &warnings),
+        Format::Sarif => sarif_log(&result, &warnings),
+    };
+    let denied = args.deny == Some(Deny::Warnings) && !warnings.is_empty();
     match (written, result) {
-        (Ok(()), Ok(_)) => ExitCode::SUCCESS,
+        (Ok(()), Ok(_)) if !denied => ExitCode::SUCCESS,
         _ => ExitCode::FAILURE,
     }
 }
 
 type Outcome = Result<ruleset::Loaded, Box<ruleset::Refused>>;
 
-fn text(result: &Outcome) -> std::io::Result<()> {
+fn text(result: &Outcome, warnings: &[Diagnostic]) -> std::io::Result<()> {
     let style = Style { width: terminal_width(), colour: std::io::stderr().is_terminal() };
-    let mut errors = std::io::stderr().lock();
+    let mut stderr = std::io::stderr().lock();
+    let (errors, sources) = parts(result);
+    let findings = ruleset::render(errors.iter().chain(warnings), sources, style);
+    if !findings.is_empty() {
+        writeln!(stderr, "{findings}")?;
+    }
+    let plural =
+        |count: usize, what: &str| format!("{count} {what}{}", if count == 1 { "" } else { "s" });
+    let counted = plural(warnings.len(), "warning");
     match result {
         Ok(loaded) => {
-            let warnings = ruleset::render(&loaded.warnings, &loaded.sources, style);
-            if !warnings.is_empty() {
-                writeln!(errors, "{warnings}")?;
-            }
-            write!(std::io::stdout().lock(), "{}", loaded.summary)
+            write!(std::io::stdout().lock(), "{}", loaded.summary)?;
+            if warnings.is_empty() { Ok(()) } else { writeln!(stderr, "{counted}") }
         }
-        Err(refused) => {
-            writeln!(errors, "{}", refused.render(style))?;
-            let count = refused.errors.len();
-            let plural = if count == 1 { "error" } else { "errors" };
-            writeln!(errors, "refused: {count} {plural}")
-        }
+        Err(_) => writeln!(stderr, "refused: {}, {counted}", plural(errors.len(), "error")),
     }
 }
 
-fn json(result: &Outcome) -> std::io::Result<()> {
-    let list = |findings: &[Diagnostic], sources: &Sources| -> Vec<serde_json::Value> {
+fn parts(result: &Outcome) -> (&[Diagnostic], &Sources) {
+    match result {
+        Ok(loaded) => (&[], &loaded.sources),
+        Err(refused) => (&refused.errors, &refused.sources),
+    }
+}
+
+fn json(result: &Outcome, warnings: &[Diagnostic]) -> std::io::Result<()> {
+    let (errors, sources) = parts(result);
+    let list = |findings: &[Diagnostic]| -> Vec<serde_json::Value> {
         findings.iter().map(|finding| finding.to_json(sources)).collect()
     };
-    let value = match result {
-        Ok(loaded) => serde_json::json!({
-            "ok": true,
-            "summary": loaded.summary,
-            "errors": [],
-            "warnings": list(&loaded.warnings, &loaded.sources),
-        }),
-        Err(refused) => serde_json::json!({
-            "ok": false,
-            "summary": null,
-            "errors": list(&refused.errors, &refused.sources),
-            "warnings": list(&refused.warnings, &refused.sources),
-        }),
-    };
+    let value = serde_json::json!({
+        "ok": result.is_ok(),
+        "summary": result.as_ref().ok().map(|loaded| &loaded.summary),
+        "errors": list(errors),
+        "warnings": list(warnings),
+    });
     writeln!(std::io::stdout().lock(), "{value:#}")
+}
+
+fn sarif_log(result: &Outcome, warnings: &[Diagnostic]) -> std::io::Result<()> {
+    let (errors, sources) = parts(result);
+    writeln!(std::io::stdout().lock(), "{:#}", sarif(errors.iter().chain(warnings), sources))
 }
 
 /// Columns of the terminal that errors go to; 100 where there is none.

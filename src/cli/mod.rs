@@ -2,7 +2,9 @@
 
 mod bench;
 mod check;
+mod clock;
 mod ctl;
+mod diff;
 mod import;
 mod init;
 mod inputs;
@@ -30,6 +32,7 @@ enum Command {
     Bench(bench::BenchArgs),
     Init(init::InitArgs),
     Check(check::CheckArgs),
+    Diff(diff::DiffArgs),
     Wrap(wrap::WrapArgs),
     Replay(replay::ReplayArgs),
     Suggest(Box<suggest::SuggestArgs>),
@@ -47,6 +50,7 @@ pub fn main() -> ExitCode {
         Command::Bench(args) => bench::run(&args),
         Command::Init(args) => init::run(&args),
         Command::Check(args) => check::run(&args),
+        Command::Diff(args) => diff::run(&args),
         Command::Wrap(args) => wrap::run(&args),
         Command::Replay(args) => replay::run(&args),
         Command::Suggest(args) => suggest::run(&args),

@@ -121,6 +121,13 @@ impl Policy {
         self.locator.locate(scope, src, dst)
     }
 
+    /// The segment that holds an address in a scope; whom it may meet there is for
+    /// [`Policy::locate`] to say.
+    #[must_use]
+    pub fn holder(&self, scope: ScopeId, addr: Addr) -> Option<SegmentId> {
+        self.locator.find(scope, addr)
+    }
+
     /// The segment a trusted proxy speaks for: `proxy` itself, the one that lists the endpoint,
     /// or `None` if nobody lists it.
     #[must_use]

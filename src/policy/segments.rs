@@ -136,6 +136,15 @@ impl Locator {
         self.by_proxy_endpoint.get(&endpoint).copied()
     }
 
+    /// The segment that holds an address in a scope; whom it may meet is another question.
+    pub(super) fn find(&self, scope: ScopeId, addr: Addr) -> Option<SegmentId> {
+        if scope == COMMON_SCOPE {
+            return self.all.find(addr).map(|held| held.segment);
+        }
+        let owner = self.owners.get(usize::from(scope.0)).and_then(Option::as_ref)?;
+        self.holder(owner, addr)
+    }
+
     pub(super) fn locate(&self, scope: ScopeId, src: Addr, dst: Addr) -> Located {
         let pair = if scope == COMMON_SCOPE {
             let of = |addr| self.all.find(addr).map(|held| held.segment);

@@ -111,7 +111,8 @@ fn policy(
 }
 
 /// Whether a selector stands for a segment.
-pub(super) fn selects(selector: &Selector, segment: &SegmentSpec) -> bool {
+#[must_use]
+pub fn selects(selector: &Selector, segment: &SegmentSpec) -> bool {
     match selector {
         Selector::Segment(name) => segment.name == *name,
         Selector::Label(key, value) => segment.labels.iter().any(|(k, v)| k == key && v == value),

@@ -229,7 +229,7 @@ fn check_shadows(merged: &Merged, spec: &PolicySpec, sets: &Sets, findings: &mut
 }
 
 /// The networks of a segment, each with the place of its words or of its set's name.
-fn written(doc: &SegmentDoc, sets: &Sets) -> Vec<(IpNet, Place)> {
+pub(super) fn written(doc: &SegmentDoc, sets: &Sets) -> Vec<(IpNet, Place)> {
     let mut all = Vec::new();
     for term in doc.networks.iter().flat_map(|list| &list.items) {
         match &term.value {

@@ -1,6 +1,7 @@
 //! What is wrong with a ruleset, where, and what would be right: values, rendered for a terminal or
 //! as JSON. The only file that draws source excerpts. Finds no errors itself.
 
+use super::region::Witness;
 use super::source::{Place, Sources};
 use annotate_snippets::renderer::DecorStyle;
 use annotate_snippets::{AnnotationKind, Element, Level, Origin, Renderer, Snippet};
@@ -46,6 +47,8 @@ pub struct Diagnostic {
     pub related: Vec<Label>,
     /// What would be right.
     pub help: Vec<String>,
+    /// A flow that shows it.
+    pub witness: Option<Box<Witness>>,
 }
 
 impl Diagnostic {
@@ -59,6 +62,7 @@ impl Diagnostic {
             label: None,
             related: Vec::new(),
             help: Vec::new(),
+            witness: None,
         }
     }
 
@@ -89,6 +93,13 @@ impl Diagnostic {
         self
     }
 
+    /// Shows it by a flow.
+    #[must_use]
+    pub fn shown_by(mut self, witness: Option<Witness>) -> Self {
+        self.witness = witness.map(Box::new);
+        self
+    }
+
     /// The finding with its source excerpts, as a compiler would show it.
     #[must_use]
     pub fn render(&self, sources: &Sources, style: Style) -> String {
@@ -103,6 +114,13 @@ impl Diagnostic {
             group = group.elements(snippet(sources, label, AnnotationKind::Context));
         }
         let group = self.help.iter().fold(group, |g, h| g.element(Level::HELP.message(h.as_str())));
+        let witness = self
+            .witness
+            .as_ref()
+            .map(|witness| format!("lockgate explain {} {witness}", sources.root()));
+        let group = group.elements(
+            witness.as_ref().map(|line| Level::NOTE.with_name("witness").message(line.as_str())),
+        );
         let renderer = if style.colour { Renderer::styled() } else { Renderer::plain() };
         renderer
             .decor_style(DecorStyle::Ascii)
@@ -129,6 +147,7 @@ impl Diagnostic {
             "place": self.label.as_ref().map(spot),
             "related": self.related.iter().map(spot).collect::<Vec<_>>(),
             "help": self.help,
+            "witness": self.witness.as_ref().map(|witness| witness.to_json()),
         })
     }
 }

@@ -43,6 +43,7 @@ impl Files {
     /// Reads a folder, or a single file.
     pub(crate) fn read(path: &Path, findings: &mut Findings) -> Self {
         let mut files = Self::default();
+        files.sources.set_root(path);
         match std::fs::metadata(path) {
             Err(error) => findings.push(unreadable(path, &error)),
             Ok(meta) if meta.is_dir() => {

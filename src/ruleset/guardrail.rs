@@ -1,20 +1,24 @@
 //! Guardrails: traffic that must never be possible, held against the rules of every pair of
-//! segments. The proof is simple and errs to one side: what it cannot exclude is an error, either a
-//! violation with a witness or `not proved`. It reads rules one by one and intersects no names.
+//! segments in the space of all flows. A violation is shown by a flow; what comes to a bound is
+//! `not proved`, an error too.
 //!
-//! What it assumes is the worst: allow rules stand whatever their date, what a monitor policy or
-//! `midstream: allow` lets through is let through, every address and every fact that a client can
-//! choose is chosen.
+//! What a proof assumes is the worst: allow rules stand whatever their date, what a monitor policy,
+//! `midstream: allow` or an undecided flow under `otherwise: allow` lets through is let through,
+//! every address and every fact is chosen by the client.
 
 use super::build::{Built, check_selectors, selectors, selects};
 use super::collection::OneOrMany;
 use super::diagnostic::{Diagnostic, Findings};
 use super::document::{GuardrailDoc, NeverDoc};
 use super::nameless::Nameless;
+use super::region::{
+    Area, Asks, Dimension, Flow, Ground, Left, MISSED, NameDimension, Ranges, Values, Witness,
+    boxes, grounds, left, ports, scopes,
+};
 use super::scalar::ProtocolWord;
 use super::sets::Sets;
 use super::source::{At, Place};
-use crate::model::{Action, Protocol, SegmentId};
+use crate::model::{Action, PolicyId, Protocol, SegmentId};
 use crate::policy::Policy;
 use crate::policy::spec::{
     Answer, BlockSpec, Midstream, Mode, PortRange, RuleSpec, SegmentKind, SegmentSpec, Selector,
@@ -28,35 +32,23 @@ const SHOWN_LIMIT: usize = 10;
 struct Region {
     from: Vec<Selector>,
     to: Vec<Selector>,
-    protocols: Option<Vec<Protocol>>,
-    ports: Option<Vec<PortRange>>,
+    protocols: Option<Ranges>,
+    ports: Option<Ranges>,
     without_names: bool,
     place: Place,
-}
-
-/// One point of the traffic of a pair: a protocol, and a destination port where it has any.
-#[derive(Clone, Copy)]
-struct Point {
-    protocol: Protocol,
-    port: Option<u16>,
-}
-
-impl std::fmt::Display for Point {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self.port {
-            Some(port) => write!(f, "{}/{port}", self.protocol),
-            None => write!(f, "protocol {}", self.protocol),
-        }
-    }
 }
 
 /// Why traffic of a guardrail passes, or may pass.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Leak {
-    /// This rule of this policy; `true` where an earlier denial may stop it.
-    Rule(usize, usize, bool),
+    /// This rule of this policy.
+    Rule(usize, usize),
+    /// Whether this rule lets anything pass was not proved.
+    NotProved(usize, usize),
     /// The policy's `otherwise`.
     Otherwise(usize),
+    /// The policy's `otherwise`, for flows that stay undecided.
+    Undecided(usize),
     /// The policy only monitors.
     Monitor(usize),
     /// Flows met in the middle are allowed unseen.
@@ -64,6 +56,20 @@ enum Leak {
     /// Flows met in the middle are adopted in whichever orientation a rule allows.
     Adopt(usize),
 }
+
+/// Everything a proof works with.
+struct Proof<'a> {
+    built: &'a Built,
+    policy: &'a Policy,
+    grounds: Vec<Ground>,
+    /// What each rule asks, whatever its date.
+    asks: Vec<Vec<Asks>>,
+    values: Values,
+    nameless: Nameless,
+}
+
+/// How a guardrail fails: a flow, and between how many pairs of segments.
+type Leaks = BTreeMap<Leak, (Option<Witness>, usize)>;
 
 /// Proves every guardrail, or reports why not.
 pub(super) fn prove(
@@ -73,25 +79,34 @@ pub(super) fn prove(
     sets: &Sets,
     findings: &mut Findings,
 ) {
-    let mut nameless = Nameless::default();
+    if docs.is_empty() {
+        return;
+    }
+    let mut values = Values::default();
+    let spec = &built.spec;
+    let timeless = |rule: &RuleSpec, values: &mut Values| {
+        let mut asks = Asks::new(rule, &spec.defaults, values);
+        asks.set(Dimension::Day, None);
+        asks
+    };
+    let asks = spec
+        .policies
+        .iter()
+        .map(|block| block.rules.iter().map(|rule| timeless(rule, &mut values)).collect())
+        .collect();
+    let mut proof = Proof {
+        built,
+        policy,
+        grounds: grounds(spec, &scopes(spec, policy)),
+        asks,
+        values,
+        nameless: Nameless::default(),
+    };
     for doc in docs {
         let Some(region) = doc.never.as_ref().and_then(|n| region(n, built, sets, findings)) else {
             continue;
         };
-        let mut leaks: BTreeMap<Leak, (String, usize)> = BTreeMap::new();
-        let segments = &built.spec.segments;
-        let numbered = || (0u16..).map(SegmentId).zip(segments);
-        for (f, from) in numbered().filter(|(_, s)| is_from(&region.from, s)) {
-            for (t, to) in numbered().filter(|(_, s)| any(&region.to, s)) {
-                for (leak, point) in
-                    leaks_of((f, from), (t, to), &region, built, policy, &mut nameless)
-                {
-                    let witness = format!("`{}` to `{}`, {point}", from.name, to.name);
-                    let entry = leaks.entry(leak).or_insert((witness, 0));
-                    entry.1 = entry.1.saturating_add(1);
-                }
-            }
-        }
+        let leaks = proof.leaks(&region);
         report(&region, leaks, built, findings);
     }
 }
@@ -104,11 +119,14 @@ fn region(doc: &NeverDoc, built: &Built, sets: &Sets, findings: &mut Findings) -
         let known: Vec<Protocol> = list.items.iter().filter_map(|p| p.value.0).collect();
         (known.len() == list.items.len()).then_some(known)
     });
+    let list: Option<Vec<PortRange>> =
+        doc.ports.as_ref().map(|list| sets.resolve("guardrail", list, findings));
     Some(Region {
         from: selectors(from),
         to: selectors(to),
-        protocols,
-        ports: doc.ports.as_ref().map(|list| sets.resolve("guardrail", list, findings)),
+        protocols: protocols
+            .map(|list| Ranges::of(list.iter().map(|p| (u128::from(p.0), u128::from(p.0))))),
+        ports: list.as_deref().map(ports),
         without_names: doc.without.is_some(),
         place: doc.place,
     })
@@ -124,180 +142,240 @@ fn is_from(side: &[Selector], segment: &SegmentSpec) -> bool {
     proxy || any(side, segment)
 }
 
-/// Every way in which traffic of the region passes between two segments, each once.
-fn leaks_of(
-    (f, from): (SegmentId, &SegmentSpec),
-    (t, to): (SegmentId, &SegmentSpec),
-    region: &Region,
-    built: &Built,
-    policy: &Policy,
-    nameless: &mut Nameless,
-) -> Vec<(Leak, Point)> {
-    let mut found: Vec<(Leak, Point)> = Vec::new();
-    let block = |f, t| {
-        let n = policy.block(f, t)?.0 as usize;
-        Some((n, built.spec.policies.get(n)?))
-    };
-    let points = |block: Option<&BlockSpec>| points(region, block);
-    let first = points(None).first().copied();
-    let midstream = |s: &SegmentSpec| s.midstream.unwrap_or(built.spec.defaults.midstream);
-    let either = |way: Midstream| midstream(from) == way || midstream(to) == way;
-    if let Some(first) = first.filter(|_| either(Midstream::Allow)) {
-        found.push((Leak::Midstream, first));
+impl Region {
+    /// As what a rule would ask.
+    fn asks(&self) -> Asks {
+        let mut asks = Asks::default();
+        asks.set(Dimension::Protocol, self.protocols.clone());
+        asks.set(Dimension::Port, self.ports.clone());
+        asks
     }
-    if let Some((n, reverse)) = block(t, f).filter(|_| either(Midstream::Adopt)) {
-        let opens = reverse.mode == Mode::Monitor
-            || reverse.otherwise == Action::Allow
-            || reverse.rules.iter().any(|rule| rule.action == Action::Allow);
-        if let Some(first) = first.filter(|_| opens) {
-            found.push((Leak::Adopt(n), first));
-        }
+
+    /// The same for flows in the opposite direction.
+    fn reversed(&self) -> Asks {
+        let mut asks = Asks::default();
+        asks.set(Dimension::Protocol, self.protocols.clone());
+        asks.set(Dimension::SourcePort, self.ports.clone());
+        asks
     }
-    let Some((n, block)) = block(f, t) else { return found };
-    for point in points(Some(block)) {
-        if block.mode == Mode::Monitor {
-            found.push((Leak::Monitor(n), point));
-            break;
-        }
-        let leak = scan(n, block, point, (from, to), region, nameless);
-        if let Some(leak) = leak.filter(|leak| found.iter().all(|(known, _)| known != leak)) {
-            found.push((leak, point));
-        }
-    }
-    found
 }
 
-/// Walks the rules at one point.
-fn scan(
-    number: usize,
-    block: &BlockSpec,
-    point: Point,
-    ends: (&SegmentSpec, &SegmentSpec),
-    region: &Region,
-    nameless: &mut Nameless,
-) -> Option<Leak> {
-    let mut denied_in_part = false;
-    for (position, rule) in block.rules.iter().enumerate() {
-        if !may_match(rule, point, ends) {
-            continue;
-        }
-        if rule.action != Action::Allow {
-            if is_unconditional(rule) {
-                return None;
+impl<'a> Proof<'a> {
+    /// Every way in which traffic of a region passes.
+    fn leaks(&mut self, region: &Region) -> Leaks {
+        let mut leaks = Leaks::new();
+        let segments = &self.built.spec.segments;
+        let segment = |id: SegmentId| segments.get(usize::from(id.0));
+        for ground in self.grounds.clone() {
+            let (Some(from), Some(to)) = (segment(ground.from), segment(ground.to)) else {
+                continue;
+            };
+            if !is_from(&region.from, from) || !any(&region.to, to) {
+                continue;
             }
-            denied_in_part = true;
-            continue;
-        }
-        let asks_for_name = region.without_names
-            && rule.midstream == Answer::Deny
-            && [&rule.domains, &rule.dns].into_iter().flatten().any(|set| !nameless.is(set));
-        if !asks_for_name {
-            return Some(Leak::Rule(number, position, denied_in_part));
-        }
-    }
-    (block.otherwise == Action::Allow).then_some(Leak::Otherwise(number))
-}
-
-/// Whether a rule can match at a point for these segments, its other conditions taken as met.
-fn may_match(rule: &RuleSpec, point: Point, (from, to): (&SegmentSpec, &SegmentSpec)) -> bool {
-    let protocol = rule.protocols.as_ref().is_none_or(|list| list.contains(&point.protocol));
-    let port = match (&rule.ports, point.port) {
-        (None, _) => true,
-        (Some(ranges), Some(port)) => ranges.iter().any(|r| r.contains(port)),
-        (Some(_), None) => false,
-    };
-    let source_ports = rule.source_ports.is_none() || point.port.is_some();
-    let is_icmp = matches!(point.protocol, Protocol::ICMP | Protocol::ICMPV6);
-    let icmp = rule.icmp.is_none() || is_icmp;
-    let stream = matches!(point.protocol, Protocol::TCP | Protocol::UDP);
-    let inspected = stream || (rule.domains.is_none() && rule.dns.is_none() && rule.app.is_none());
-    // Behind a proxy the source address is the proxy's, so that a segment with PrivateLink
-    // endpoints can be the sender from any address.
-    let sources = !from.proxy_endpoints.is_empty() || overlaps(rule.sources.as_deref(), from);
-    protocol
-        && port
-        && source_ports
-        && icmp
-        && inspected
-        && sources
-        && overlaps(rule.destinations.as_deref(), to)
-}
-
-/// Whether networks of a rule can hold an address of a segment.
-fn overlaps(networks: Option<&[ipnet::IpNet]>, segment: &SegmentSpec) -> bool {
-    let Some(networks) = networks else { return true };
-    let own = &segment.networks;
-    own.is_empty() || networks.iter().any(|a| own.iter().any(|b| a.contains(b) || b.contains(a)))
-}
-
-/// Whether a rule depends on nothing but protocol and destination port.
-fn is_unconditional(rule: &RuleSpec) -> bool {
-    rule.sources.is_none()
-        && rule.source_ports.is_none()
-        && rule.destinations.is_none()
-        && rule.icmp.is_none()
-        && rule.app.is_none()
-        && rule.domains.is_none()
-        && rule.dns.is_none()
-        && !rule.bind_dns
-        && rule.tls.min_version.is_none()
-        && rule.tls.client_certificate.is_none()
-        && rule.tls.ja4.is_none()
-        && rule.expires.is_none()
-}
-
-/// Points that stand for all traffic of the region: each protocol that is named anywhere, and in
-/// each the lowest port of every stretch in which no rule's answer changes.
-fn points(region: &Region, block: Option<&BlockSpec>) -> Vec<Point> {
-    let rules = block.map_or(&[][..], |b| b.rules.as_slice());
-    let mut protocols = vec![Protocol::TCP, Protocol::UDP, Protocol::ICMP, Protocol::ICMPV6];
-    protocols.extend(rules.iter().flat_map(|r| r.protocols.iter().flatten()).copied());
-    protocols.extend(region.protocols.iter().flatten().copied());
-    // One that nobody names stands for all others.
-    protocols.extend((0..=255).rev().map(Protocol).find(|p| !protocols.contains(p)));
-    protocols.sort_unstable();
-    protocols.dedup();
-    let mut starts = vec![0u16];
-    let ranges = rules.iter().flat_map(|r| r.ports.iter().flatten());
-    for range in ranges.chain(region.ports.iter().flatten()) {
-        starts.push(range.first);
-        starts.extend(range.last.checked_add(1));
-    }
-    starts.sort_unstable();
-    starts.dedup();
-    let mut points = Vec::new();
-    for protocol in protocols {
-        if region.protocols.as_ref().is_some_and(|list| !list.contains(&protocol)) {
-            continue;
-        }
-        if !protocol.has_ports() {
-            if region.ports.is_none() {
-                points.push(Point { protocol, port: None });
+            // For packets either way: the first of the two segments that has a setting.
+            let default = self.built.spec.defaults.midstream;
+            let ways = [(from, to), (to, from)]
+                .map(|(first, second)| first.midstream.or(second.midstream).unwrap_or(default));
+            let found = self.leaks_of(&ground, ways, region);
+            for (leak, flow) in found {
+                let entry = leaks.entry(leak).or_insert((None, 0));
+                entry.1 = entry.1.saturating_add(1);
+                if entry.0.is_none() {
+                    entry.0 = flow.map(|flow| self.witness(&ground, flow));
+                }
             }
-            continue;
         }
-        let inside = |port: &&u16| {
-            region.ports.as_ref().is_none_or(|list| list.iter().any(|r| r.contains(**port)))
+        leaks
+    }
+
+    fn witness(&self, ground: &Ground, flow: Flow) -> Witness {
+        let name = |id: SegmentId| {
+            let segment = self.built.spec.segments.get(usize::from(id.0));
+            segment.map_or_else(String::new, |segment| segment.name.clone())
         };
-        points
-            .extend(starts.iter().filter(inside).map(|&port| Point { protocol, port: Some(port) }));
+        Witness {
+            flow,
+            from: name(ground.from),
+            to: name(ground.to),
+            endpoint: ground.endpoint,
+            proxy: ground.proxy.map(name),
+        }
     }
-    points
+
+    fn leaks_of(
+        &mut self,
+        ground: &Ground,
+        ways: [Midstream; 2],
+        region: &Region,
+    ) -> Vec<(Leak, Option<Flow>)> {
+        let wanted = region.asks();
+        let areas = self.boxes(&ground.sources, &ground.destinations, &wanted);
+        let mut found = Vec::new();
+        if areas.is_empty() {
+            return found;
+        }
+        if ways.contains(&Midstream::Allow) {
+            let unseen = unseen();
+            let mut all = areas.iter().filter_map(|area| area.and(&unseen));
+            let flow = all.find_map(|area| Flow::of(&area, &mut self.values));
+            found.extend(flow.map(|flow| (Leak::Midstream, Some(flow))));
+        }
+        if ways.contains(&Midstream::Adopt) {
+            found.extend(self.adopted(ground, region));
+        }
+        let Some((number, block)) = self.block(ground.from, ground.to) else { return found };
+        if block.mode == Mode::Monitor {
+            let flow = areas.iter().find_map(|area| Flow::of(area, &mut self.values));
+            found.push((Leak::Monitor(number), flow));
+            return found;
+        }
+        for at in 0..block.rules.len() {
+            let variants = self.variants(number, at, region.without_names);
+            found.extend(self.leak_of_rule(number, at, &variants, &areas));
+        }
+        if block.otherwise == Action::Allow {
+            found.extend(self.leak_of_otherwise(number, block, &areas));
+        }
+        found
+    }
+
+    fn boxes(&self, sources: &Ranges, destinations: &Ranges, wanted: &Asks) -> Vec<Area> {
+        let ech = self.built.spec.defaults.encrypted_client_hello;
+        let all = boxes(sources, destinations, &Ranges::one(0), ech);
+        all.iter().filter_map(|area| area.and(wanted)).collect()
+    }
+
+    fn block(&self, from: SegmentId, to: SegmentId) -> Option<(usize, &'a BlockSpec)> {
+        let PolicyId(number) = self.policy.block(from, to)?;
+        let number = usize::try_from(number).ok()?;
+        let built: &'a Built = self.built;
+        Some((number, built.spec.policies.get(number)?))
+    }
+
+    fn rule(&self, block: usize, at: usize) -> Option<(&RuleSpec, &Asks)> {
+        let rule = self.built.spec.policies.get(block)?.rules.get(at)?;
+        Some((rule, self.asks.get(block)?.get(at)?))
+    }
+
+    /// The parts of a rule that let traffic of a guardrail pass. Where names must be asked for,
+    /// only names that anybody can have, and flows of which nothing was seen.
+    fn variants(&mut self, block: usize, at: usize, without_names: bool) -> Vec<Asks> {
+        let Some((rule, asks)) = self.rule(block, at) else { return Vec::new() };
+        if rule.action != Action::Allow {
+            return Vec::new();
+        }
+        let asks = asks.clone();
+        let named = rule.domains.is_some() || rule.dns.is_some();
+        if !without_names || !named {
+            return vec![asks];
+        }
+        let (domains, dns, midstream) = (rule.domains.clone(), rule.dns.clone(), rule.midstream);
+        let mut variants = Vec::new();
+        for (dimension, set) in [(NameDimension::Domain, domains), (NameDimension::Question, dns)] {
+            let Some(strangers) = set.and_then(|set| self.nameless.part(&set)) else { continue };
+            let mut part = asks.clone();
+            if let Some(mut ask) = part.name(dimension).copied() {
+                ask.set = self.values.languages.names(&strangers);
+                part.set_name(dimension, Some(ask));
+                variants.push(part);
+            }
+        }
+        if midstream == Answer::Allow {
+            let mut part = asks;
+            part.set(Dimension::App, Some(Ranges::one(MISSED)));
+            variants.push(part);
+        }
+        variants
+    }
+
+    fn leak_of_rule(
+        &mut self,
+        block: usize,
+        at: usize,
+        variants: &[Asks],
+        areas: &[Area],
+    ) -> Option<(Leak, Option<Flow>)> {
+        let all = self.asks.get(block)?;
+        let rules = &self.built.spec.policies.get(block)?.rules;
+        let denials =
+            rules.iter().zip(all).take(at).filter(|(rule, _)| rule.action != Action::Allow);
+        let denials: Vec<&Asks> = denials.map(|(_, asks)| asks).collect();
+        let mut not_proved = None;
+        for asks in variants {
+            let meeting = areas.iter().filter_map(|area| area.and(asks));
+            match left(meeting, &denials, &mut self.values) {
+                Left::Flow(flow) => return Some((Leak::Rule(block, at), Some(*flow))),
+                Left::Nothing => {}
+                Left::NotProved => not_proved = Some((Leak::NotProved(block, at), None)),
+            }
+        }
+        not_proved
+    }
+
+    /// What reaches `otherwise`, or stays undecided and comes to it.
+    fn leak_of_otherwise(
+        &mut self,
+        number: usize,
+        block: &BlockSpec,
+        areas: &[Area],
+    ) -> Option<(Leak, Option<Flow>)> {
+        let all: Vec<&Asks> = self.asks.get(number)?.iter().collect();
+        match left(areas.iter().cloned(), &all, &mut self.values) {
+            Left::Flow(flow) => return Some((Leak::Otherwise(number), Some(*flow))),
+            Left::NotProved => return Some((Leak::Otherwise(number), None)),
+            Left::Nothing => {}
+        }
+        debug_assert_eq!(block.otherwise, Action::Allow, "asked for such policies only");
+        let at_once: Vec<&Asks> = all.into_iter().filter(|asks| asks.is_static()).collect();
+        match left(areas.iter().cloned(), &at_once, &mut self.values) {
+            Left::Flow(flow) => Some((Leak::Undecided(number), Some(*flow))),
+            Left::Nothing => None,
+            Left::NotProved => Some((Leak::Undecided(number), None)),
+        }
+    }
+
+    /// Whether the opposite direction allows a flow that would be taken for it.
+    fn adopted(&mut self, ground: &Ground, region: &Region) -> Option<(Leak, Option<Flow>)> {
+        let (number, block) = self.block(ground.to, ground.from)?;
+        let (monitors, otherwise) = (block.mode == Mode::Monitor, block.otherwise);
+        let rules = block.rules.len();
+        let mut wanted = region.reversed();
+        wanted.set(Dimension::App, Some(Ranges::one(MISSED)));
+        let areas = self.boxes(&ground.destinations, &ground.sources, &wanted);
+        let flow = if monitors {
+            areas.iter().find_map(|area| Flow::of(area, &mut self.values))
+        } else {
+            let by_rule = (0..rules).find_map(|at| {
+                let variants = self.variants(number, at, false);
+                self.leak_of_rule(number, at, &variants, &areas)
+            });
+            let all: Vec<&Asks> = self.asks.get(number)?.iter().collect();
+            match by_rule {
+                Some((_, flow)) => flow,
+                None if otherwise == Action::Allow => {
+                    left(areas.iter().cloned(), &all, &mut self.values).flow()
+                }
+                None => None,
+            }
+        };
+        let mut flow = flow?;
+        flow.tuple = flow.tuple.reverse();
+        Some((Leak::Adopt(number), Some(flow)))
+    }
 }
 
-fn report(
-    region: &Region,
-    leaks: BTreeMap<Leak, (String, usize)>,
-    built: &Built,
-    findings: &mut Findings,
-) {
+/// Flows of which nothing was seen.
+fn unseen() -> Asks {
+    let mut asks = Asks::default();
+    asks.set(Dimension::App, Some(Ranges::one(MISSED)));
+    asks
+}
+
+fn report(region: &Region, leaks: Leaks, built: &Built, findings: &mut Findings) {
     let total = leaks.len();
     for (leak, (witness, pairs)) in leaks.into_iter().take(SHOWN_LIMIT) {
-        let more = match pairs {
-            0 | 1 => String::new(),
-            n => format!(" and {} more pairs of segments", n.saturating_sub(1)),
-        };
-        findings.push(finding(leak, region, &format!("{witness}{more}"), built));
+        findings.push(finding(leak, region, witness, pairs, built));
     }
     if total > SHOWN_LIMIT {
         let text =
@@ -306,51 +384,79 @@ fn report(
     }
 }
 
-fn finding(leak: Leak, region: &Region, witness: &str, built: &Built) -> Diagnostic {
+/// The flow in short, and how many more pairs of segments there are.
+fn example(witness: Option<&Witness>, pairs: usize) -> String {
+    let Some(witness) = witness else { return String::new() };
+    let tuple = &witness.flow.tuple;
+    let what = if tuple.protocol.has_ports() {
+        format!("{}/{}", tuple.protocol, tuple.dst_port)
+    } else {
+        format!("protocol {}", tuple.protocol)
+    };
+    let more = match pairs {
+        0 | 1 => String::new(),
+        2 => " and one more pair of segments".to_owned(),
+        n => format!(" and {} more pairs of segments", n.saturating_sub(1)),
+    };
+    format!(": `{}` to `{}`, {what}{more}", witness.from, witness.to)
+}
+
+fn finding(
+    leak: Leak,
+    region: &Region,
+    witness: Option<Witness>,
+    pairs: usize,
+    built: &Built,
+) -> Diagnostic {
     let policy = |n: usize| built.places.policies.get(n).map(|p| p.from).unwrap_or_default();
+    let place = |block: usize, at: usize| {
+        built.places.rule(block, at).map(|rule| rule.id).unwrap_or_default()
+    };
+    let id = |block: usize, at: usize| {
+        let rule = built.spec.policies.get(block).and_then(|b| b.rules.get(at));
+        rule.map_or("", |rule| rule.id.as_str())
+    };
     let names = if region.without_names { " without asking for a name" } else { "" };
+    let example = example(witness.as_ref(), pairs);
     let violated = |how: &str| {
         Diagnostic::error(
             "guardrail-violated",
-            format!("guardrail violated: {how}{names}: {witness}"),
+            format!("guardrail violated: {how}{names}{example}"),
         )
         .at(region.place, "this must never be possible")
     };
-    match leak {
-        Leak::Rule(block, position, in_part) => {
-            let rule = built.spec.policies.get(block).and_then(|b| b.rules.get(position));
-            let id = rule.map_or("", |r| r.id.as_str());
-            let place = built.places.rule(block, position).map(|r| r.id).unwrap_or_default();
-            if in_part {
-                let text = format!("guardrail not proved: rule `{id}` may allow{names}: {witness}");
-                return Diagnostic::error("guardrail-not-proved", text)
-                    .at(region.place, "this must never be possible")
-                    .also(place, "allowed here, unless an earlier rule with conditions denies it")
-                    .help("deny it in a rule of protocol and ports alone, or narrow this rule");
-            }
-            let finding = violated(&format!("rule `{id}` allows it")).also(place, "allowed here");
-            finding.help(if region.without_names {
+    let finding = match leak {
+        Leak::Rule(block, at) => violated(&format!("rule `{}` allows it", id(block, at)))
+            .also(place(block, at), "allowed here")
+            .help(if region.without_names {
                 "give the rule `domains` or `dns` with names below a registrable domain, and no `midstream: allow`"
             } else {
                 "remove or narrow the rule"
-            })
+            }),
+        Leak::NotProved(block, at) => {
+            let text = format!(
+                "guardrail not proved: whether rule `{}` allows it{names} is too much to work out",
+                id(block, at)
+            );
+            Diagnostic::error("guardrail-not-proved", text)
+                .at(region.place, "this must never be possible")
+                .also(place(block, at), "may be allowed here")
+                .help("use fewer patterns with `*` in this rule and those before it")
         }
         Leak::Otherwise(n) => violated("`otherwise: allow`")
             .also(policy(n), "this policy allows what no rule denies")
+            .help("write `otherwise: deny`"),
+        Leak::Undecided(n) => violated("`otherwise: allow` for flows that stay undecided")
+            .also(policy(n), "a client that never shows a name comes to `otherwise`")
             .help("write `otherwise: deny`"),
         Leak::Monitor(n) => violated("a policy in mode monitor lets everything pass")
             .also(policy(n), "this policy")
             .help("write `mode: enforce`"),
         Leak::Midstream => violated("flows met in the middle are allowed unseen")
             .help("write `midstream: deny` for these segments or in `defaults`"),
-        Leak::Adopt(n) => {
-            let text = format!(
-                "guardrail not proved: a flow met in the middle may be adopted backwards: {witness}"
-            );
-            Diagnostic::error("guardrail-not-proved", text)
-                .at(region.place, "this must never be possible")
-                .also(policy(n), "the opposite direction is allowed here")
-                .help("write `midstream: deny` for these segments or in `defaults`")
-        }
-    }
+        Leak::Adopt(n) => violated("a flow met in the middle is adopted backwards")
+            .also(policy(n), "the opposite direction is allowed here")
+            .help("write `midstream: deny` for these segments or in `defaults`"),
+    };
+    finding.shown_by(witness)
 }

@@ -26,6 +26,8 @@ mod nameless;
 mod names;
 mod places;
 pub(crate) mod quantity;
+mod quantity;
+pub mod region;
 mod rules;
 pub(crate) mod scalar;
 mod schema;
@@ -41,10 +43,13 @@ mod test_file;
 pub(crate) mod yaml;
 
 pub use crate::policy::SEGMENTS_LIMIT;
+pub use build::selects;
 pub use check::Capacity;
 pub use diagnostic::{DIAGNOSTICS_LIMIT, Diagnostic, Findings, Label, Severity, Style};
 pub use files::{DOCUMENT_LIMIT_BYTES, FILES_LIMIT, LIST_LIMIT_BYTES, TOTAL_LIMIT_BYTES};
-pub use places::{Places, PolicyPlaces, RulePlaces};
+pub use places::{
+    NameTerm, Places, PolicyPlaces, RulePlaces, SegmentPlaces, SetPlaces, WrittenName,
+};
 pub use quantity::Date;
 pub use schema::{SCHEMA_PATH, TEST_SCHEMA_PATH, schema, test_schema};
 pub use shipped::{SHIPPED, Shipped};
@@ -176,7 +181,7 @@ fn compile(
     let sources = files.sources;
     match policy {
         Some(policy) => {
-            let places = built.places;
+            let places = built.places.complete(&merged, &sets);
             Ok(Loaded { policy, spec: built.spec, summary, warnings, places, sources })
         }
         None => Err(Box::new(Refused { errors, warnings, sources })),

@@ -5,21 +5,28 @@ use crate::policy::names::{NamePattern, NameSet};
 use std::collections::HashMap;
 use std::sync::Arc;
 
+/// What a set asks for that anybody can have.
+type Part = Option<Arc<NameSet>>;
+
 /// Remembers the answer for each set, because sets are shared by many rules. The sets are kept, so
 /// that no other one can take the address of one that was asked for.
 #[derive(Debug, Default)]
 pub(super) struct Nameless {
-    known: HashMap<*const NameSet, (Arc<NameSet>, bool)>,
+    known: HashMap<*const NameSet, (Arc<NameSet>, Part)>,
 }
 
 impl Nameless {
-    /// Whether some entry of the set can be met by anybody.
-    pub(super) fn is(&mut self, set: &Arc<NameSet>) -> bool {
-        let (_, nameless) = self.known.entry(Arc::as_ptr(set)).or_insert_with(|| {
-            let nameless = set.is_any() || set.iter().any(|pattern| anybody(&pattern));
-            (Arc::clone(set), nameless)
+    /// The entries of a set that anybody can meet; none if there are none.
+    pub(super) fn part(&mut self, set: &Arc<NameSet>) -> Part {
+        let (_, part) = self.known.entry(Arc::as_ptr(set)).or_insert_with(|| {
+            let mut entries = set.iter().filter(anybody).peekable();
+            let any = entries.peek().is_some();
+            // At the bounds of sets the whole set stands for its part.
+            let part =
+                any.then(|| NameSet::build(entries).map_or_else(|_| Arc::clone(set), Arc::new));
+            (Arc::clone(set), part)
         });
-        *nameless
+        part.clone()
     }
 }
 
@@ -75,13 +82,13 @@ mod tests {
     }
 
     #[test]
-    fn one_bad_entry_spoils_a_set() {
+    fn the_entries_anybody_can_meet_are_told_apart() {
         let set = |texts: &[&str]| {
             Arc::new(NameSet::build(texts.iter().map(|t| NamePattern::parse(t).unwrap())).unwrap())
         };
         let mut nameless = Nameless::default();
-        assert!(!nameless.is(&set(&["a.example.com", ".b.example.com"])));
-        assert!(nameless.is(&set(&["a.example.com", ".com"])));
-        assert!(nameless.is(&set(&["a.example.com", "*"])));
+        assert!(nameless.part(&set(&["a.example.com", ".b.example.com"])).is_none());
+        assert_eq!(nameless.part(&set(&["a.example.com", ".com"])).unwrap().len(), 1);
+        assert!(nameless.part(&set(&["a.example.com", "*"])).unwrap().is_any());
     }
 }

@@ -63,6 +63,15 @@ fn days(year: u32, month: u32, day: u32) -> Option<u32> {
         .checked_sub(719_468)
 }
 
+impl std::fmt::Display for Date {
+    /// As rulesets have it: `2027-06-30`.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let day = crate::model::Timestamp::from_secs(u64::from(self.0).saturating_mul(86_400));
+        let text = day.to_string();
+        f.write_str(text.split('T').next().unwrap_or_default())
+    }
+}
+
 impl Scalar for Date {
     const WHAT: &'static str = "date";
 

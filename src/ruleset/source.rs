@@ -49,10 +49,22 @@ pub struct LineColumn {
 /// All texts of a ruleset.
 #[derive(Clone, Debug, Default)]
 pub struct Sources {
+    root: String,
     all: Vec<Source>,
 }
 
 impl Sources {
+    /// Says from where the texts were read.
+    pub(super) fn set_root(&mut self, root: &std::path::Path) {
+        self.root = root.display().to_string();
+    }
+
+    /// The folder or file they were read from, as it was named; empty for texts in memory.
+    #[must_use]
+    pub fn root(&self) -> &str {
+        &self.root
+    }
+
     /// Adds a text; a byte order mark is dropped.
     pub fn add(&mut self, name: impl Into<String>, text: &str) -> FileId {
         let id = FileId(u32::try_from(self.all.len()).unwrap_or(u32::MAX));

@@ -4,6 +4,7 @@
 pub mod conversation;
 pub mod gwlb;
 pub mod packet;
+pub mod ruleset;
 pub mod session;
 pub mod speech;
 pub mod wrap;

@@ -121,6 +121,56 @@ impl NameSet {
         names.chain(globs).chain(self.any.then_some(NamePattern::Any))
     }
 
+    /// Whether a name is listed: by itself, and with all below it.
+    #[must_use]
+    pub fn lists(&self, name: &[u8]) -> (bool, bool) {
+        let flags = self.flags(name);
+        (flags & EXACT != 0, flags & BELOW != 0)
+    }
+
+    /// The entries with a `*` inside that is more than everything below a name.
+    pub fn patterns(&self) -> impl Iterator<Item = NamePattern> {
+        let globs = self.globs.iter().flat_map(Globs::iter);
+        globs.map(|glob| NamePattern::Glob(Box::from(glob)))
+    }
+
+    /// Whether there are such entries.
+    #[must_use]
+    pub const fn has_patterns(&self) -> bool {
+        self.globs.is_some()
+    }
+
+    /// A number that is the same for sets with the same entries, in whatever order they came.
+    #[must_use]
+    pub fn fingerprint(&self) -> u64 {
+        let mut at = 0;
+        let mut sum = u64::from(self.any);
+        while let Some((flags, name)) = entry(&self.arena, at) {
+            at += 2 + name.len();
+            sum = sum.wrapping_add(hash(name).rotate_left(u32::from(flags)));
+        }
+        let globs = self.globs.iter().flat_map(Globs::iter);
+        globs.fold(sum, |sum, glob| sum.wrapping_add(hash(glob.as_bytes()).rotate_left(7)))
+    }
+
+    /// Whether another set has the same entries.
+    #[must_use]
+    pub fn same_as(&self, other: &Self) -> bool {
+        let mut at = 0;
+        while let Some((flags, name)) = entry(&self.arena, at) {
+            at += 2 + name.len();
+            if other.flags(name) != flags {
+                return false;
+            }
+        }
+        let globs = |set: &Self| -> Vec<Box<str>> {
+            set.globs.iter().flat_map(Globs::iter).map(Box::from).collect()
+        };
+        self.any == other.any
+            && self.table.len() == other.table.len()
+            && globs(self) == globs(other)
+    }
+
     /// Bytes of memory it takes.
     #[must_use]
     pub fn memory_bytes(&self) -> usize {

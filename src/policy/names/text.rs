@@ -33,6 +33,15 @@ impl TextPattern {
         ))
     }
 
+    /// The name pattern it is, if it can be read as one.
+    #[must_use]
+    pub const fn as_name(&self) -> Option<&NamePattern> {
+        match &self.0 {
+            Kind::Name(pattern) => Some(pattern),
+            Kind::Text(_) => None,
+        }
+    }
+
     /// Whether a text matches.
     #[must_use]
     pub fn matches(&self, text: &str) -> bool {

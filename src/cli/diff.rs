@@ -1,0 +1,149 @@
+//! `lockgate diff`: what a change of a ruleset does. No logic of its own.
+
+use super::check::date;
+use super::clock;
+use crate::model::{EndpointId, Timestamp};
+use crate::pipeline::ReplayOptions;
+use crate::policy::Policy;
+use crate::prove::diff::{self, Diff, FlowDiff};
+use crate::ruleset::{self, Date, Loaded, Options};
+use crate::wire::{Checksums, Settings};
+use clap::{Args, ValueEnum};
+use std::fs::File;
+use std::io::{BufReader, Write};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+
+/// Something changes.
+const CHANGED: u8 = 3;
+const SECS_PER_DAY: u64 = 86_400;
+
+/// Say what a change of a ruleset does: which flows change their verdict.
+///
+/// Every region of flows comes with a flow that shows it, as `lockgate explain` takes it. With
+/// captures or flow logs it also says which real flows would be judged differently.
+/// Exit code: 0 if nothing changes, 3 if something does, 1 if something cannot be read, 2 if the
+/// arguments are wrong.
+#[derive(Args, Debug)]
+pub(super) struct DiffArgs {
+    /// The ruleset as it is
+    old: PathBuf,
+    /// The ruleset as it shall be
+    new: PathBuf,
+    /// Captures to replay under both
+    #[arg(long, value_name = "CAPTURE", num_args = 1..)]
+    capture: Vec<String>,
+    /// Flow logs to judge under both: JSON lines as `lockgate replay --format json` writes them
+    #[arg(long, value_name = "FILE", num_args = 1..)]
+    flows: Vec<PathBuf>,
+    /// How the change is written
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    format: Format,
+    /// Where it is written; standard output if left out
+    #[arg(long, value_name = "FILE")]
+    output: Option<PathBuf>,
+    /// The day (UTC) from which on flows are looked at, such as 2027-06-30; today if left out
+    #[arg(long, value_name = "DATE", value_parser = date)]
+    at: Option<Date>,
+    /// Take frames without GWLB encapsulation as from this GWLB endpoint
+    #[arg(long, value_name = "VPCE")]
+    endpoint: Option<EndpointId>,
+}
+
+/// How the change is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Format {
+    /// For people.
+    Text,
+    /// One JSON object.
+    Json,
+    /// For a comment on a pull request.
+    Markdown,
+    /// One page that needs nothing else.
+    Html,
+}
+
+/// Something on the way failed and was told.
+struct Failed;
+
+/// Compares; 0 is no change, 3 a change, 1 a failure.
+#[must_use]
+pub(super) fn run(args: &DiffArgs) -> ExitCode {
+    match try_run(args) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::from(CHANGED),
+        Err(Failed) => ExitCode::FAILURE,
+    }
+}
+
+fn try_run(args: &DiffArgs) -> Result<bool, Failed> {
+    let today = args.at.unwrap_or_else(clock::today);
+    let (old, new) = (load(&args.old, today), load(&args.new, today));
+    let (old, new) = (old?, new?);
+    let mut diff = diff::diff(&old, &new, today);
+    diff.flows = flows(args, Arc::new(old.policy), Arc::new(new.policy), today)?;
+    let (before, after) = (args.old.display().to_string(), args.new.display().to_string());
+    let written = match args.format {
+        Format::Text => diff::text(&diff, &after),
+        Format::Json => format!("{:#}\n", diff::json(&diff)),
+        Format::Markdown => diff::markdown(&diff, &after),
+        Format::Html => diff::html(&diff, &before, &after),
+    };
+    write(args.output.as_deref(), &written)?;
+    Ok(Diff::is_empty(&diff))
+}
+
+fn load(path: &Path, today: Date) -> Result<Loaded, Failed> {
+    let options = Options { today: Some(today), ..Options::default() };
+    ruleset::load(path, &options).map_err(|refused| {
+        eprintln!("{refused}");
+        Failed
+    })
+}
+
+/// What becomes of real flows, if any were given.
+fn flows(
+    args: &DiffArgs,
+    old: Arc<Policy>,
+    new: Arc<Policy>,
+    today: Date,
+) -> Result<Option<FlowDiff>, Failed> {
+    let mut all: Option<FlowDiff> = None;
+    if !args.capture.is_empty() {
+        // Captures taken on the sending host hold sums that are not there yet.
+        let checksums = Checksums::Ignore;
+        let settings = Settings { checksums, outer_udp: checksums, ..Settings::CAPTURE };
+        let options =
+            ReplayOptions { settings, endpoint: args.endpoint, ..ReplayOptions::default() };
+        let found = diff::replayed(&old, &new, &args.capture, &options);
+        all = Some(found.map_err(|fault| complain(&fault))?);
+    }
+    let now = Timestamp::from_secs(u64::from(today.days()).saturating_mul(SECS_PER_DAY));
+    for path in &args.flows {
+        let name = path.display().to_string();
+        let file = File::open(path).map_err(|error| complain(&format_args!("{name}: {error}")))?;
+        let log = (name.as_str(), BufReader::new(file));
+        let found = diff::of_log(&old, &new, log, now).map_err(|fault| complain(&fault))?;
+        all.get_or_insert_default().merge(found);
+    }
+    Ok(all)
+}
+
+fn write(path: Option<&Path>, text: &str) -> Result<(), Failed> {
+    let written = match path {
+        Some(path) => std::fs::write(path, text),
+        None => std::io::stdout().lock().write_all(text.as_bytes()),
+    };
+    match written {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+            Err(complain(&format_args!("the change cannot be written: {error}")))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn complain(what: &dyn std::fmt::Display) -> Failed {
+    eprintln!("error: {what}");
+    Failed
+}

@@ -1,0 +1,409 @@
+//! One concrete flow out of a box: the witness of a finding. Judged by the production decision
+//! function, written as the arguments of `lockgate explain`.
+
+use super::area::{Area, Symbol};
+use super::asks::{
+    ABSENT, APP_DNS, APP_HTTP, APP_QUIC, APP_TLS, Asks, Dimension, HIDDEN, MISSED, NO_PORT,
+    NUMBERS, NameAsk, NameDimension, Values,
+};
+use super::words::{Alphabet, Word};
+use crate::model::{
+    Addr, App, Certificate, DomainName, Ech, EndpointId, Fact, Facts, FiveTuple, FlowVerdict, Ja4,
+    PolicyId, Protocol, Timestamp, TlsVersion,
+};
+use crate::policy::{Bound, Decision, NoTrace, Policy, Query};
+use serde::Serialize;
+use std::fmt;
+use std::sync::Arc;
+
+const SECS_PER_DAY: u64 = 86_400;
+/// What is shown if nothing else is asked for.
+const PROTOCOLS: [u128; 4] = [6, 17, 1, 58];
+const PORTS: [u128; 8] = [443, 80, 53, 22, 8443, 8080, 3389, 1024];
+const SOURCE_PORTS: [u128; 2] = [40_000, 1024];
+
+/// What a flow shows of a name.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Shown {
+    /// This one.
+    Name(String),
+    /// That there is none.
+    Nothing,
+    /// That one is hidden.
+    Hidden,
+}
+
+/// The client's certificate of a witness.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct ShownCertificate {
+    /// Issuer in RFC 4514 form.
+    pub issuer: String,
+    /// Alternative names.
+    pub names: Vec<String>,
+    /// SHA-256 in hex.
+    pub sha256: String,
+    #[serde(skip)]
+    pub(super) sum: [u8; 32],
+}
+
+/// A concrete flow with settled facts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Flow {
+    /// The five-tuple.
+    pub tuple: FiveTuple,
+    /// ICMP type and code.
+    pub icmp: Option<(u8, u8)>,
+    /// The day on which it is judged, in days since 1970-01-01.
+    pub day: u32,
+    /// The application; none if its bytes passed unseen.
+    pub app: Option<App>,
+    /// The name the client asks for.
+    pub domain: Shown,
+    /// The name of its DNS question.
+    pub question: Shown,
+    /// The TLS version the server chose.
+    pub version: Option<TlsVersion>,
+    /// The fingerprint of the hello.
+    pub ja4: Option<Ja4>,
+    /// The client's certificate, where it is shown.
+    pub certificate: Option<ShownCertificate>,
+    /// Whether a certificate is hidden by the protocol.
+    pub hides_certificate: bool,
+    /// Whether the destination was answered for the name.
+    pub bound: bool,
+    /// Where it lies in every dimension that is a number.
+    pub(super) numbers: [u128; NUMBERS],
+}
+
+/// A flow and where it is met.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Witness {
+    /// The flow.
+    pub flow: Flow,
+    /// The segment that sends its first packet.
+    pub from: String,
+    /// The segment that receives it.
+    pub to: String,
+    /// The GWLB endpoint it comes through; none where any will do.
+    pub endpoint: Option<EndpointId>,
+    /// The trusted proxy that speaks for `from`.
+    pub proxy: Option<String>,
+}
+
+impl Flow {
+    /// A flow of a box. None where names are not proved, or where nothing is in the box.
+    #[must_use]
+    pub fn of(area: &Area, values: &mut Values) -> Option<Self> {
+        let numbers = point(area)?;
+        let number = |dimension: Dimension| numbers.get(dimension as usize).copied();
+        let protocol = Protocol(u8::try_from(number(Dimension::Protocol)?).ok()?);
+        let address = |dimension| Some(Addr::v6(number(dimension)?.to_be_bytes()));
+        let port = |dimension| match number(dimension)? {
+            NO_PORT => Some(0),
+            port => u16::try_from(port).ok(),
+        };
+        let icmp = match number(Dimension::Icmp)? {
+            NO_PORT => None,
+            icmp => Some((u8::try_from(icmp >> 8).ok()?, u8::try_from(icmp & 0xff).ok()?)),
+        };
+        let tuple = FiveTuple {
+            src: address(Dimension::Source)?,
+            dst: address(Dimension::Destination)?,
+            src_port: port(Dimension::SourcePort)?,
+            dst_port: port(Dimension::Port)?,
+            protocol,
+        };
+        let ja4 = number(Dimension::Ja4)?;
+        Some(Self {
+            tuple,
+            icmp,
+            day: u32::try_from(number(Dimension::Day)?).ok()?,
+            app: match number(Dimension::App)? {
+                MISSED => None,
+                APP_TLS => Some(App::Tls),
+                APP_QUIC => Some(App::Quic),
+                APP_HTTP => Some(App::Http),
+                APP_DNS => Some(App::Dns),
+                _ => Some(App::Other),
+            },
+            domain: shown(area.name(NameDimension::Domain), NameDimension::Domain, values)?,
+            question: shown(area.name(NameDimension::Question), NameDimension::Question, values)?,
+            version: u16::try_from(number(Dimension::Version)?).ok().map(TlsVersion),
+            ja4: (!(ABSENT..=MISSED).contains(&ja4)).then(|| fingerprint(ja4, values)),
+            hides_certificate: number(Dimension::Issuer)? == HIDDEN,
+            certificate: certificate(area, values)?,
+            bound: number(Dimension::Bound)? == 1,
+            numbers,
+        })
+    }
+
+    /// Whether a rule is true of it, by the algebra.
+    #[must_use]
+    pub fn meets(&self, asks: &Asks, values: &Values) -> bool {
+        let mut numbers = asks.numbers().iter().zip(self.numbers);
+        if !numbers.all(|(wanted, own)| wanted.as_ref().is_none_or(|wanted| wanted.contains(own))) {
+            return false;
+        }
+        let shown = |shown: &Shown, ask: &NameAsk| match shown {
+            Shown::Name(name) => values.languages.contains(ask.set, name),
+            Shown::Hidden => ask.hidden,
+            Shown::Nothing => self.app.is_none() && ask.missed,
+        };
+        NameDimension::ALL.into_iter().all(|dimension| {
+            asks.name(dimension).is_none_or(|ask| match (dimension, &self.certificate) {
+                (NameDimension::Domain, _) => shown(&self.domain, ask),
+                (NameDimension::Question, _) => shown(&self.question, ask),
+                (NameDimension::San, Some(certificate)) => {
+                    certificate.names.iter().any(|name| values.languages.contains(ask.set, name))
+                }
+                (NameDimension::San, None) if self.hides_certificate => ask.hidden,
+                (NameDimension::San, None) => self.app.is_none() && ask.missed,
+            })
+        })
+    }
+
+    /// What the engine would know of it in the end.
+    #[must_use]
+    pub fn facts(&self) -> Facts {
+        let Some(app) = self.app else { return Facts::missed() };
+        let mut facts = Facts::default();
+        facts.settle_without_names(app);
+        if let Shown::Name(name) = &self.domain
+            && let Ok(name) = DomainName::from_host(name.as_bytes())
+        {
+            facts.domain = Fact::Known(Arc::new(name));
+        }
+        if let Shown::Name(name) = &self.question
+            && let Ok(name) = DomainName::from_labels(name.split('.').map(str::as_bytes))
+        {
+            facts.questions = Fact::Known(vec![name]);
+        }
+        if self.domain == Shown::Hidden {
+            facts.tls.ech = Ech::Present;
+        }
+        if let Some(version) = self.version {
+            facts.tls.offered = Fact::Known(version);
+            facts.tls.version = Fact::Known(version);
+        }
+        if let Some(ja4) = self.ja4 {
+            facts.tls.ja4 = Fact::Known(ja4);
+        }
+        if self.hides_certificate {
+            facts.tls.client_certificate = Fact::Missed;
+        }
+        if let Some(shown) = &self.certificate {
+            facts.tls.client_certificate = Fact::Known(Arc::new(Certificate {
+                subject: String::new(),
+                issuer: shown.issuer.clone(),
+                names: shown.names.clone(),
+                sha256: shown.sum,
+                validity: (0, i64::MAX),
+            }));
+        }
+        facts
+    }
+
+    /// What a policy decides, by the production function. None if it is left pending, which
+    /// settled facts never are.
+    #[must_use]
+    pub fn decide(&self, policy: &Policy, block: PolicyId) -> Option<FlowVerdict> {
+        let bound = |_: &DomainName, _: Addr| if self.bound { Bound::Yes } else { Bound::No };
+        let query = Query {
+            policy: block,
+            tuple: self.tuple,
+            icmp: self.icmp,
+            now: Timestamp::from_secs(u64::from(self.day).saturating_mul(SECS_PER_DAY)),
+            midstream: self.app.is_none(),
+            bound: Some(&bound),
+        };
+        match policy.decide(&query, &self.facts(), &mut NoTrace) {
+            Decision::Final(verdict) => Some(verdict),
+            Decision::Pending { .. } => None,
+        }
+    }
+}
+
+/// One number of every dimension: what people expect to see, if that is inside.
+fn point(area: &Area) -> Option<[u128; NUMBERS]> {
+    use Dimension::{
+        App, Bound, Day, Destination, Icmp, Issuer, Ja4, Port, Protocol, Sha256, Source,
+        SourcePort, Version,
+    };
+    let host = |dimension| {
+        let first = area.number(dimension).first()?;
+        area.number(dimension).pick(&[first | 1])
+    };
+    let pick = |dimension, wanted: &[u128]| area.number(dimension).pick(wanted);
+    let versions = [0x0304, 0x0303, 0x0302, 0x0301, 0x0300];
+    Some([
+        pick(Day, &[])?,
+        pick(Protocol, &PROTOCOLS)?,
+        host(Destination)?,
+        pick(Port, &PORTS)?,
+        host(Source)?,
+        pick(SourcePort, &SOURCE_PORTS)?,
+        pick(Icmp, &[8 << 8, 128 << 8])?,
+        pick(App, &[])?,
+        pick(Version, &versions)?,
+        pick(Ja4, &[])?,
+        pick(Issuer, &[])?,
+        pick(Sha256, &[])?,
+        pick(Bound, &[])?,
+    ])
+}
+
+fn shown(symbol: &Symbol, dimension: NameDimension, values: &mut Values) -> Option<Shown> {
+    if symbol.named {
+        let word = values.languages.word(dimension.alphabet(), &symbol.wanted, &symbol.unwanted);
+        if let Word::Found(name) = word {
+            return Some(Shown::Name(name));
+        }
+    }
+    if symbol.absent || symbol.missed {
+        return Some(Shown::Nothing);
+    }
+    symbol.hidden.then_some(Shown::Hidden)
+}
+
+/// The outer `None`: names are not proved.
+fn certificate(area: &Area, values: &mut Values) -> Option<Option<ShownCertificate>> {
+    let issuer = area.number(Dimension::Issuer).first()?;
+    if (ABSENT..=MISSED).contains(&issuer) {
+        return Some(None);
+    }
+    let symbol = area.name(NameDimension::San);
+    let mut names = Vec::new();
+    for set in &symbol.wanted {
+        match values.languages.word(Alphabet::Text, &[*set], &symbol.unwanted) {
+            Word::Found(name) => names.push(name),
+            Word::Nowhere | Word::NotProved => return None,
+        }
+    }
+    let issuer = values.listed(issuer).map_or_else(|| b"CN=any issuer".to_vec(), <[u8]>::to_vec);
+    let sum = area.number(Dimension::Sha256).first()?;
+    let sum: [u8; 32] =
+        values.listed(sum).and_then(|sum| sum.try_into().ok()).unwrap_or([0x5a; 32]);
+    let sha256 = sum.iter().map(|byte| format!("{byte:02x}")).collect();
+    let issuer = String::from_utf8_lossy(&issuer).into_owned();
+    Some(Some(ShownCertificate { issuer, names, sha256, sum }))
+}
+
+fn fingerprint(number: u128, values: &Values) -> Ja4 {
+    let listed = values.listed(number).and_then(|ja4| ja4.try_into().ok());
+    Ja4(listed.unwrap_or(*b"t13d0000h0_000000000000_000000000000"))
+}
+
+impl Witness {
+    /// As arguments of `lockgate explain`, behind the ruleset.
+    #[must_use]
+    pub fn arguments(&self) -> Vec<String> {
+        let flow = &self.flow;
+        let tuple = &flow.tuple;
+        let mut words = Vec::new();
+        let mut put = |flag: &str, value: String| words.extend([format!("--{flag}"), value]);
+        put("from", self.from.clone());
+        put("to", self.to.clone());
+        put("source", tuple.src.to_string());
+        put("destination", tuple.dst.to_string());
+        put("protocol", tuple.protocol.to_string());
+        if tuple.protocol.has_ports() {
+            if tuple.src_port != 40_000 {
+                put("source-port", tuple.src_port.to_string());
+            }
+            put("port", tuple.dst_port.to_string());
+        }
+        if let Some((kind, code)) = flow.icmp {
+            put("icmp", format!("{kind}/{code}"));
+        }
+        match &flow.domain {
+            Shown::Name(name) => put("domain", name.clone()),
+            Shown::Hidden => put("ech", "present".to_owned()),
+            Shown::Nothing => {}
+        }
+        if let Shown::Name(name) = &flow.question {
+            put("dns", name.clone());
+        }
+        match flow.app {
+            // A name tells the application: TLS over a stream, QUIC over UDP.
+            Some(App::Tls) if matches!(flow.domain, Shown::Name(_)) => {}
+            Some(App::Dns) if matches!(flow.question, Shown::Name(_)) => {}
+            Some(app) if tuple.protocol.has_ports() => put("app", app.name().to_owned()),
+            _ => {}
+        }
+        if let Some(version) = flow.version.filter(|v| v.0 != 0x0304) {
+            put("tls-version", version.to_string());
+        }
+        if let Some(ja4) = flow.ja4.filter(|ja4| !ja4.0.starts_with(b"t13d0000h0")) {
+            put("ja4", ja4.to_string());
+        }
+        if let Some(certificate) = &flow.certificate {
+            put("certificate-issuer", certificate.issuer.clone());
+            for name in &certificate.names {
+                put("certificate-san", name.clone());
+            }
+            put("certificate-sha256", certificate.sha256.clone());
+        }
+        if let Some(proxy) = &self.proxy {
+            put("proxy", proxy.clone());
+        }
+        if flow.bound {
+            words.push("--bound".to_owned());
+        }
+        if flow.app.is_none() {
+            words.push("--midstream".to_owned());
+        }
+        words
+    }
+
+    /// As one JSON object.
+    #[must_use]
+    pub fn to_json(&self) -> serde_json::Value {
+        let flow = &self.flow;
+        let name = |shown: &Shown| match shown {
+            Shown::Name(name) => Some(name.clone()),
+            Shown::Nothing | Shown::Hidden => None,
+        };
+        let ports = flow.tuple.protocol.has_ports();
+        let mut value = serde_json::json!({
+            "from": self.from,
+            "to": self.to,
+            "source": flow.tuple.src.to_string(),
+            "source_port": ports.then_some(flow.tuple.src_port),
+            "destination": flow.tuple.dst.to_string(),
+            "port": ports.then_some(flow.tuple.dst_port),
+            "protocol": flow.tuple.protocol.to_string(),
+            "icmp": flow.icmp.map(|(kind, code)| format!("{kind}/{code}")),
+            "app": flow.app.filter(|_| ports).map(App::name),
+            "domain": name(&flow.domain),
+            "dns": name(&flow.question),
+            "tls_version": flow.version.map(|version| version.to_string()),
+            "certificate": flow.certificate,
+            "midstream": flow.app.is_none().then_some(true),
+            "bound": flow.bound.then_some(true),
+            "endpoint": self.endpoint.map(|endpoint| endpoint.to_string()),
+            "proxy": self.proxy,
+            "explain": self.arguments(),
+        });
+        if let Some(fields) = value.as_object_mut() {
+            fields.retain(|_, value| !value.is_null());
+        }
+        value
+    }
+}
+
+impl fmt::Display for Witness {
+    /// The arguments as a shell takes them.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let plain = |c: char| c.is_ascii_alphanumeric() || "-_.:/=,@".contains(c);
+        for (at, word) in self.arguments().iter().enumerate() {
+            f.write_str(if at == 0 { "" } else { " " })?;
+            if word.chars().all(plain) && !word.is_empty() {
+                f.write_str(word)?;
+            } else {
+                write!(f, "'{}'", word.replace('\'', r"'\''"))?;
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,107 @@
+//! Golden tests of `lockgate diff`: every folder under `tests/diff/` holds an old and a new ruleset,
+//! and what is said of the change in each form. `UPDATE_GOLDEN=1` writes the files anew.
+
+use lockgate::policy::{Located, Policy};
+use lockgate::prove::diff::{Diff, diff, html, json, markdown, of_log, text};
+use lockgate::ruleset::{self, Date, Loaded, Options};
+use std::path::{Path, PathBuf};
+
+const CASES: &str = "tests/diff";
+
+fn load(path: &Path) -> Loaded {
+    ruleset::load(path, &Options::default()).unwrap_or_else(|refused| panic!("{refused}"))
+}
+
+fn today() -> Date {
+    Date::parse_day("2027-01-01").unwrap()
+}
+
+fn cases() -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(CASES).into_iter().flatten().flatten();
+    let mut cases: Vec<PathBuf> =
+        entries.map(|entry| entry.path()).filter(|path| path.is_dir()).collect();
+    cases.sort();
+    cases
+}
+
+/// Both rulesets and the change, with the flow log if there is one.
+fn compared(case: &Path) -> (Loaded, Loaded, Diff) {
+    let (old, new) = (load(&case.join("old.yaml")), load(&case.join("new.yaml")));
+    let mut diff = diff(&old, &new, today());
+    if let Ok(log) = std::fs::File::open(case.join("flows.jsonl")) {
+        let now = lockgate::model::Timestamp::from_secs(u64::from(today().days()) * 86_400);
+        let log = ("flows.jsonl", std::io::BufReader::new(log));
+        diff.flows = Some(of_log(&old.policy, &new.policy, log, now).unwrap());
+    }
+    (old, new, diff)
+}
+
+#[test]
+fn every_case_says_what_is_expected() {
+    for case in cases() {
+        let (_, _, diff) = compared(&case);
+        for (name, said) in [
+            ("expected.txt", text(&diff, "new")),
+            ("expected.json", format!("{:#}\n", json(&diff))),
+            ("expected.md", markdown(&diff, "new")),
+            ("expected.html", html(&diff, "old", "new")),
+        ] {
+            let path = case.join(name);
+            if std::env::var_os("UPDATE_GOLDEN").is_some() {
+                std::fs::write(&path, &said).unwrap();
+            }
+            let expected = std::fs::read_to_string(&path).unwrap_or_default();
+            assert!(
+                said == expected,
+                "UPDATE_GOLDEN=1 takes this over:\n--- {}\n{said}",
+                path.display()
+            );
+        }
+    }
+}
+
+/// What becomes of a witness, judged from its addresses on.
+fn verdict(policy: &Policy, diff: &lockgate::prove::diff::Change) -> (String, Option<String>) {
+    let flow = &diff.witness.flow;
+    let located = policy
+        .scope(diff.witness.endpoint)
+        .map_or(Located::Unknown, |scope| policy.locate(scope, flow.tuple.src, flow.tuple.dst));
+    let verdict = match located {
+        Located::Unknown => policy.unknown_segment(),
+        Located::Pair { from, to, .. } => match policy.block(from, to) {
+            None => Policy::NO_POLICY,
+            Some(block) if policy.mode(block) == lockgate::policy::spec::Mode::Monitor => {
+                return ("allow".to_owned(), None);
+            }
+            Some(block) => flow.decide(policy, block).unwrap(),
+        },
+    };
+    let rule = verdict.rule.and_then(|rule| policy.rule(rule)).map(|rule| rule.name.to_string());
+    (verdict.action.name().to_owned(), rule)
+}
+
+#[test]
+fn every_witness_is_judged_as_its_region_says() {
+    let mut shown = 0;
+    for case in cases() {
+        let (old, new, diff) = compared(&case);
+        for change in &diff.changes {
+            shown += 1;
+            let (before, after) = (verdict(&old.policy, change), verdict(&new.policy, change));
+            assert_eq!(before, (change.old.verdict.clone(), change.old.rule.clone()), "{change:?}");
+            assert_eq!(after, (change.new.verdict.clone(), change.new.rule.clone()), "{change:?}");
+        }
+    }
+    assert!(shown > 8, "{shown}");
+}
+
+#[test]
+fn pages_need_nothing_else() {
+    for case in cases() {
+        let (_, _, diff) = compared(&case);
+        let page = html(&diff, "old", "new");
+        for word in ["http://", "https://", "<script", "url(", "@import"] {
+            assert!(!page.contains(word), "{word}");
+        }
+    }
+}
