@@ -47,8 +47,6 @@ enum Leak {
     NotProved(usize, usize),
     /// The policy's `otherwise`.
     Otherwise(usize),
-    /// The policy's `otherwise`, for flows that stay undecided.
-    Undecided(usize),
     /// The policy only monitors.
     Monitor(usize),
     /// Flows met in the middle are allowed unseen.
@@ -235,7 +233,7 @@ impl<'a> Proof<'a> {
             found.extend(self.leak_of_rule(number, at, &variants, &areas));
         }
         if block.otherwise == Action::Allow {
-            found.extend(self.leak_of_otherwise(number, block, &areas));
+            found.extend(self.leak_of_otherwise(number, &areas));
         }
         found
     }
@@ -313,25 +311,14 @@ impl<'a> Proof<'a> {
         not_proved
     }
 
-    /// What reaches `otherwise`, or stays undecided and comes to it.
-    fn leak_of_otherwise(
-        &mut self,
-        number: usize,
-        block: &BlockSpec,
-        areas: &[Area],
-    ) -> Option<(Leak, Option<Flow>)> {
+    /// What reaches `otherwise`. What stays undecided comes to it too, and is no more than this: a
+    /// flow without any name meets no rule that waits for one.
+    fn leak_of_otherwise(&mut self, number: usize, areas: &[Area]) -> Option<(Leak, Option<Flow>)> {
         let all: Vec<&Asks> = self.asks.get(number)?.iter().collect();
         match left(areas.iter().cloned(), &all, &mut self.values) {
-            Left::Flow(flow) => return Some((Leak::Otherwise(number), Some(*flow))),
-            Left::NotProved => return Some((Leak::Otherwise(number), None)),
-            Left::Nothing => {}
-        }
-        debug_assert_eq!(block.otherwise, Action::Allow, "asked for such policies only");
-        let at_once: Vec<&Asks> = all.into_iter().filter(|asks| asks.is_static()).collect();
-        match left(areas.iter().cloned(), &at_once, &mut self.values) {
-            Left::Flow(flow) => Some((Leak::Undecided(number), Some(*flow))),
+            Left::Flow(flow) => Some((Leak::Otherwise(number), Some(*flow))),
+            Left::NotProved => Some((Leak::Otherwise(number), None)),
             Left::Nothing => None,
-            Left::NotProved => Some((Leak::Undecided(number), None)),
         }
     }
 
@@ -445,9 +432,6 @@ fn finding(
         }
         Leak::Otherwise(n) => violated("`otherwise: allow`")
             .also(policy(n), "this policy allows what no rule denies")
-            .help("write `otherwise: deny`"),
-        Leak::Undecided(n) => violated("`otherwise: allow` for flows that stay undecided")
-            .also(policy(n), "a client that never shows a name comes to `otherwise`")
             .help("write `otherwise: deny`"),
         Leak::Monitor(n) => violated("a policy in mode monitor lets everything pass")
             .also(policy(n), "this policy")

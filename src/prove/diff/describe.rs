@@ -15,9 +15,12 @@ const SHOWN_LIMIT: usize = 8;
 const ENTRIES_LIMIT: usize = 20_000;
 
 /// A field and what the flows of a region have there.
+///
+/// Addresses are left out where they are `held`: all that the two segments hold.
 pub(super) fn describe(
     parts: &[Area],
     whole: bool,
+    held: Option<(&Ranges, &Ranges)>,
     values: &mut Values,
 ) -> Vec<(&'static str, String)> {
     let all = |dimension| {
@@ -33,16 +36,19 @@ pub(super) fn describe(
     };
     words.extend(port(all(Dimension::Port)).map(|text| ("ports", text)));
     words.extend(port(all(Dimension::SourcePort)).map(|text| ("source ports", text)));
-    words.push(("sources", networks(&all(Dimension::Source))));
-    words.push(("destinations", networks(&all(Dimension::Destination))));
+    let (sources, destinations) = (all(Dimension::Source), all(Dimension::Destination));
+    if held.is_none_or(|(all, _)| *all != sources) {
+        words.push(("sources", networks(&sources)));
+    }
+    if held.is_none_or(|(_, all)| *all != destinations) {
+        words.push(("destinations", networks(&destinations)));
+    }
     let icmp = all(Dimension::Icmp).without(&Ranges::one(NO_PORT));
     if !icmp.is_empty() && icmp != Ranges::span(0, 0xffff) {
         words.push(("icmp", list(icmp.iter().map(|(a, b)| icmp_text(a, b)))));
     }
     let apps = all(Dimension::App);
-    if apps != Ranges::of([(APP_TLS, APP_OTHER), (MISSED, MISSED)])
-        && protocols.meets(&tcp_or_udp())
-    {
+    if apps != possible(&protocols) && protocols.meets(&Ranges::of([(6, 6), (17, 17)])) {
         words.push(("seen as", apps_text(&apps)));
     }
     for (field, dimension) in
@@ -55,10 +61,9 @@ pub(super) fn describe(
     if !versions.is_empty() && versions != shown && versions != Ranges::one(0x0304) {
         words.push(("tls", list(versions.iter().map(|(a, b)| version(a, b)))));
     }
-    if all(Dimension::Issuer).iter().all(|(first, _)| !(ABSENT..=MISSED).contains(&first)) {
+    let issuers = all(Dimension::Issuer);
+    if ![ABSENT, HIDDEN, MISSED].iter().any(|mark| issuers.contains(*mark)) {
         words.push(("client certificate", "shown".to_owned()));
-    } else if all(Dimension::Issuer) == Ranges::one(HIDDEN) {
-        words.push(("client certificate", "cannot be seen".to_owned()));
     }
     let days = all(Dimension::Day);
     if let Some(last) =
@@ -72,9 +77,16 @@ pub(super) fn describe(
     words
 }
 
-/// As [`describe`], the first day behind what is not yet so.
-fn tcp_or_udp() -> Ranges {
-    Ranges::of([(6, 6), (17, 17)])
+/// The applications that some protocols can carry.
+fn possible(protocols: &Ranges) -> Ranges {
+    let mut apps = vec![APP_OTHER];
+    if protocols.contains(6) {
+        apps.extend([APP_TLS, APP_HTTP, APP_DNS, MISSED]);
+    }
+    if protocols.contains(17) {
+        apps.extend([APP_QUIC, APP_DNS, MISSED]);
+    }
+    Ranges::of(apps.into_iter().map(|app| (app, app)))
 }
 
 fn list(items: impl Iterator<Item = String>) -> String {

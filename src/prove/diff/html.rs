@@ -32,7 +32,7 @@ pub fn html(diff: &Diff, old: &str, new: &str) -> String {
     );
     for (partner, changes) in diff.by_partner() {
         let _ =
-            writeln!(out, "<section>\n<h2>{}</h2>", escape(partner.unwrap_or("Between segments")));
+            writeln!(out, "<section>\n<h2>{}</h2>", escape(partner.unwrap_or("No single partner")));
         for change in changes {
             of_change(&mut out, change, new);
         }

@@ -18,7 +18,7 @@ pub fn markdown(diff: &Diff, new: &str) -> String {
     let mut left_out = 0usize;
     for (partner, changes) in diff.by_partner() {
         let mut section =
-            format!("\n### {}\n", partner.map_or("Between segments".to_owned(), code));
+            format!("\n### {}\n", partner.map_or("No single partner".to_owned(), code));
         let mut count = 0usize;
         for change in changes {
             let text = of_change(change, new);

@@ -10,8 +10,8 @@ const COMPARISONS_LIMIT: usize = 4_000_000;
 /// A rule as it is compared.
 pub(super) type Rule<'a> = (&'a Asks, Action);
 
-/// For each rule of both lists whether it is in a longest common subsequence.
-pub(super) fn common(old: &[Rule<'_>], new: &[Rule<'_>]) -> (Vec<bool>, Vec<bool>) {
+/// For each entry of both lists whether it is in a longest common subsequence.
+pub(super) fn common<T: PartialEq>(old: &[T], new: &[T]) -> (Vec<bool>, Vec<bool>) {
     let head = old.iter().zip(new).take_while(|(a, b)| a == b).count();
     let rest = old.len().min(new.len()).saturating_sub(head);
     let tail =

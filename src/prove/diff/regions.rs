@@ -25,8 +25,8 @@ enum Decider {
     Otherwise,
 }
 
-/// Regions of different cells that read the same.
-type Key = (Side, Side, Option<Decider>, Option<Decider>);
+/// What regions of different cells that read the same have in common.
+type Key = (Outcome, Outcome, Vec<(&'static str, String)>);
 
 struct Comparison<'a, 'v> {
     old: Space<'a>,
@@ -159,7 +159,6 @@ impl Comparison<'_, '_> {
         if ends.0.verdict == ends.1.verdict {
             return;
         }
-        let key = (unpaired(cell.old), unpaired(cell.new), before, after);
         let (areas, earlier) = self.question(cell, before, after);
         let unwanted: Vec<&Asks> = earlier.iter().collect();
         match left(areas.iter().cloned(), &unwanted, self.values) {
@@ -168,29 +167,46 @@ impl Comparison<'_, '_> {
                 self.not_proved.push(format!("{} before, {} after", ends.0, ends.1));
             }
             Left::Flow(flow) => {
-                let pair = self.names(cell);
-                if let Some(change) = self.found.get(&key).and_then(|at| self.changes.get_mut(*at))
-                {
-                    if let Some(pair) = pair.filter(|pair| !change.pairs.contains(pair)) {
-                        change.pairs.push(pair);
-                        change.partner = None;
-                    }
-                    return;
-                }
                 debug_assert!(self.is_judged_so(cell, &flow, &ends), "{flow:?} {ends:?}");
                 let (parts, whole) = pieces(areas, &unwanted, PIECES_LIMIT, self.values);
-                let flows = describe(&parts, whole, self.values);
-                self.found.insert(key, self.changes.len());
-                self.changes.push(Change {
-                    partner: self.partner(cell),
-                    pairs: pair.into_iter().collect(),
-                    old: ends.0,
-                    new: ends.1,
-                    flows,
-                    witness: self.witness(cell, *flow),
-                });
+                let known = cell.old != Side::Unknown && cell.new != Side::Unknown;
+                let held = known.then_some((&cell.sources, &cell.destinations));
+                let flows = describe(&parts, whole, held, self.values);
+                self.add(cell, ends, flows, *flow);
             }
         }
+    }
+
+    /// Adds a region, or a pair of segments to one that reads the same.
+    fn add(
+        &mut self,
+        cell: &Cell,
+        (old, new): (Outcome, Outcome),
+        flows: Vec<(&'static str, String)>,
+        flow: Flow,
+    ) {
+        let (pair, partner) = (self.names(cell), self.partner(cell));
+        let key = (old, new, flows);
+        if let Some(change) = self.found.get(&key).and_then(|at| self.changes.get_mut(*at)) {
+            if change.partner != partner {
+                change.partner = None;
+            }
+            if let Some(pair) = pair.filter(|pair| !change.pairs.contains(pair)) {
+                change.pairs.push(pair);
+            }
+            return;
+        }
+        let witness = self.witness(cell, flow);
+        self.found.insert(key.clone(), self.changes.len());
+        let (old, new, flows) = key;
+        self.changes.push(Change {
+            partner,
+            pairs: pair.into_iter().collect(),
+            old,
+            new,
+            flows,
+            witness,
+        });
     }
 
     /// Boxes of the flows that two rules would decide, and the rules that come before either.
@@ -300,16 +316,6 @@ impl Comparison<'_, '_> {
             holder.map_or("", |holder| self.new.segment(holder)).to_owned()
         });
         Witness { flow, from, to, endpoint: cell.endpoint, proxy }
-    }
-}
-
-/// What pairs of segments with the same rules have in common.
-fn unpaired(side: Side) -> Side {
-    match side {
-        Side::Pair { policy, monitored, .. } => {
-            Side::Pair { from: SegmentId(0), to: SegmentId(0), policy, monitored }
-        }
-        Side::Unknown => Side::Unknown,
     }
 }
 

@@ -1,12 +1,11 @@
 //! What is written differently: rules, policies, segments and defaults, by name and field. Whether it
 //! changes any verdict is not said here.
 
-use super::order::{Rule, common};
+use super::order::common;
 use crate::policy::names::{NamePattern, NameSet};
 use crate::policy::spec::{
     BlockSpec, DefaultsSpec, PolicySpec, PortRange, RuleSpec, SegmentKind, SegmentSpec, Selector,
 };
-use crate::ruleset::region::{Asks, Values};
 use crate::ruleset::{Date, Loaded};
 use serde::Serialize;
 use std::collections::{BTreeMap, HashSet};
@@ -143,35 +142,35 @@ fn compare<T: Copy>(
     }
 }
 
-/// Rules that stand elsewhere among those that both rulesets have.
+/// Rules that stand elsewhere among those of their policy that both rulesets have.
 fn moved(old: &[(String, BlockSpec)], new: &[(String, BlockSpec)], all: &mut Vec<Written>) {
-    let mut values = Values::default();
-    let defaults = DefaultsSpec::default();
-    let mut moved = Vec::new();
     for (name, block) in new {
         let Some((_, before)) = old.iter().find(|(known, _)| known == name) else { continue };
-        let mut asks = |rules: &[RuleSpec]| -> Vec<Asks> {
-            rules.iter().map(|rule| Asks::new(rule, &defaults, &mut values)).collect()
+        let ids = |block: &'_ BlockSpec, other: &BlockSpec| -> Vec<String> {
+            let known: HashSet<&str> = other.rules.iter().map(|rule| rule.id.as_str()).collect();
+            let both = block.rules.iter().filter(|rule| known.contains(rule.id.as_str()));
+            both.map(|rule| rule.id.clone()).collect()
         };
-        let (a, b) = (asks(&before.rules), asks(&block.rules));
-        let first: Vec<Rule<'_>> = a.iter().zip(before.rules.iter().map(|r| r.action)).collect();
-        let second: Vec<Rule<'_>> = b.iter().zip(block.rules.iter().map(|r| r.action)).collect();
+        let (first, second) = (ids(before, block), ids(block, before));
         let (_, kept) = common(&first, &second);
-        for (rule, kept) in block.rules.iter().zip(kept) {
-            let same = before.rules.iter().find(|known| known.id == rule.id);
-            let unchanged = same.is_some_and(|known| said_the_same(known, rule));
-            if !kept && unchanged {
-                moved.push(rule.id.clone());
+        for (id, _) in second.iter().zip(kept).filter(|(_, kept)| !kept) {
+            let position = |block: &BlockSpec| {
+                let at = block.rules.iter().position(|rule| rule.id == *id);
+                vec![at.map_or(0, |at| at.saturating_add(1)).to_string()]
+            };
+            let (removed, added) = (position(before), position(block));
+            let field = Field { name: "position", removed, added };
+            match all.iter_mut().find(|w| w.kind == Kind::Rule && w.name == *id) {
+                Some(changed) => changed.fields.push(field),
+                None => all.push(Written {
+                    kind: Kind::Rule,
+                    name: id.clone(),
+                    edit: Edit::Moved,
+                    fields: vec![field],
+                }),
             }
         }
     }
-    for name in moved {
-        all.push(Written { kind: Kind::Rule, name, edit: Edit::Moved, fields: Vec::new() });
-    }
-}
-
-fn said_the_same(old: &RuleSpec, new: &RuleSpec) -> bool {
-    fields_of_rule(old, Some(new)).is_empty()
 }
 
 /// The name of a policy: whom it is for.

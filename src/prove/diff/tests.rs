@@ -24,8 +24,11 @@ fn ends(old: &Policy, new: &Policy, flow: &Flow) -> Ends {
     (a, b, c, d)
 }
 
+/// What is done, where, and the fields of a new rule.
+type RuleEdit = (u8, u8, Vec<(u8, u8)>);
+
 /// The rules after one to three edits.
-fn edited(rules: &[RuleSpec], edits: &[(u8, u8, Vec<(u8, u8)>)]) -> Vec<RuleSpec> {
+fn edited(rules: &[RuleSpec], edits: &[RuleEdit]) -> Vec<RuleSpec> {
     let mut rules = rules.to_vec();
     for (number, (edit, at, fields)) in edits.iter().enumerate() {
         let at = usize::from(*at) % (rules.len() + 1);

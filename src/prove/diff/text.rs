@@ -14,7 +14,7 @@ const FLOWS_LIMIT: usize = 50;
 pub fn text(diff: &Diff, new: &str) -> String {
     let mut out = headline(diff) + "\n";
     for (partner, changes) in diff.by_partner() {
-        let _ = writeln!(out, "\n{}", partner.unwrap_or("between segments"));
+        let _ = writeln!(out, "\n{}", partner.unwrap_or("no single partner"));
         for change in changes {
             push_change(&mut out, change, new);
         }
@@ -48,8 +48,8 @@ pub(super) fn headline(diff: &Diff) -> String {
         }
     };
     count(opens, "region of flows opens", "regions of flows open");
-    count(closes, "closes", "close");
-    count(others, "is denied differently", "are denied differently");
+    count(closes, "region closes", "regions close");
+    count(others, "region is denied differently", "regions are denied differently");
     let rules =
         |edit| diff.written.iter().filter(|w| w.kind == Kind::Rule && w.edit == edit).count();
     for (edit, word) in [
@@ -69,10 +69,10 @@ pub(super) fn headline(diff: &Diff) -> String {
 fn push_change(out: &mut String, change: &Change, new: &str) {
     let _ = writeln!(out, "  {:<8}{}  =>  {}", effect(change), change.old, change.new);
     for (field, value) in rows(change) {
-        let _ = writeln!(out, "          {field:<18}{value}");
+        let _ = writeln!(out, "          {field:<20}{value}");
     }
     let _ =
-        writeln!(out, "          {:<18}lockgate explain {new} {}", "for example", change.witness);
+        writeln!(out, "          {:<20}lockgate explain {new} {}", "for example", change.witness);
 }
 
 /// The rows that describe a region.
@@ -119,7 +119,7 @@ fn push_written(out: &mut String, written: &Written) {
     let name = if written.kind == Kind::Defaults { "" } else { written.name.as_str() };
     let _ = writeln!(out, "{}", format!("  {edit:<8}{kind} {name}").trim_end());
     for field in written.fields.iter().filter(|_| written.edit != Edit::Removed) {
-        let _ = writeln!(out, "          {:<18}{}", field.name, field_text(field));
+        let _ = writeln!(out, "          {:<20}{}", field.name, field_text(field));
     }
 }
 
@@ -136,9 +136,12 @@ pub(super) fn field_text(field: &Field) -> String {
 fn push_flows(out: &mut String, flows: &FlowDiff) {
     let _ = writeln!(out, "\n{}", flows_headline(flows));
     for flow in flows.changed.iter().take(FLOWS_LIMIT) {
-        let names = flow.names.join(" ");
-        let _ =
-            writeln!(out, "  {} {} {} -> {} {names}", flow.start, flow.flow, flow.from, flow.to);
+        let names = if flow.names.is_empty() {
+            String::new()
+        } else {
+            format!(" {}", flow.names.join(" "))
+        };
+        let _ = writeln!(out, "  {} {} {} -> {}{names}", flow.start, flow.flow, flow.from, flow.to);
         let _ = writeln!(out, "          {}  =>  {}", flow.old, flow.new);
     }
     let more = flows.changed.len().saturating_sub(FLOWS_LIMIT);
