@@ -81,6 +81,11 @@ pub const UNLISTED: u128 = ABSENT + 3;
 /// Listed values have numbers below this.
 const LISTED_LIMIT: u128 = 1 << 32;
 
+/// Every value of a kind, listed by some rule or not.
+pub(super) fn any_value() -> Ranges {
+    Ranges::of([(0, LISTED_LIMIT - 1), (UNLISTED, UNLISTED)])
+}
+
 /// Every address of IPv4, in the mapped form.
 #[must_use]
 pub fn ipv4() -> Ranges {
@@ -133,6 +138,12 @@ impl Values {
         self.listed.push(value.to_vec());
         self.numbers.insert(value.to_vec(), number);
         number
+    }
+
+    /// Whether some rule lists a value.
+    #[must_use]
+    pub(super) fn lists(&self, value: &[u8]) -> bool {
+        self.numbers.contains_key(value)
     }
 
     /// A listed value by its number.
@@ -217,7 +228,7 @@ impl Asks {
         let ja4 = rule.tls.ja4.as_ref().map(|list| numbers(&mut list.iter().map(|ja4| &ja4.0[..])));
         self.set(Dimension::Ja4, ja4.map(or_missed));
         if let Some(wanted) = &rule.tls.client_certificate {
-            let shown = Ranges::of([(0, LISTED_LIMIT), (UNLISTED, UNLISTED)]);
+            let shown = any_value();
             let seen = |ranges: Ranges| {
                 let hidden = Ranges::one(HIDDEN);
                 or_missed(if hidden_certificate { ranges.or(&hidden) } else { ranges })

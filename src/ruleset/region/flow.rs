@@ -280,10 +280,15 @@ fn certificate(area: &Area, values: &mut Values) -> Option<Option<ShownCertifica
             Word::Nowhere | Word::NotProved => return None,
         }
     }
-    let issuer = values.listed(issuer).map_or_else(|| b"CN=any issuer".to_vec(), <[u8]>::to_vec);
+    let issuer = values.listed(issuer).map_or_else(
+        || unlisted(values, |n| format!("CN=some issuer {n}").into_bytes()),
+        <[u8]>::to_vec,
+    );
     let sum = area.number(Dimension::Sha256).first()?;
-    let sum: [u8; 32] =
-        values.listed(sum).and_then(|sum| sum.try_into().ok()).unwrap_or([0x5a; 32]);
+    let sum: [u8; 32] = values
+        .listed(sum)
+        .and_then(|sum| sum.try_into().ok())
+        .unwrap_or_else(|| unlisted(values, |n| [n; 32]));
     let sha256 = sum.iter().map(|byte| format!("{byte:02x}")).collect();
     let issuer = String::from_utf8_lossy(&issuer).into_owned();
     Some(Some(ShownCertificate { issuer, names, sha256, sum }))
@@ -291,7 +296,19 @@ fn certificate(area: &Area, values: &mut Values) -> Option<Option<ShownCertifica
 
 fn fingerprint(number: u128, values: &Values) -> Ja4 {
     let listed = values.listed(number).and_then(|ja4| ja4.try_into().ok());
-    Ja4(listed.unwrap_or(*b"t13d0000h0_000000000000_000000000000"))
+    Ja4(listed.unwrap_or_else(|| {
+        unlisted(values, |n| {
+            let mut ja4 = *b"t13d0000h0_000000000000_000000000000";
+            ja4[35] = n;
+            ja4
+        })
+    }))
+}
+
+/// The first value of a row that no rule lists; rules would have to list all 256 of them.
+fn unlisted<T: AsRef<[u8]>>(values: &Values, row: impl Fn(u8) -> T) -> T {
+    let free = (b'0'..=u8::MAX).find(|n| !values.lists(row(*n).as_ref()));
+    row(free.unwrap_or_default())
 }
 
 impl Witness {

@@ -5,7 +5,7 @@
 use super::area::{Area, Symbol};
 use super::asks::{
     ABSENT, APP_DNS, APP_HTTP, APP_OTHER, APP_QUIC, APP_TLS, HIDDEN, MISSED, NO_PORT, NUMBERS,
-    UNLISTED, ipv4, ipv6,
+    any_value, ipv4, ipv6,
 };
 use super::ranges::Ranges;
 use crate::policy::spec::EncryptedClientHello;
@@ -213,9 +213,4 @@ impl Kind {
         ];
         Area::new(numbers, self.names())
     }
-}
-
-/// Every value, listed by some rule or not.
-fn any_value() -> Ranges {
-    Ranges::of([(0, ABSENT - 1), (UNLISTED, UNLISTED)])
 }
