@@ -26,7 +26,6 @@ mod nameless;
 mod names;
 mod places;
 pub(crate) mod quantity;
-mod quantity;
 pub mod region;
 mod rules;
 pub(crate) mod scalar;
