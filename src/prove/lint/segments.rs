@@ -28,7 +28,9 @@ fn unused_sets(lint: &mut Lint<'_>) {
 fn segment(lint: &mut Lint<'_>, id: SegmentId) {
     let Some(spec) = lint.loaded.spec.segments.get(usize::from(id.0)) else { return };
     let place = segment_place(lint, id);
-    let of_segment = |ground: &&Ground| ground.from == id || ground.to == id;
+    // A trusted proxy is used by those it speaks for.
+    let of_segment =
+        |ground: &&Ground| ground.from == id || ground.to == id || ground.proxy == Some(id);
     let grounds: Vec<Ground> = lint.space.grounds.iter().filter(of_segment).cloned().collect();
     if grounds.is_empty() {
         let text = format!("segment `{}` holds no address anywhere", spec.name);
