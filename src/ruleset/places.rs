@@ -10,6 +10,7 @@ use super::source::{At, Place};
 use super::term::{Domain, Term};
 use crate::policy::Condition;
 use crate::policy::names::NamePattern;
+use crate::policy::spec::Selector;
 use ipnet::IpNet;
 use std::collections::HashSet;
 
@@ -22,6 +23,8 @@ pub struct Places {
     pub segments: Vec<SegmentPlaces>,
     /// Each set.
     pub sets: Vec<SetPlaces>,
+    /// Segments that a guardrail names.
+    pub guarded: Vec<String>,
 }
 
 /// The places of a segment.
@@ -118,6 +121,15 @@ impl Places {
             names: patterns(doc.domains.as_ref()),
         });
         self.sets = sets.collect();
+        let nevers = merged.guardrails.iter().filter_map(|doc| doc.never.as_ref());
+        let sides = nevers.flat_map(|never| never.from.iter().chain(&never.to));
+        self.guarded = sides
+            .flat_map(|side| &side.items)
+            .filter_map(|selector| match &selector.value {
+                Selector::Segment(name) => Some(name.clone()),
+                _ => None,
+            })
+            .collect();
         self
     }
 }

@@ -49,7 +49,8 @@ fn segment(lint: &mut Lint<'_>, id: SegmentId) {
         return;
     }
     let decided = |ground: &Ground| lint.space.policy.block(ground.from, ground.to).is_some();
-    if grounds.iter().any(decided) {
+    // One that a guardrail names stands there so that nothing is allowed to it.
+    if grounds.iter().any(decided) || lint.loaded.places.guarded.contains(&spec.name) {
         return;
     }
     let witness = grounds.first().and_then(|ground| {
