@@ -1,7 +1,7 @@
 //! Ports against frames made here.
 
 use crate::lab::{MACS, Wire, skipped};
-use lockgate::io::live::{Backend, Losses, Port, PortSettings, open};
+use lockgate::io::live::{Backend, Losses, Mode, Port, PortSettings, open};
 use lockgate::model::{EndpointId, Protocol, Verdict};
 use lockgate::synth::gwlb::Encapsulation;
 use lockgate::synth::packet;
@@ -281,4 +281,68 @@ fn what_cannot_be_opened_says_what_is_wrong() {
         in_use,
         "UDP 10.99.0.2:6081 is in use by another program; `ss -lunp sport = :6081` tells which"
     );
+}
+
+#[test]
+fn mirrored_traffic_is_judged_and_nothing_is_sent() {
+    let Some(wire) = Wire::make(1500, 1) else { return skipped("no network namespaces") };
+    let settings = PortSettings { mode: Mode::Passive, ..PortSettings::on("fw0") };
+    let mut port = wire.target.run(|| open(&settings)).expect("a port").ports.remove(0);
+    let inner = datagram(40_000, false, b"mirrored");
+    let ethernet = [&[2u8; 12][..], &[8, 0], &inner].concat();
+    let vxlan = [&[8u8, 0, 0, 0, 0, 0, 7, 0][..], &ethernet].concat();
+    let mut seen = Vec::new();
+    let answered = wire.gateway.run(|| {
+        let mut tap = Tap::open();
+        // By itself: outer IPv4 and UDP 4789 from the kernel.
+        let socket = std::net::UdpSocket::bind("10.99.0.1:0").unwrap();
+        socket.send_to(&vxlan, "10.99.0.2:4789").unwrap();
+        // Behind the endpoint of a load balancer.
+        let (from, to) = ("10.9.0.1".parse().unwrap(), "10.9.0.2".parse().unwrap());
+        let mirror = packet::tuple((from, 9), (to, 4789), Protocol::UDP);
+        tap.send(&Encapsulation::of(EndpointId(7)).wrap(&packet::udp(&mirror, &vxlan)));
+        for _ in 0..20 {
+            port.exchange(Duration::from_millis(20), &mut |_, frames, _| {
+                for frame in frames.iter_mut() {
+                    let read = wire::parse(frame.bytes, frame.link, &Settings::CAPTURE).unwrap();
+                    seen.push(read.tuple);
+                    frame.verdict = Verdict::Forward;
+                }
+            })
+            .unwrap();
+        }
+        let mut answered = 0;
+        while let Ok(frame) = tap.receiver.next() {
+            answered += usize::from(frame.get(6..14) == Some(&[2, 0, 0, 0, 0, 2, 8, 0]));
+        }
+        answered
+    });
+    assert_eq!(seen, [flow(40_000); 2]);
+    assert_eq!(answered, 0);
+}
+
+#[test]
+fn frames_that_find_no_room_are_counted() {
+    let Some(wire) = Wire::make(9001, 1) else { return skipped("no network namespaces") };
+    let ring_bytes = 1 << 20;
+    let settings =
+        PortSettings { backend: Backend::AfPacket, ring_bytes, ..PortSettings::on("fw0") };
+    let mut port = wire.target.run(|| open(&settings)).expect("a port").ports.remove(0);
+    wire.gateway.run(|| {
+        let mut tap = Tap::open();
+        let frame = Encapsulation::of(EndpointId(7)).wrap(&datagram(1, false, b"x"));
+        (0..1000).for_each(|_| tap.send(&frame));
+    });
+    let mut received = 0;
+    while let done @ 1.. = port
+        .exchange(Duration::from_millis(100), &mut |_, frames, _| forward_all(frames))
+        .expect("the port works")
+        .received
+    {
+        received += done;
+    }
+    let losses = port.losses();
+    // Eight blocks of fourteen slots.
+    assert_eq!((received, losses.overrun), (112, 888), "{losses:?}");
+    assert_eq!(port.losses(), losses, "asking again changes nothing");
 }

@@ -58,6 +58,11 @@ pub enum PortError {
         /// The largest one that fits.
         limit: u32,
     },
+    /// Mirrored traffic is judged by one worker.
+    OneWorker {
+        /// How many were asked for.
+        asked: usize,
+    },
     /// AF_XDP has a queue for each worker at least.
     Queues {
         /// The interface's queues.
@@ -128,6 +133,9 @@ impl fmt::Display for PortError {
             }
             Self::Mtu { mtu, limit } => {
                 write!(f, "the interface's MTU is {mtu}, AF_XDP's buffers take {limit}")
+            }
+            Self::OneWorker { asked } => {
+                write!(f, "{asked} workers are asked for; mirrored traffic is judged by one")
             }
             Self::Queues { queues, workers } => write!(
                 f,

@@ -31,11 +31,11 @@ const SRC_PORT: u32 = 3;
 const DST_PORT: u32 = 4;
 const ID: u32 = 5;
 
-/// Takes Ethernet frames with an IPv4 UDP datagram to `address` and `port`; not later fragments of
-/// one, which have no port.
-pub(super) fn datagrams(address: Ipv4Addr, port: u16) -> Vec<sock_filter> {
+/// Takes Ethernet frames with an IPv4 UDP datagram to `address` and one of `ports`; not later fragments
+/// of one, which have no port.
+pub(super) fn datagrams(address: Ipv4Addr, ports: &[u16]) -> Vec<sock_filter> {
     let mut asm = Assembler::default();
-    let refuse = asm.label();
+    let (refuse, take) = (asm.label(), asm.label());
     asm.load_half(12);
     asm.jump_unless(Test::Equals(IPV4), refuse);
     asm.load_byte(ETHERNET + 9);
@@ -46,10 +46,13 @@ pub(super) fn datagrams(address: Ipv4Addr, port: u16) -> Vec<sock_filter> {
     asm.jump_if(Test::AnyBit(IPV4_OFFSET), refuse);
     asm.header_len_to_x(ETHERNET);
     asm.load_half_at(ETHERNET + 2);
-    asm.jump_unless(Test::Equals(u32::from(port)), refuse);
-    asm.answer(WHOLE);
+    for port in ports {
+        asm.jump_if(Test::Equals(u32::from(*port)), take);
+    }
     asm.place(refuse);
     asm.answer(0);
+    asm.place(take);
+    asm.answer(WHOLE);
     asm.finish()
 }
 

@@ -17,6 +17,7 @@ mod interface;
 mod mailbox;
 pub mod memory;
 mod packet;
+mod passive;
 mod settings;
 mod spread;
 mod sys;
@@ -125,7 +126,10 @@ pub fn open(settings: &PortSettings) -> Result<Opened, PortError> {
     settings.check()?;
     let socket = udp_socket()?;
     let interface = Interface::find(settings, &socket)?;
-    take_port(&socket, &interface)?;
+    if settings.mode == Mode::Passive {
+        return open_passive(&interface);
+    }
+    take_port(&socket, &interface, GENEVE_PORT)?;
     let mtu = interface.mtu;
     let (taken, fallback) = match settings.backend {
         Backend::AfPacket => (socket, None),
@@ -143,20 +147,33 @@ pub fn open(settings: &PortSettings) -> Result<Opened, PortError> {
     Ok(Opened { ports, backend: Backend::AfPacket, fallback, detail, mtu })
 }
 
+fn open_passive(interface: &Interface) -> Result<Opened, PortError> {
+    let mut taken = Vec::new();
+    for port in passive::PORTS {
+        let socket = udp_socket()?;
+        take_port(&socket, interface, port)?;
+        taken.push(socket);
+    }
+    let ports = passive::open(interface, taken)?;
+    let detail = "passive: mirrored traffic is judged, nothing is sent".to_owned();
+    let (backend, mtu) = (Backend::AfPacket, interface.mtu);
+    Ok(Opened { ports, backend, fallback: None, detail, mtu })
+}
+
 fn udp_socket() -> Result<OwnedFd, PortError> {
     rustix::net::socket_with(AddressFamily::INET, SocketType::DGRAM, SocketFlags::CLOEXEC, None)
         .map_err(|error| PortError::System { what: "opening a UDP socket", error: error.into() })
 }
 
-/// Takes the UDP port of GENEVE with a socket that receives nothing: without one the kernel answers
-/// every datagram with "port unreachable".
-fn take_port(socket: &OwnedFd, interface: &Interface) -> Result<(), PortError> {
+/// Takes a UDP port with a socket that receives nothing: without one the kernel answers every datagram
+/// with "port unreachable".
+fn take_port(socket: &OwnedFd, interface: &Interface, port: u16) -> Result<(), PortError> {
     let fault = |error| PortError::System { what: "attaching a socket filter", error };
     let nothing = filter::nothing();
     sys::set_program(socket, libc::SOL_SOCKET, libc::SO_ATTACH_FILTER, &nothing).map_err(fault)?;
-    let (address, port) = (interface.address, GENEVE_PORT);
+    let address = interface.address;
     rustix::net::bind(socket, &SocketAddrV4::new(address, port)).map_err(|error| match error {
         rustix::io::Errno::ADDRINUSE => PortError::PortInUse { address, port },
-        error => PortError::System { what: "binding the UDP port of GENEVE", error: error.into() },
+        error => PortError::System { what: "binding a UDP port", error: error.into() },
     })
 }

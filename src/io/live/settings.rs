@@ -36,7 +36,7 @@ pub struct PortSettings {
     pub interface: String,
     /// The address datagrams come to; the interface's first IPv4 address if none is given.
     pub address: Option<Ipv4Addr>,
-    /// Workers, and ports; 1 to [`WORKERS_MAX`].
+    /// Workers, and ports; 1 to [`WORKERS_MAX`], and 1 for mirrored traffic.
     pub workers: usize,
     /// The back end.
     pub backend: Backend,
@@ -70,6 +70,9 @@ impl PortSettings {
         if !(1..=WORKERS_MAX).contains(&self.workers) {
             return Err(PortError::Workers { asked: self.workers });
         }
+        if self.mode == Mode::Passive && self.workers > 1 {
+            return Err(PortError::OneWorker { asked: self.workers });
+        }
         if !RING_BYTES.contains(&self.ring_bytes) {
             return Err(PortError::RingBytes { asked: self.ring_bytes });
         }
@@ -80,6 +83,14 @@ impl PortSettings {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn mirrored_traffic_has_one_worker() {
+        for (workers, good) in [(1, true), (2, false)] {
+            let settings = PortSettings { workers, mode: Mode::Passive, ..PortSettings::on("x") };
+            assert_eq!(settings.check().is_ok(), good, "{workers}");
+        }
+    }
 
     #[test]
     fn workers_and_ring_bytes_are_bounded() {

@@ -195,7 +195,7 @@ fn a_datagram_that_is_cut_goes_to_the_first_worker() {
 #[test]
 fn only_datagrams_to_our_address_and_port_are_taken() {
     let address = Ipv4Addr::new(10, 99, 0, 2);
-    let program = datagrams(address, 6081);
+    let program = datagrams(address, &[6081]);
     let good = Encapsulation::of(EndpointId(5)).wrap(&[0x45; 20]);
     assert_eq!(run(&program, &good), WHOLE);
     let with = |at: usize, byte: u8| {
@@ -214,12 +214,14 @@ fn only_datagrams_to_our_address_and_port_are_taken() {
     }
     assert_eq!(with(20, 0x20), WHOLE, "a first fragment is ours, to be refused and counted");
     assert_eq!(with(34, 1), WHOLE, "any source port");
+    assert_eq!(run(&datagrams(address, &[4789, 6081]), &good), WHOLE);
+    assert_eq!(run(&datagrams(address, &[4789]), &good), 0);
     assert_eq!(run(&nothing(), &good), 0);
 }
 
 #[test]
 fn programs_fit_the_kernel() {
-    for program in [workers(&Spread::new(u32::MAX, 64)), datagrams(Ipv4Addr::BROADCAST, 1)] {
+    for program in [workers(&Spread::new(u32::MAX, 64)), datagrams(Ipv4Addr::BROADCAST, &[1])] {
         assert!(program.len() < libc::BPF_MAXINSNS as usize, "{}", program.len());
     }
 }

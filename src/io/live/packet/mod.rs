@@ -55,7 +55,7 @@ pub(super) fn open(
         }
     }
     // Until here every socket took nothing, so that none got frames of another worker.
-    let program = filter::datagrams(interface.address, GENEVE_PORT);
+    let program = filter::datagrams(interface.address, &[GENEVE_PORT]);
     for port in &ports {
         sys::set_program(&port.receive, libc::SOL_SOCKET, libc::SO_ATTACH_FILTER, &program)
             .map_err(|error| PortError::System { what: "attaching a socket filter", error })?;

@@ -147,6 +147,6 @@ mod tests {
             }
         }
         assert_eq!(jumps, 8);
-        assert_eq!(code.len(), 37);
+        assert_eq!(code.len(), 36);
     }
 }
