@@ -9,6 +9,7 @@ use lockgate::prove::import::{Fidelity, Imported, Input, Options, Order, import,
 use lockgate::prove::sighting::Sighting;
 use lockgate::ruleset;
 use lockgate::wire::{Checksums, Settings};
+use proptest::prelude::*;
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -85,6 +86,127 @@ fn the_report_for_programs_is_json_and_strictness_fails() {
     let nothing = run(&["../suggest/partner-dmz.yaml", "no/such.rules"]);
     assert_eq!(nothing.status.code(), Some(1));
     assert!(text(&nothing.stderr).contains("no/such.rules"), "{}", text(&nothing.stderr));
+}
+
+/// Pieces that rules are made of, good ones and bad ones.
+const PIECES: &[&str] = &[
+    "pass ",
+    "drop ",
+    "reject ",
+    "alert ",
+    "tls ",
+    "http ",
+    "dns ",
+    "tcp ",
+    "ip ",
+    "icmp ",
+    "quic ",
+    "any ",
+    "-> ",
+    "<> ",
+    "$HOME_NET ",
+    "$EXTERNAL_NET ",
+    "!$HOME_NET ",
+    "$NONE ",
+    "[10.0.0.0/8,!10.1.0.0/16] ",
+    "[!1.2.3.4] ",
+    "::/0 ",
+    "443 ",
+    "[80,443:500] ",
+    "!22 ",
+    ":1024 ",
+    "(",
+    ")",
+    "sid:1;",
+    "sid:18446744073709551616;",
+    "tls.sni; ",
+    "http.host; ",
+    "dns.query; ",
+    "quic.sni; ",
+    "ja4.hash; ",
+    "dotprefix; ",
+    "content:\".a.example\"; ",
+    "content:!\"b\"; ",
+    "content:\"|61 62|\"; ",
+    "content:\"|6|\"; ",
+    "content:\"*\"; ",
+    "content:\"ü\"; ",
+    "startswith; ",
+    "endswith; ",
+    "nocase; ",
+    "bsize:10; ",
+    "depth:10; ",
+    "offset:1; ",
+    "distance:0; ",
+    "pcre:\"/^(a|b)?\\.c$/i\"; ",
+    "pcre:\"/((((((((((a/\"; ",
+    "flow:to_server,established; ",
+    "flow:to_client; ",
+    "flow:not_established; ",
+    "itype:8; ",
+    "icode:0; ",
+    "ip_proto:!6; ",
+    "ip_proto:gre; ",
+    "priority:1; ",
+    "msg:\"x: # \\\"\"; ",
+    "\\\n",
+    "\n",
+    "# ",
+    "${x}",
+    "\u{202e}",
+    "\0",
+    ";;",
+];
+
+proptest! {
+    /// Whatever is read, nothing panics, and what is written is a ruleset.
+    #[test]
+    fn what_is_imported_always_compiles(picks in prop::collection::vec(0..PIECES.len(), 0..60), alerts: bool) {
+        let text: String = picks.iter().filter_map(|at| PIECES.get(*at)).copied().collect();
+        compiles(text, alerts);
+    }
+
+    #[test]
+    fn whole_rules_always_compile(
+        heads in prop::collection::vec((0..12_usize, 0..20_usize), 1..6),
+        options in prop::collection::vec(27..60_usize, 0..8),
+        alerts: bool,
+    ) {
+        let mut text = String::new();
+        for (number, (protocol, side)) in heads.iter().enumerate() {
+            let piece = |at: usize| PIECES.get(at).copied().unwrap_or_default();
+            let options: String = options.iter().map(|at| piece(*at)).collect();
+            let (action, protocol) = (piece(protocol % 4), piece(4 + protocol % 7));
+            let source = piece(14 + side % 7);
+            text += &format!("{action}{protocol}{source}any -> any any ({options} sid:{number};)\n");
+        }
+        compiles(text, alerts);
+    }
+
+    #[test]
+    fn any_json_is_read_or_refused(targets in prop::collection::vec(".{0,12}", 0..5), kind in 0..5_usize, strict: bool) {
+        let kind = ["ALLOWLIST", "DENYLIST", "REJECTLIST", "ALERTLIST", "x"].get(kind);
+        let order = if strict { "STRICT_ORDER" } else { "DEFAULT_ACTION_ORDER" };
+        let group = serde_json::json!({
+            "RuleVariables": { "IPSets": { "HOME_NET": { "Definition": ["10.0.0.0/8"] } } },
+            "RulesSource": { "RulesSourceList": {
+                "Targets": targets, "TargetTypes": ["TLS_SNI", "HTTP_HOST"], "GeneratedRulesType": kind,
+            }},
+            "StatefulRuleOptions": { "RuleOrder": order },
+        });
+        compiles(group.to_string(), false);
+    }
+}
+
+fn compiles(text: String, alerts: bool) {
+    let variables = [("HOME_NET".to_owned(), "[10.0.0.0/8,fd00::/8]".to_owned())];
+    let options = Options { variables: variables.into(), alerts, ..Options::default() };
+    let Ok(imported) = import(&[Input { name: "x".into(), text: text.clone() }], &options) else {
+        return;
+    };
+    let written = ruleset(&imported);
+    let loaded = ruleset::load_text("x.yaml", &written, &ruleset::Options::default());
+    loaded.unwrap_or_else(|refused| panic!("{text}\n{refused}\n{written}"));
 }
 
 fn captures() -> Option<PathBuf> {

@@ -2,13 +2,18 @@
 //! text from a packet.
 
 use lockgate::engine::record::Volume;
+use lockgate::io::merge::Captures;
 use lockgate::model::{Action, Addr, Ech, FiveTuple, Protocol, Reason, Timestamp};
-use lockgate::prove::report::{About, FLOWS_OF_DENIAL_MAX, Report, html};
+use lockgate::pipeline::ReplayOptions;
+use lockgate::prove::gather::gather;
+use lockgate::prove::report::{About, FLOWS_OF_DENIAL_MAX, Report, explain, html};
 use lockgate::prove::sighting::Sighting;
 use lockgate::ruleset::{self, Options};
+use lockgate::wire::{Checksums, Settings};
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
+use std::sync::Arc;
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -147,6 +152,54 @@ fn a_page_over_much_stays_a_page() {
     let found = html(&report, &loaded.policy, &About::default());
     assert!(found.len() < 2 << 20, "{} bytes", found.len());
     assert!(found.contains("60\u{202f}000"), "all flows are counted");
+}
+
+#[test]
+fn the_way_shown_to_a_verdict_leads_to_it() {
+    let shared = std::env::var_os("LOCKGATE_CAPTURES")
+        .map_or_else(|| root().join("../shared/captures"), PathBuf::from);
+    let mut files = vec![root().join(SHIPPED[1])];
+    match fs::read_dir(&shared) {
+        Ok(entries) => files.extend(
+            entries
+                .map(|entry| entry.unwrap().path())
+                .filter(|path| path.extension().is_some_and(|e| e == "pcap" || e == "pcapng")),
+        ),
+        Err(_) => eprintln!("SKIPPED in part: no captures in {}", shared.display()),
+    }
+    let rules = "lockgate: 1\ncommon_endpoints: any\nsegments:\n  all: { kind: shared, networks: [0.0.0.0/0, \"::/0\"] }\n\
+        policies:\n  - from: all\n    to: all\n    rules:\n\
+        \x20     - { id: names, action: allow, domains: [.google.com, .example.com], tls: { min_version: \"1.2\" } }\n\
+        \x20     - { id: dns, action: allow, dns: [.com] }\n\
+        \x20     - { id: web, action: reject, app: http }\n\
+        \x20     - { id: ssh, action: allow, protocol: tcp, ports: [22] }\n";
+    let broad = ruleset::load_text("broad.yaml", rules, &Options::default()).unwrap().policy;
+    let shipped = ruleset::load(&root().join(SHIPPED[0]), &Options::default()).unwrap().policy;
+    let (mut explained, mut astray) = (0, Vec::new());
+    for policy in [Arc::new(shipped), Arc::new(broad)] {
+        for file in &files {
+            let mut captures = Captures::open(&[file.to_str().unwrap().to_owned()]).unwrap();
+            let ignore = Checksums::Ignore;
+            let settings = Settings { checksums: ignore, outer_udp: ignore, ..Settings::CAPTURE };
+            let options = ReplayOptions { settings, ..ReplayOptions::default() };
+            let mut flows = Vec::new();
+            gather(&policy, &mut captures, &options, |flow| flows.push(flow), &mut |_| {});
+            for flow in flows.iter().filter(|flow| flow.verdict != Some(Action::Allow)) {
+                if matches!(flow.reason, Some(Reason::Rule | Reason::Otherwise)) {
+                    explained += 1;
+                    let found = explain(flow, &policy);
+                    if !found.agrees {
+                        let name = file.file_name().unwrap().to_string_lossy().into_owned();
+                        let (tuple, app, names) = (flow.tuple, &flow.app, &flow.names);
+                        astray.push(format!("{name}: {tuple} {app:?} {names:?}: {}", found.end));
+                    }
+                }
+            }
+        }
+    }
+    assert!(explained >= 7, "{explained} flows were explained");
+    let count = astray.len();
+    assert!(astray.is_empty(), "{count} of {explained} lead elsewhere:\n{}", astray.join("\n"));
 }
 
 #[test]

@@ -201,6 +201,9 @@ fn a_folder_is_a_ruleset_and_flow_logs_say_the_same_as_captures() {
         golden(&name, &fs::read_to_string(folder.join(file)).unwrap());
     }
     assert_eq!(run(&["check", out]).status.code(), Some(0));
+    let tested = run(&["test", out]);
+    assert_eq!(tested.status.code(), Some(0), "its rule tests hold: {}", text(&tested.stdout));
+    assert!(text(&tested.stdout).contains("reached: 3 of 3 rules"), "{}", text(&tested.stdout));
     let printed = run(&["suggest", "rulesets/partner-dmz", "--flows", log.to_str().unwrap()]);
     let captured = run(&["suggest", "rulesets/partner-dmz", "pcaps/partner-dmz.pcap"]);
     assert_eq!(text(&printed.stdout), text(&captured.stdout));

@@ -50,6 +50,30 @@ impl Draft {
         self.app.is_none() && self.domains.is_empty() && self.dns.is_empty() && self.ja4.is_empty()
     }
 
+    /// Refuses what can never be true, as the rule language does.
+    fn consistent(&mut self) -> Result<(), String> {
+        const ICMP: &[Protocol] = &[Protocol::ICMP, Protocol::ICMPV6];
+        const PORTS: &[Protocol] = &[Protocol::TCP, Protocol::UDP];
+        if !self.icmp.is_empty() && self.protocols.is_none() {
+            self.protocols = Some(ICMP.to_vec());
+        }
+        let Some(protocols) = &self.protocols else { return Ok(()) };
+        let all = |of: &[Protocol]| protocols.iter().all(|protocol| of.contains(protocol));
+        let some = |of: &[Protocol]| protocols.iter().any(|protocol| of.contains(protocol));
+        let has_ports = self.source_port.values.is_some() || self.destination_port.values.is_some();
+        let app = match self.app {
+            Some("tls" | "http") => some(&[Protocol::TCP]),
+            Some("quic") => some(&[Protocol::UDP]),
+            _ => self.is_plain() || some(PORTS),
+        };
+        match () {
+            () if !self.icmp.is_empty() && !all(ICMP) => Err("`itype` goes with icmp only".into()),
+            () if has_ports && !all(PORTS) => Err("ports go with tcp and udp only".into()),
+            () if !app => Err("its IP protocol never carries what it asks for".into()),
+            () => Ok(()),
+        }
+    }
+
     /// The same for flows opened the other way.
     fn mirrored(&self) -> Self {
         Self {
@@ -342,6 +366,7 @@ impl<'r> Work<'r> {
         } else if self.icmp_code.is_some() {
             return Err(Left::Refused("`icode` without `itype` has no equal".into()));
         }
+        self.draft.consistent().map_err(Left::Refused)?;
         if self.not_established {
             return Err(match self.draft.action {
                 Action::Allow => Left::NoVerdict(

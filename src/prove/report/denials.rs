@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 
 /// Denials listed; what is behind is summed up by reason.
-pub(super) const SHOWN: usize = 250;
+pub(super) const SHOWN: usize = 400;
 
 /// The section.
 pub(super) fn section(out: &mut String, report: &Report, policy: &Policy) {

@@ -20,7 +20,10 @@ pub struct Explanation {
     pub otherwise: Option<Action>,
     /// Rules that are false and not listed.
     pub left_out: usize,
-    /// What it comes to, a sentence.
+    /// Whether the rules say of what the record tells what was done. If not, more was known then than
+    /// the record tells, or the flow was judged by another ruleset.
+    pub agrees: bool,
+    /// What it comes to, in sentences.
     pub end: String,
 }
 
@@ -43,12 +46,12 @@ pub fn explain(sighting: &Sighting, policy: &Policy) -> Explanation {
     let segment = |name: &str| policy.segments().iter().find(|s| *s.name == *name).map(|s| s.id);
     let Some((from, to)) = segment(&sighting.from).zip(segment(&sighting.to)) else {
         let end = "No rule was asked: a side belongs to no segment of this ruleset.".to_owned();
-        return Explanation { end, ..Explanation::default() };
+        return Explanation { end, agrees: true, ..Explanation::default() };
     };
     let Some(block) = policy.block(from, to) else {
         let (from, to) = (&sighting.from, &sighting.to);
         let end = format!("No policy stands from {from} to {to}, so everything is denied.");
-        return Explanation { end, ..Explanation::default() };
+        return Explanation { end, agrees: true, ..Explanation::default() };
     };
     let query = Query {
         icmp: sighting.icmp,
@@ -76,7 +79,13 @@ pub fn explain(sighting: &Sighting, policy: &Policy) -> Explanation {
     if decision.verdict().is_some() && !by_rule {
         explanation.otherwise = policy.policy(block).map(|info| info.otherwise);
     }
+    explanation.agrees = agrees(sighting, &decision, policy);
     explanation.end = end(sighting, &decision, policy);
+    if !explanation.agrees {
+        explanation.end.push_str(
+            " What the record tells does not lead there: more was known then, or other rules were in force.",
+        );
+    }
     explanation
 }
 
@@ -119,6 +128,16 @@ fn because(condition: Condition, sighting: &Sighting) -> String {
         },
     };
     format!("{}: {had}", condition.name())
+}
+
+/// Whether a verdict that came from the rules comes from them again. One that did not is not asked for.
+fn agrees(sighting: &Sighting, decision: &Decision, policy: &Policy) -> bool {
+    if !matches!(sighting.reason, Some(Reason::Rule | Reason::Otherwise)) {
+        return true;
+    }
+    let Some(verdict) = decision.verdict() else { return false };
+    let rule = verdict.rule.and_then(|id| policy.rule(id)).map(|info| &*info.name);
+    Some(verdict.action) == sighting.verdict && rule == sighting.rule.as_deref()
 }
 
 /// What became of it, and whether the rules say the same of what the record tells.
