@@ -118,6 +118,7 @@ fn named(asks: &[Seen<'_>], to: SegmentKind) -> Vec<DraftRule> {
             ports.note(ask, tally);
         }
     }
+    put_together(&mut labels);
     // Only one's own machines are known by their addresses; elsewhere they change under a name.
     let by_host = to == SegmentKind::Workload;
     let mut places = places(&labels, by_host);
@@ -128,6 +129,26 @@ fn named(asks: &[Seen<'_>], to: SegmentKind) -> Vec<DraftRule> {
         .into_iter()
         .map(|(protocols, place, names)| named_rule(protocols, &place, names, by_host))
         .collect()
+}
+
+/// A name that must be allowed whatever the protocol needs no rule for one protocol besides.
+fn put_together(labels: &mut BTreeMap<(Kind, &str), Ports>) {
+    let narrow: Vec<(Kind, &str)> = labels
+        .keys()
+        .filter(|(kind, name)| {
+            kind.app.is_some() && labels.contains_key(&(Kind { app: None, ..*kind }, *name))
+        })
+        .copied()
+        .collect();
+    for (kind, name) in narrow {
+        let Some(ports) = labels.remove(&(kind, name)) else { continue };
+        let Some(wide) = labels.get_mut(&(Kind { app: None, ..kind }, name)) else { continue };
+        for (port, (hosts, tally)) in ports.0 {
+            let (all, sum) = wide.0.entry(port).or_default();
+            all.extend(hosts);
+            *sum = plus(sum.take(), tally.as_ref());
+        }
+    }
 }
 
 /// Where one name was asked for: hosts and tally by port.

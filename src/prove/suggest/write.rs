@@ -5,10 +5,9 @@ use super::draft::{Draft, DraftRule, RuleNames};
 use super::tally::Tally;
 use super::{Suggestion, word};
 use crate::model::{Action, Protocol, Timestamp};
-use crate::policy::spec::Answer;
 use crate::policy::spec::{
-    CommonEndpoints, DefaultsSpec, EncryptedClientHello, FragmentMode, Midstream, Mode, PolicySpec,
-    SegmentKind, SegmentSpec,
+    Answer, AppMatch, CommonEndpoints, DefaultsSpec, EncryptedClientHello, FragmentMode, Midstream,
+    Mode, PolicySpec, SegmentKind, SegmentSpec,
 };
 use crate::prove::yaml::{list, plain, ports, wrapped};
 use std::collections::BTreeSet;
@@ -83,8 +82,8 @@ pub fn documents(suggestion: &Suggestion, spec: &PolicySpec, mode: Mode) -> Vec<
         own.for_each(|draft| policy(&mut text, draft, mode));
         documents.push(Document { path: format!("partners/{partner}.yaml"), text });
     }
-    if !suggestion.policies.is_empty() {
-        documents.push(Document { path: "tests/suggested.yaml".into(), text: tests(suggestion) });
+    if let Some(text) = tests(suggestion) {
+        documents.push(Document { path: "tests/suggested.yaml".into(), text });
     }
     documents
 }
@@ -312,18 +311,20 @@ fn defaults(out: &mut String, spec: &PolicySpec) {
     }
 }
 
-/// For every rule flows that it allows, and one beside it that it does not.
-fn tests(suggestion: &Suggestion) -> String {
+/// For every rule flows that it allows, and one beside it that it does not; none if no rule is about
+/// a flow that can be written down.
+fn tests(suggestion: &Suggestion) -> Option<String> {
     let mut out = String::from(
         "# Suggested by `lockgate suggest`: what was seen is allowed, and something beside it is not.\n\
          lockgate-test: 1\nflows:\n",
     );
+    let head = out.len();
     for draft in &suggestion.policies {
         for rule in draft.rules.iter().filter(|rule| rule.action == Action::Allow) {
             tests_of(&mut out, draft, rule);
         }
     }
-    out
+    (out.len() > head).then_some(out)
 }
 
 fn tests_of(out: &mut String, draft: &Draft, rule: &DraftRule) {
@@ -356,7 +357,8 @@ fn tests_of(out: &mut String, draft: &Draft, rule: &DraftRule) {
     }
     if let Some((_, tally)) = names.first() {
         line(tally, asked(UNSEEN), "verdict: deny");
-    } else if let Some(tally) = &rule.tally {
+    } else if let Some(tally) = rule.tally.as_ref().filter(|_| rule.app != Some(AppMatch::Http)) {
+        // A flow that is written down has a host if it is HTTP.
         let message = rule.icmp.first().map(|message| format!("icmp: {}", icmp(*message, rule)));
         line(tally, message.or(app), &allowed);
     }
