@@ -22,7 +22,7 @@ pub(super) fn section(out: &mut String, report: &Report) {
     let highest = cells.values().map(Sums::total).max().unwrap_or(1);
     out.push_str(
         "<section aria-labelledby=\"matrix\">\n<h2 id=\"matrix\">Who talks to whom</h2>\n\
-         <p class=\"lead\">Flows from the segment on the left to the one above. The darker, the more \
+         <p class=\"lead\">Flows from the segment on the left to the one above. The stronger the colour, the more \
          flows; the line below a number shows how many of them were allowed and refused.</p>\n\
          <div class=\"scroll\"><table class=\"matrix\">\n<thead><tr><th scope=\"col\" class=\"corner\">from \\ to</th>",
     );
