@@ -76,8 +76,11 @@ impl Engine {
             return unread(flow);
         }
         if segment.flags.rst() {
+            let decided = flow.stage == Stage::Final;
             self.discard_held(id, Reason::HeldDiscarded, out);
-            return Verdict::Forward;
+            // Nobody reads the text a RST may carry (RFC 9293 section 3.5.3), so nobody allowed it.
+            let bare = decided || parcel.payload.is_empty();
+            return if bare { Verdict::Forward } else { Verdict::Drop(Reason::Undecided) };
         }
         if segment.flags.ack() {
             self.acknowledge(id, direction, segment.ack);

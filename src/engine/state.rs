@@ -105,12 +105,15 @@ pub(super) enum Cleared {
 pub(super) struct Lane {
     pub(super) head: StreamHead,
     pub(super) cleared: Cleared,
+    /// Sequence number of the first byte of all.
+    pub(super) first: u32,
 }
 
 impl Lane {
     /// Starts at a sequence number that has only now become known; nothing was read.
     pub(super) fn begin(&mut self, seq: u32) {
         self.head.begin(seq);
+        self.first = seq;
         if self.cleared != Cleared::All {
             self.cleared = Cleared::To(seq);
         }

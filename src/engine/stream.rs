@@ -410,6 +410,9 @@ impl Engine {
         self.release(id, inspection, parcel, out);
         let end = end_of(segment, parcel.payload.len());
         let Some(lane) = inspection.lanes.get(direction.index()) else { return Verdict::Forward };
+        if lane.lies_in_front(end, parcel.payload.len()) && !inspection.unasked {
+            return Verdict::Drop(Reason::TcpWindow);
+        }
         let fin_waits =
             segment.flags.fin() && inspection.held.iter().any(|held| held.direction == direction);
         let clear = lane.cleared.covers(end) || (parcel.payload.is_empty() && !fin_waits);
@@ -454,6 +457,14 @@ impl Engine {
     }
 }
 
+impl Lane {
+    /// Whether a payload that ends at `end` lies in front of the stream: at the SYN's own place, as
+    /// the byte of a keep-alive (RFC 9293 section 3.8.4), or before. No receiver reads it.
+    fn lies_in_front(&self, end: u32, payload: usize) -> bool {
+        payload > 0 && (self.first.wrapping_sub(end) as i32) >= 0
+    }
+}
+
 impl Cleared {
     /// Whether everything before `end` may travel.
     pub(super) const fn covers(self, end: u32) -> bool {
@@ -474,6 +485,7 @@ impl Inspection {
         deadline: crate::model::Timestamp,
     ) -> Self {
         let lane = |seq: u32| Lane {
+            first: seq,
             head: StreamHead::new(seq, bound),
             cleared: if unasked { Cleared::All } else { Cleared::To(seq) },
         };
