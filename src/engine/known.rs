@@ -91,7 +91,11 @@ impl Engine {
         if parcel.payload.is_empty() && flow_is_fresh(self.table.get(id)) {
             return Verdict::Forward;
         }
-        self.stream(id, parcel, segment, direction, out)
+        let verdict = self.stream(id, parcel, segment, direction, out);
+        if verdict == Verdict::Hold && segment.flags.syn() {
+            return self.refuse_syn_data(id);
+        }
+        verdict
     }
 
     fn udp_packet(
@@ -132,10 +136,6 @@ impl Engine {
             return Tracked::Replaces(candidate.tracker);
         }
         let Some(flow) = self.table.get_mut(id) else { return Tracked::Ends(Verdict::Forward) };
-        if flow.fresh {
-            flow.first_bytes =
-                [flow.tcp.next_seq(Direction::Original), flow.tcp.next_seq(Direction::Reply)];
-        }
         flow.doubtful = false;
         let answers = segment.flags.syn() && direction == Direction::Reply;
         let first = answers && flow.tcp.state() == TcpState::SynSent;
@@ -195,15 +195,16 @@ impl Engine {
         if !flow.tcp.assume_answer(direction, segment) {
             return refused;
         }
-        let [client, _] = flow.first_bytes;
-        flow.first_bytes = [client, segment.ack];
         self.begin_reply(id, segment.ack);
         Tracked::Goes
     }
 
     /// The server's first byte has this sequence number; only data on a SYN was read before.
     fn begin_reply(&mut self, id: FlowId, seq: u32) {
-        let Some(at) = self.table.get(id).map(|flow| flow.case) else { return };
+        let Some(flow) = self.table.get_mut(id) else { return };
+        let [client, _] = flow.first_bytes;
+        flow.first_bytes = [client, seq];
+        let at = flow.case;
         let Some(case) = self.cases.get_mut(at) else { return };
         if let Some(inspection) = case.inspection.as_deref_mut()
             && let [_, lane] = &mut inspection.lanes
@@ -216,7 +217,9 @@ impl Engine {
         if self.candidates.len() >= CANDIDATES_MAX && !self.candidates.contains_key(&id) {
             return;
         }
-        self.candidates.insert(id, Candidate::new(direction, segment));
+        // What data it has does not travel.
+        let bare = crate::flow::Segment { payload_len: 0, ..*segment };
+        self.candidates.insert(id, Candidate::new(direction, &bare));
     }
 
     /// A SYN on a flow that is over: the old one ends, a new one opens.

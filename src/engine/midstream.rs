@@ -54,6 +54,8 @@ impl Engine {
         };
         let mut flow = self.blank(parcel, from, to);
         flow.tcp = tracker;
+        flow.first_bytes =
+            [tracker.next_seq(Direction::Original), tracker.next_seq(Direction::Reply)];
         flow.reversed = !parcel.reversed;
         flow.behind_proxy = from_proxy;
         flow.policy = if from_proxy { None } else { self.policy.block(from, to) };

@@ -139,8 +139,9 @@ impl Engine {
             self.start_event(id, out);
         }
         if verdict == Verdict::Hold && parcel.packet.tcp().is_some_and(|tcp| tcp.flags.syn()) {
+            let verdict = self.refuse_syn_data(id);
             self.forget(id, Ended::Denied, out);
-            return Verdict::Drop(Reason::SynData);
+            return verdict;
         }
         verdict
     }

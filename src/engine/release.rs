@@ -54,6 +54,23 @@ impl Engine {
         Verdict::Hold
     }
 
+    /// A SYN is never held: its client comes again without data (RFC 7413 section 4.1.3). Takes back
+    /// the frame that was just kept.
+    pub(super) fn refuse_syn_data(&mut self, id: FlowId) -> Verdict {
+        let Some(at) = self.table.get(id).map(|flow| flow.case) else {
+            return Verdict::Drop(Reason::SynData);
+        };
+        if let Some(mut case) = self.cases.take(at) {
+            if let Some(inspection) = case.inspection.as_mut()
+                && let Some(frame) = inspection.held.pop()
+            {
+                self.unhold(id, inspection, frame.bytes.len());
+            }
+            self.cases.put(at, case);
+        }
+        Verdict::Drop(Reason::SynData)
+    }
+
     /// Lets every held frame go that its direction's clearance covers.
     pub(super) fn release(
         &mut self,

@@ -62,7 +62,8 @@ pub(super) struct Flow {
     /// A TCP flow whose peers are through with each other, or that was reset.
     pub(super) ended: Option<Ended>,
     pub(super) icmp: Option<(u8, u8)>,
-    /// Sequence numbers of the first byte of either direction, while nothing has been read.
+    /// Sequence numbers of the first byte of either direction. They follow from the SYNs alone: no
+    /// other segment says where a stream begins.
     pub(super) first_bytes: [u32; 2],
     pub(super) policy: Option<PolicyId>,
     /// Its last segment was a RST that the receiver may or may not have obeyed.
@@ -79,7 +80,7 @@ pub(super) struct Held {
     pub(super) direction: Direction,
     /// Its sequence number (streams only).
     pub(super) start: u32,
-    /// Stream position behind its last payload byte (streams only), FIN counted.
+    /// Stream position behind its last payload byte (streams only).
     pub(super) end: u32,
     pub(super) packet: Packet,
     pub(super) bytes: Vec<u8>,

@@ -515,14 +515,10 @@ fn segment_start(lane: &Lane, first: u32) -> Option<usize> {
     (1..lane.head.bytes().len()).contains(&at).then_some(at)
 }
 
-/// The sequence number behind a segment, FIN counted.
+/// The sequence number behind a segment's payload. A FIN may travel once all before it may.
 fn end_of(segment: &TcpSegment, payload: usize) -> u32 {
     let payload = u32::try_from(payload).unwrap_or(u32::MAX);
-    segment
-        .seq
-        .wrapping_add(u32::from(segment.flags.syn()))
-        .wrapping_add(payload)
-        .wrapping_add(u32::from(segment.flags.fin() && payload == 0))
+    segment.seq.wrapping_add(u32::from(segment.flags.syn())).wrapping_add(payload)
 }
 
 /// A denial for a reason of ours.

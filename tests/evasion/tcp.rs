@@ -269,6 +269,28 @@ pub(crate) const CASES: &[Case] = &[
         talk
     }),
     case(
+        "an ACK ahead of the stream, then the request",
+        "Where a stream begins follows from its SYN; no later segment moves that.",
+        |f| {
+            let mut talk = open(f);
+            talk.put(Client, Seg { at: 500, flags: flag::ACK, ..Seg::default() });
+            talk.send(Client, EVIL);
+            talk
+        },
+    ),
+    case("a FIN ahead of the stream, then the request", "The same with a FIN.", |f| {
+        let mut talk = open(f);
+        talk.put(Client, Seg { at: 500, flags: flag::FIN | flag::ACK, ..Seg::default() });
+        talk.send(Client, EVIL);
+        talk
+    }),
+    case("an ACK ahead of the stream, then an allowed request", "It does no harm either.", |f| {
+        let mut talk = open(f);
+        talk.put(Client, Seg { at: 500, flags: flag::ACK, ..Seg::default() });
+        talk.send(Client, GOOD);
+        talk
+    }),
+    case(
         "a second SYN, the request behind the first",
         "A SYN on a live flow is a candidate until its answer; the flow goes on being judged.",
         |f| {

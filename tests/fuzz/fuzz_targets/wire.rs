@@ -1,13 +1,9 @@
-//! Any bytes as a frame of any link: the first byte chooses the link, the rest is the frame.
+//! Fuzz target `wire`; what it does with its bytes stands in `targets.rs`.
 
 #![no_main]
 
-use libfuzzer_sys::fuzz_target;
-use lockgate::wire::invariants::{LINKS, check};
+#[path = "../targets.rs"]
+#[expect(dead_code, reason = "each target uses its own")]
+mod targets;
 
-fuzz_target!(|data: &[u8]| {
-    let Some((first, frame)) = data.split_first() else { return };
-    if let Some(link) = LINKS.get(usize::from(*first) % LINKS.len()) {
-        check(frame, *link);
-    }
-});
+libfuzzer_sys::fuzz_target!(|data: &[u8]| targets::wire(data));
