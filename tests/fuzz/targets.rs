@@ -24,8 +24,11 @@ use lockgate::wire::{Link, Settings};
 use std::io::Cursor;
 use std::sync::{Arc, OnceLock};
 
+/// What a target does with its bytes.
+pub(crate) type Target = fn(&[u8]);
+
 /// Every target, by name.
-pub(crate) const TARGETS: [(&str, fn(&[u8])); 13] = [
+pub(crate) const TARGETS: [(&str, Target); 13] = [
     ("wire", wire),
     ("tls", tls),
     ("quic", quic),
