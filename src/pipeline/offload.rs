@@ -3,7 +3,7 @@
 
 use crate::io::merge::Captures;
 use crate::model::Addr;
-use crate::wire::{self, Settings, transport_checksum_ok};
+use crate::wire::{self, Settings, header_checksum_ok, transport_checksum_ok};
 use std::collections::HashMap;
 use std::fmt;
 
@@ -13,26 +13,28 @@ pub const SAMPLE_PACKETS: u64 = 20_000;
 /// As many senders are told apart.
 const SENDERS_MAX: usize = 4096;
 
-/// A sender with fewer packets, all wrong, may as well have been unlucky.
+/// A sender with fewer wrong packets may as well have been unlucky.
 const WRONG_LEAST: u64 = 3;
 
 /// What a sample of packets says.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Offload {
-    /// Packets whose transport checksum was looked at.
+    /// Packets whose checksums, of IPv4 header and transport, were looked at.
     pub sampled: u64,
     /// Of these, packets with a wrong one.
     pub wrong: u64,
-    /// Senders whose every packet has a wrong one.
+    /// Senders with a wrong one in half of their packets with payload, or more: what goes without
+    /// payload some cards leave to the host.
     pub senders: u64,
 }
 
 impl Offload {
     /// Whether checksums should not be verified. Single wrong packets are a fault or an attempt to
-    /// evade; a host that never gets one right is a host that leaves it to its network card.
+    /// evade; a host that gets every other one wrong leaves them to its network card, and a capture
+    /// without a single right one was changed after it was taken.
     #[must_use]
     pub const fn suspected(&self) -> bool {
-        self.senders > 0
+        self.senders > 0 || (self.sampled > 0 && self.wrong == self.sampled)
     }
 }
 
@@ -42,8 +44,8 @@ impl fmt::Display for Offload {
         if self.suspected() {
             write!(
                 f,
-                "checksums are ignored: {wrong} of {sampled} sampled packets have a wrong one, and \
-                 {senders} senders never a right one, as in captures taken with checksum offload"
+                "checksums are ignored: {wrong} of {sampled} sampled packets have a wrong one, \
+                 {senders} senders in half of theirs or more, as in captures taken with checksum offload"
             )
         } else {
             write!(
@@ -72,9 +74,14 @@ pub fn offload(captures: &mut Captures, settings: &Settings) -> Offload {
         if packet.is_fragment() {
             continue;
         }
-        let wrong = u64::from(!transport_checksum_ok(captured.bytes, &packet));
+        let right = header_checksum_ok(captured.bytes, &packet)
+            && transport_checksum_ok(captured.bytes, &packet);
+        let wrong = u64::from(!right);
         found.sampled += 1;
         found.wrong += wrong;
+        if packet.payload_len == 0 {
+            continue;
+        }
         let room = senders.len() < SENDERS_MAX;
         if let Some((packets, bad)) = match senders.get_mut(&packet.tuple.src) {
             None if room => Some(senders.entry(packet.tuple.src).or_default()),
@@ -84,7 +91,7 @@ pub fn offload(captures: &mut Captures, settings: &Settings) -> Offload {
             *bad += wrong;
         }
     }
-    let never_right = senders.values().filter(|(all, bad)| all == bad && *bad >= WRONG_LEAST);
-    found.senders = never_right.count() as u64;
+    let often = |(all, bad): &&(u64, u64)| *bad >= WRONG_LEAST && *bad >= all.div_ceil(2);
+    found.senders = senders.values().filter(often).count() as u64;
     found
 }

@@ -86,6 +86,19 @@ fn pseudo_header(ip: &[u8], protocol: Protocol, len: usize) -> Option<Sum> {
     u16::try_from(len).ok().map(|len| sum.number(len))
 }
 
+/// Whether the IPv4 header checksum of a packet is right; IPv6 has none.
+#[must_use]
+pub fn header_checksum_ok(frame: &[u8], packet: &Packet) -> bool {
+    let inner = packet.inner(frame);
+    match inner.first() {
+        Some(first) if first >> 4 == 4 => {
+            let len = usize::from(first & 0x0f).saturating_mul(4);
+            inner.get(..len).is_some_and(is_valid)
+        }
+        _ => true,
+    }
+}
+
 /// Whether the TCP, UDP, ICMP or ICMPv6 checksum of a packet is right. The engine asks for
 /// packets that can change state. A fragment cannot be judged alone and other protocols have no
 /// checksum that is known here: both are `true`.

@@ -14,7 +14,7 @@ use network::{Network, Story, Weather};
 use std::path::Path;
 use std::sync::Arc;
 
-const SEEDS: u64 = 24;
+const SEEDS: u64 = 8;
 
 /// From a clear day to a bad one; the last two cut streams into single bytes.
 const WEATHER: [Weather; 6] = [

@@ -16,7 +16,7 @@ use std::sync::Arc;
 const ENDPOINT: EndpointId = EndpointId(0x1234_5678_9abc_def0);
 const OUTER_BYTES: usize = 82;
 /// Nothing takes longer.
-const END_MS: u64 = 10_000;
+const END_MS: u64 = 6_000;
 
 /// Marks a frame that was not held.
 const FORWARDED: Origin = Origin::Held(u64::MAX);

@@ -130,3 +130,44 @@ fn each_state_has_its_timeout() {
     tracker.reset();
     assert_eq!(tracker.timeout(&timeouts), timeouts.tcp_closed);
 }
+
+#[test]
+fn an_answer_that_was_not_seen_is_assumed_only_behind_the_syn() {
+    let open = TcpTracker::open(&seg(SYN, 1000, 0, 0));
+    for (at, direction, fits) in
+        [(1000, C, false), (1001, C, true), (1002, C, false), (1001, S, false)]
+    {
+        let mut tracker = open;
+        assert_eq!(tracker.assume_answer(direction, &seg(ACK, at, 5001, 10)), fits, "{at}");
+        assert_eq!(tracker == open, !fits, "a refusal changes nothing");
+    }
+    let mut tracker = open;
+    assert!(tracker.assume_answer(C, &seg(ACK, 1001, 5001, 0)));
+    converse(
+        &mut tracker,
+        &[
+            (C, seg(ACK, 1001, 5001, 100), Ok(Accepted)),
+            (C, seg(ACK, 1101, 7000, 100), Ok(Accepted)),
+            (S, seg(ACK, 7000, 1201, 50), Ok(Accepted)),
+            (C, seg(ACK | FIN, 1201, 7050, 0), Ok(Closing)),
+        ],
+    );
+}
+
+#[test]
+fn an_acknowledgement_of_unseen_bytes_is_forgiven_only_where_all_else_fits() {
+    let ahead = seg(ACK, 1001, 9000, 10);
+    let mut tracker = established();
+    converse(&mut tracker, &[(C, ahead, WINDOW_ERROR)]);
+    assert!(
+        !tracker.forgive_unseen(C, &seg(ACK, 1001 + (1 << 20), 9000, 10)),
+        "outside the window"
+    );
+    assert!(!tracker.forgive_unseen(C, &seg(RST | ACK, 1001, 9000, 0)), "a reset");
+    assert!(!tracker.forgive_unseen(C, &seg(ACK, 1001, 5001, 10)), "nothing unseen");
+    assert!(tracker.forgive_unseen(C, &ahead));
+    converse(
+        &mut tracker,
+        &[(C, seg(ACK, 1011, 9000, 10), Ok(Accepted)), (S, seg(ACK, 9000, 1021, 10), Ok(Accepted))],
+    );
+}

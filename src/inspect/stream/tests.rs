@@ -166,3 +166,17 @@ fn pieces_end_at_their_limit() {
     assert_eq!(head.insert(next, b"x"), Err(Reason::HeldGap));
     assert_eq!(head.insert(0, &vec![b'x'; next as usize]), Ok(Inserted::InOrder(next as usize)));
 }
+
+#[test]
+fn what_is_passed_is_never_read_in_whatever_order_it_comes() {
+    let mut head = StreamHead::new(100, 1000);
+    head.pass(300);
+    head.pass(200);
+    assert_eq!(head.read_seq(), 300, "a late segment moves nothing back");
+    assert_eq!(head.insert(250, &[1; 60]), Ok(Inserted::InOrder(10)));
+    assert_eq!(head.bytes(), [1; 10]);
+    head.pass(305);
+    assert!(head.bytes().is_empty());
+    head.begin(7);
+    assert_eq!((head.read_seq(), head.held_bytes()), (7, 0));
+}
