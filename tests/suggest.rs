@@ -152,6 +152,22 @@ fn a_suggestion_allows_what_was_seen_and_nothing_else() {
     assert!(offences.is_empty(), "{} of {allowed}:\n{}", offences.len(), offences.join("\n"));
 }
 
+#[test]
+fn a_question_that_was_denied_is_not_suggested_by_a_flow_that_went_on() {
+    let loaded = load("rulesets/partner-dmz");
+    let policy = Arc::new(loaded.policy);
+    let flows = seen(&policy, &root().join("pcaps/partner-dmz.pcap"));
+    let allowed =
+        |flow: &&Sighting| flow.verdict == Some(Action::Allow) && !flow.questions.is_empty();
+    let mut flow = flows.iter().find(allowed).unwrap().clone();
+    flow.questions.insert(0, "www.tracker.example".into());
+    for (denied, questions) in [(false, 1), (true, 2)] {
+        let mut tallies = Tallies::new(Wanted { denied, ..Wanted::default() });
+        tallies.add_judged(flow.clone(), &policy);
+        assert_eq!(tallies.asks.keys().map(|ask| ask.questions.len()).sum::<usize>(), questions);
+    }
+}
+
 fn run(arguments: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_lockgate"))
         .args(arguments)

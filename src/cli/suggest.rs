@@ -74,7 +74,7 @@ fn try_run(args: &SuggestArgs) -> Result<(), Failed> {
         denied: args.denied,
         unanswered: args.unanswered,
     });
-    args.inputs.each(&policy, |sighting| tallies.add(&sighting))?;
+    args.inputs.each(&policy, |sighting| tallies.add_judged(sighting, &policy))?;
     let suggestion = suggest(&tallies, &loaded.spec);
     if suggestion.policies.is_empty() {
         suggestion.warnings.iter().for_each(|warning| note(warning));

@@ -3,6 +3,7 @@
 
 use crate::model::{Action, Addr, FiveTuple, Protocol, Reason, Timestamp, TlsVersion};
 use crate::policy::names::NamePattern;
+use crate::policy::{NoTrace, Policy, Query};
 use crate::prove::sighting::{Sighting, UNKNOWN};
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
@@ -170,6 +171,22 @@ impl Tallies {
         Self { wanted, ..Self::default() }
     }
 
+    /// Adds a flow that this policy judged. A denied DNS question leaves its flow going on, so each
+    /// question of an enforced flow is judged again, and those that were denied are not wanted.
+    pub fn add_judged(&mut self, mut sighting: Sighting, policy: &Policy) {
+        let several = sighting.questions.len() > 1 && sighting.enforced && !self.wanted.denied;
+        if several && sighting.verdict == Some(Action::Allow) {
+            let questions = std::mem::take(&mut sighting.questions);
+            let allowed = |question: &Box<str>| {
+                let mut one = sighting.clone();
+                one.questions = vec![question.clone()];
+                decide(&one, policy).is_none_or(|action| action == Action::Allow)
+            };
+            sighting.questions = questions.into_iter().filter(|q| allowed(q)).collect();
+        }
+        self.add(&sighting);
+    }
+
     /// Adds a flow.
     pub fn add(&mut self, sighting: &Sighting) {
         let about = |name: &String| **name == *sighting.from || **name == *sighting.to;
@@ -227,6 +244,15 @@ impl Tallies {
         let unanswered = sighting.tuple.protocol == Protocol::TCP && back.packets == 0;
         (unanswered && !self.wanted.unanswered).then_some(LeftOut::Unanswered)
     }
+}
+
+/// What the policy says of a flow now; none if no policy stands for its segments.
+fn decide(sighting: &Sighting, policy: &Policy) -> Option<Action> {
+    let segment = |name: &str| policy.segments().iter().find(|s| *s.name == *name).map(|s| s.id);
+    let (from, to) = segment(&sighting.from).zip(segment(&sighting.to))?;
+    let query = Query::new(policy.block(from, to)?, sighting.tuple, sighting.end);
+    let decision = policy.decide(&query, &sighting.facts(), &mut NoTrace);
+    decision.verdict().map(|verdict| verdict.action)
 }
 
 /// Whether a verdict with this reason would be another one under other rules.
