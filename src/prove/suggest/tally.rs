@@ -177,9 +177,9 @@ impl Tallies {
         let several = sighting.questions.len() > 1 && sighting.enforced && !self.wanted.denied;
         if several && sighting.verdict == Some(Action::Allow) {
             let questions = std::mem::take(&mut sighting.questions);
-            let allowed = |question: &Box<str>| {
+            let allowed = |question: &str| {
                 let mut one = sighting.clone();
-                one.questions = vec![question.clone()];
+                one.questions = vec![question.into()];
                 decide(&one, policy).is_none_or(|action| action == Action::Allow)
             };
             sighting.questions = questions.into_iter().filter(|q| allowed(q)).collect();
