@@ -7,6 +7,7 @@ mod ctl;
 mod diff;
 mod import;
 mod init;
+mod explain;
 mod inputs;
 mod replay;
 mod report;
@@ -33,6 +34,7 @@ enum Command {
     Init(init::InitArgs),
     Check(check::CheckArgs),
     Diff(diff::DiffArgs),
+    Explain(Box<explain::ExplainArgs>),
     Wrap(wrap::WrapArgs),
     Replay(replay::ReplayArgs),
     Suggest(Box<suggest::SuggestArgs>),
@@ -51,6 +53,7 @@ pub fn main() -> ExitCode {
         Command::Init(args) => init::run(&args),
         Command::Check(args) => check::run(&args),
         Command::Diff(args) => diff::run(&args),
+        Command::Explain(args) => explain::run(&args),
         Command::Wrap(args) => wrap::run(&args),
         Command::Replay(args) => replay::run(&args),
         Command::Suggest(args) => suggest::run(&args),

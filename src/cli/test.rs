@@ -1,14 +1,18 @@
-//! `lockgate test`: the tests of a ruleset, and its mutants. No logic of its own.
+//! `lockgate test`: the tests of rulesets, and their mutants. No logic of its own.
 
 use super::terminal;
 use crate::observe::Layout;
-use crate::prove::rule_test::{Plan, Settings, mutation_text, text};
-use crate::ruleset::{self, Date, Loaded, Options, Refused, Style, TestSuite};
-use clap::Args;
+use crate::prove::rule_test::{Ending, Fingerprint, Format, Outcome, Settings, written};
+use crate::ruleset::{Date, Style};
+use clap::{Args, ValueEnum};
 use std::io::{IsTerminal, Write};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::thread;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+/// Time between two looks at the files with --watch.
+const LOOK: Duration = Duration::from_millis(300);
 
 /// Run the tests of rulesets: tests/*.yaml of each ruleset folder.
 ///
@@ -26,93 +30,105 @@ pub(super) struct TestArgs {
     /// Change the ruleset in every small way and name the changes no test notices
     #[arg(long)]
     mutate: bool,
+    /// How results are written
+    #[arg(long, value_enum, default_value_t = FormatChoice::Text)]
+    format: FormatChoice,
+    /// Run again whenever a file changes, until interrupted
+    #[arg(long)]
+    watch: bool,
     /// Worker threads; the result does not depend on it
     #[arg(long, value_name = "N")]
     workers: Option<usize>,
+    /// Lay text out for so many columns; without it, for the terminal, or as wide as it is
+    #[arg(long, value_name = "N")]
+    columns: Option<u16>,
 }
 
-fn date(text: &str) -> Result<Date, String> {
+/// How results are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum FormatChoice {
+    /// For people.
+    Text,
+    /// One JSON object.
+    Json,
+    /// JUnit XML, for CI servers.
+    Junit,
+    /// SARIF 2.1.0, for code hosts.
+    Sarif,
+}
+
+/// Reads a day.
+pub(super) fn date(text: &str) -> Result<Date, String> {
     Date::parse_day(text).ok_or_else(|| format!("`{text}` is no date; write 2027-06-30"))
-}
-
-/// What a run came to; the worst of all rulesets is the exit code.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Came {
-    Passed = 0,
-    Failed = 1,
-    NotRun = 2,
 }
 
 /// Tests; see [`TestArgs`] for the exit codes.
 #[must_use]
 pub(super) fn run(args: &TestArgs) -> ExitCode {
-    let worst = args.rulesets.iter().map(|path| one(args, path)).max();
-    ExitCode::from(worst.unwrap_or(Came::NotRun) as u8)
-}
-
-fn one(args: &TestArgs, path: &Path) -> Came {
-    let loaded = match ruleset::load(path, &Options::default()) {
-        Ok(loaded) => loaded,
-        Err(refused) => return refuse(&refused),
-    };
-    let suite = match ruleset::tests(path, &loaded) {
-        Ok(suite) => suite,
-        Err(refused) => return refuse(&refused),
-    };
-    if suite.files.is_empty() {
-        eprintln!("error: {} has no tests: nothing in tests/*.yaml", path.display());
-        return Came::NotRun;
-    }
-    judge(args, &loaded, &suite)
-}
-
-fn judge(args: &TestArgs, loaded: &Loaded, suite: &TestSuite) -> Came {
-    let settings = Settings { at: args.at, today: today(), workers: workers(args) };
-    let plan = match Plan::new(loaded, suite, &settings) {
-        Ok(plan) => plan,
-        Err(errors) => {
-            eprintln!("{}", ruleset::render(&errors, &suite.sources, style()));
-            return Came::NotRun;
+    loop {
+        let outcomes = once(args);
+        if !args.watch {
+            let worst = outcomes.iter().map(|(_, outcome)| outcome.ending()).max();
+            return match worst {
+                Some(Ending::Passed) => ExitCode::SUCCESS,
+                Some(Ending::Failed) => ExitCode::FAILURE,
+                Some(Ending::NotRun) | None => ExitCode::from(2),
+            };
         }
+        wait(&outcomes);
+    }
+}
+
+fn once(args: &TestArgs) -> Vec<(PathBuf, Outcome)> {
+    let settings = Settings { at: args.at, today: today(), workers: workers(args) };
+    let outcomes: Vec<(PathBuf, Outcome)> = args
+        .rulesets
+        .iter()
+        .map(|path| (path.clone(), Outcome::of(path, &settings, args.mutate)))
+        .collect();
+    let columns = args.columns.or_else(terminal::columns);
+    let format = match args.format {
+        FormatChoice::Text => {
+            Format::Text(columns.map_or(Layout::Unbounded, |n| Layout::Columns(n.into())))
+        }
+        FormatChoice::Json => Format::Json,
+        FormatChoice::Junit => Format::Junit,
+        FormatChoice::Sarif => Format::Sarif,
     };
-    let report = plan.run();
-    let layout =
-        terminal::columns().map_or(Layout::Unbounded, |columns| Layout::Columns(columns.into()));
-    say(&text(&report, suite, loaded, layout));
-    if !report.passed() {
-        return Came::Failed;
+    // Nobody may read on (`| head`): the exit code still counts.
+    let _ = std::io::stdout().lock().write_all(written(&outcomes, format).as_bytes());
+    let width = columns.map_or(Style::PLAIN.width, usize::from);
+    let style = Style { width, colour: std::io::stderr().is_terminal() };
+    for (_, outcome) in &outcomes {
+        if let Outcome::NotRun(refused) = outcome {
+            eprintln!("{}", refused.render(style));
+        }
     }
-    if !args.mutate {
-        return Came::Passed;
+    outcomes
+}
+
+/// Waits until a file of the rulesets or of their tests has changed.
+fn wait(outcomes: &[(PathBuf, Outcome)]) {
+    let before: Vec<Fingerprint> =
+        outcomes.iter().map(|(path, outcome)| Fingerprint::of(path, Some(outcome))).collect();
+    eprintln!("note: waiting for a change");
+    loop {
+        thread::sleep(LOOK);
+        let same = outcomes.iter().zip(&before).all(|((path, _), old)| old.again(path) == *old);
+        if !same {
+            return;
+        }
     }
-    let mutation = plan.mutate();
-    say(&mutation_text(&mutation, loaded));
-    if mutation.survivors.is_empty() { Came::Passed } else { Came::Failed }
-}
-
-fn refuse(refused: &Refused) -> Came {
-    eprintln!("{}", refused.render(style()));
-    Came::NotRun
-}
-
-fn say(text: &str) {
-    // Nobody reads on (`| head`): the exit code still counts.
-    let _ = std::io::stdout().lock().write_all(text.as_bytes());
-}
-
-fn style() -> Style {
-    let width = terminal::columns().map_or(Style::PLAIN.width, usize::from);
-    Style { width, colour: std::io::stderr().is_terminal() }
 }
 
 fn workers(args: &TestArgs) -> usize {
-    let cores = || std::thread::available_parallelism().map_or(1, usize::from);
+    let cores = || thread::available_parallelism().map_or(1, usize::from);
     args.workers.unwrap_or_else(cores).max(1)
 }
 
 /// The present day (UTC).
 #[expect(clippy::disallowed_methods, reason = "the edge: written flows are judged as of today")]
-fn today() -> Date {
+pub(super) fn today() -> Date {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     Date::from_days(since.as_secs() / 86_400)
 }

@@ -3,6 +3,7 @@
 //! nothing imitates them.
 
 pub mod diff;
+pub mod explain;
 pub mod flow_log;
 pub mod gather;
 pub mod import;

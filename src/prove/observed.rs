@@ -94,6 +94,12 @@ impl Packets {
         self.frames.push(Stored { at, link, bytes: start..self.bytes.len() });
     }
 
+    /// The endpoint that frames without encapsulation count as from.
+    #[must_use]
+    pub const fn endpoint(&self) -> Option<EndpointId> {
+        self.endpoint
+    }
+
     /// How many there are.
     #[must_use]
     pub const fn len(&self) -> usize {

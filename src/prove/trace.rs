@@ -2,8 +2,9 @@
 //! unknown and the condition that made it so. What it tells is what `Policy::decide` recorded.
 
 use crate::engine::Asked;
-use crate::model::{Action, Facts};
+use crate::model::{Action, Fact, Facts, FlowVerdict};
 use crate::policy::{Condition, Decision, Needs, Policy, Truth};
+use serde_json::{Value, json};
 use std::fmt::Write;
 use std::sync::Arc;
 
@@ -55,6 +56,38 @@ impl Told {
         })
     }
 
+    /// The conditions that wait for facts, each once, in the order of the rules.
+    #[must_use]
+    pub fn waits_for(&self) -> Vec<Condition> {
+        let mut waiting = Vec::new();
+        let unknown = self.rules.iter().filter(|rule| rule.truth == Truth::Unknown);
+        for condition in unknown.filter_map(|rule| rule.condition) {
+            if !waiting.contains(&condition) {
+                waiting.push(condition);
+            }
+        }
+        waiting
+    }
+
+    /// The trace as JSON.
+    #[must_use]
+    pub fn json(&self, policy: &Policy) -> Value {
+        let rules = self.rules.iter().map(|step| {
+            json!({
+                "rule": &*step.rule,
+                "action": step.action.name(),
+                "truth": step.truth.name(),
+                "condition": step.condition.map(Condition::name),
+            })
+        });
+        json!({
+            "policy": &*self.location,
+            "rules": rules.collect::<Vec<_>>(),
+            "otherwise": self.otherwise.name(),
+            "decision": decision_json(&self.decision, policy),
+        })
+    }
+
     /// The trace as lines, `indent` spaces before each.
     #[must_use]
     pub fn text(&self, policy: &Policy, indent: usize) -> String {
@@ -90,6 +123,31 @@ pub fn decision_text(decision: &Decision, policy: &Policy) -> String {
     }
 }
 
+/// A decision as JSON.
+#[must_use]
+pub fn decision_json(decision: &Decision, policy: &Policy) -> Value {
+    match decision {
+        Decision::Pending { needs } => json!({
+            "verdict": "pending",
+            "waits_for_client": needs.client,
+            "waits_for_server": needs.server,
+            "may_allow": needs.may_allow,
+        }),
+        Decision::Final(verdict) => verdict_json(verdict, policy),
+    }
+}
+
+/// A verdict as JSON.
+#[must_use]
+pub fn verdict_json(verdict: &FlowVerdict, policy: &Policy) -> Value {
+    let rule = verdict.rule.and_then(|id| policy.rule(id)).map(|rule| rule.name.to_string());
+    json!({
+        "verdict": verdict.action.name(),
+        "rule": rule,
+        "reason": verdict.reason.name(),
+    })
+}
+
 /// What an undecided flow waits for.
 #[must_use]
 pub fn needs_text(needs: Needs) -> String {
@@ -102,22 +160,28 @@ pub fn needs_text(needs: Needs) -> String {
     .to_owned()
 }
 
-/// The facts that are known, in words; `-` if none is.
+/// The facts that are known, or known not to be there, each with the word rules use for it.
 #[must_use]
-pub fn facts_text(facts: &Facts) -> String {
-    let mut parts: Vec<String> = Vec::new();
-    let mut part = |name: &str, fact: Option<String>| {
-        parts.extend(fact.map(|value| format!("{name} {value}")));
+pub fn facts_told(facts: &Facts) -> Vec<(&'static str, String)> {
+    fn told<T>(fact: &Fact<T>, text: impl Fn(&T) -> String) -> Option<String> {
+        match fact {
+            Fact::Unknown => None,
+            Fact::Absent => Some("none".to_owned()),
+            Fact::Missed => Some("not to be seen".to_owned()),
+            Fact::Known(value) => Some(text(value)),
+        }
+    }
+    let names = |names: &Vec<crate::model::DomainName>| {
+        names.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ")
     };
-    part("app", facts.app.known().map(|app| app.name().to_owned()));
-    part("domain", facts.domain.known().map(ToString::to_string));
-    let questions = facts
-        .questions
-        .known()
-        .map(|names| names.iter().map(ToString::to_string).collect::<Vec<_>>().join(" "));
-    part("dns", questions);
-    part("tls_version", facts.tls.version.known().map(ToString::to_string));
-    let certificate = facts.tls.client_certificate.known();
-    part("client_certificate", certificate.map(|c| c.subject.clone()));
-    if parts.is_empty() { "-".to_owned() } else { parts.join(", ") }
+    let tls = &facts.tls;
+    let all = [
+        ("app", told(&facts.app, |app| app.name().to_owned())),
+        ("domains", told(&facts.domain, ToString::to_string)),
+        ("dns", told(&facts.questions, names)),
+        ("tls.ja4", told(&tls.ja4, ToString::to_string)),
+        ("tls.min_version", told(&tls.version, ToString::to_string)),
+        ("tls.client_certificate", told(&tls.client_certificate, |c| c.subject.clone())),
+    ];
+    all.into_iter().filter_map(|(name, value)| Some((name, value?))).collect()
 }

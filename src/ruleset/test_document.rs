@@ -225,7 +225,7 @@ impl Scalar for Reason {
         let fault = fault.label("unknown");
         Err(match nearest(text, known()) {
             Some(near) => fault.help(format!("did you mean `{near}`?")),
-            None => fault.help("docs/records.md has all reasons"),
+            None => fault.help("docs/reasons.md has all reasons"),
         })
     }
 

@@ -7,22 +7,30 @@
 //!              read once                      coverage
 //! ```
 //!
-//! A plan is made once; [`mutants`] judges it again under every changed ruleset.
+//! A plan is made once; [`Plan::mutate`] judges it again under every changed ruleset.
 
 mod coverage;
 mod inline;
+mod json;
 mod judge;
+mod junit;
 mod mutants;
+mod outcome;
 mod plan;
+mod sarif;
 mod select;
 mod text;
+mod watch;
 
 pub use coverage::Coverage;
+pub use json::json;
 pub use judge::{Case, FAILURES_MAX, Failure};
 pub use mutants::{Change, Mutant, Mutation, Survivor};
+pub use outcome::{Ending, Format, Outcome, Ran, written};
 pub use plan::{Plan, Subject, Unit};
 pub use select::{fits_pattern, outcome, rule};
 pub use text::{mutation_text, spot, text};
+pub use watch::{Fingerprint, WATCHED_MAX};
 
 use super::observed::Flow;
 use super::parallel;

@@ -71,7 +71,7 @@ fn write_case(out: &mut String, case: &Case, sources: &Sources, policy: &Policy,
         let _ = writeln!(out, "    {description}");
     }
     for failure in &case.failures {
-        write_failure(out, failure, policy, layout);
+        out.push_str(&failure_text(failure, policy, layout));
     }
     if case.more > 0 {
         let _ = writeln!(out, "    and {} more", case.more);
@@ -79,7 +79,10 @@ fn write_case(out: &mut String, case: &Case, sources: &Sources, policy: &Policy,
     let _ = writeln!(out);
 }
 
-fn write_failure(out: &mut String, failure: &Failure, policy: &Policy, layout: Layout) {
+/// What was expected, what happened, and the last decision about the flow.
+#[must_use]
+pub(super) fn failure_text(failure: &Failure, policy: &Policy, layout: Layout) -> String {
+    let mut out = String::new();
     let Failure { expected, happened, help, flow } = failure;
     let _ = writeln!(out, "    expected  {expected}\n    happened  {happened}");
     if let Some(flow) = flow {
@@ -101,6 +104,7 @@ fn write_failure(out: &mut String, failure: &Failure, policy: &Policy, layout: L
     if let Some(help) = help {
         let _ = writeln!(out, "    help      {help}");
     }
+    out
 }
 
 fn write_coverage(out: &mut String, report: &Report, ruleset: &Loaded) {

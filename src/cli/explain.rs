@@ -1,0 +1,316 @@
+//! `lockgate explain`: why a flow is judged as it is. No logic of its own.
+
+use super::test::{date, today};
+use crate::model::{
+    self, Addr, DomainName, EndpointId, FiveTuple, Ja4, Protocol, Span, Timestamp, TlsVersion,
+};
+use crate::policy::spec::AppMatch;
+use crate::prove::explain::{self, Certificate, Explanation, Probe};
+use crate::prove::observed::{Packets, midnight};
+use crate::ruleset::{self, Date, FlowPattern, Loaded, Options};
+use clap::{Args, ValueEnum};
+use serde_json::json;
+use std::io::Write;
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+/// Say why a flow is judged as it is: segments, policy, each rule in order, the decision.
+///
+/// Either for a flow that is written down (--source, --destination, --protocol, and facts as far as
+/// they are known; what is not given is unknown), or for flows of a capture (--capture, --flow): there
+/// every decision is told with the packet that led to it. Exit codes: 0 explained, 1 not: the ruleset
+/// is refused, the capture cannot be read, no flow fits.
+#[derive(Args, Debug)]
+pub(super) struct ExplainArgs {
+    /// The ruleset: a folder with lockgate.yaml, or a single file
+    ruleset: PathBuf,
+    /// How the explanation is written
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    format: Format,
+    /// The day (UTC) on which it is judged; today, or a capture's own time, if left out
+    #[arg(long, value_name = "DATE", value_parser = date)]
+    at: Option<Date>,
+    /// The GWLB endpoint the flow comes through, or a capture without encapsulation was taken at
+    #[arg(long, value_name = "VPCE")]
+    endpoint: Option<EndpointId>,
+
+    /// Explain flows of this capture
+    #[arg(long, value_name = "CAPTURE", requires = "flow", conflicts_with = "source")]
+    capture: Option<PathBuf>,
+    /// Which of them: "10.20.1.5 -> 10.100.4.7:443/tcp"; ports and protocol may be left out
+    #[arg(long, value_name = "FLOW", requires = "capture")]
+    flow: Option<FlowPattern>,
+
+    #[command(flatten)]
+    probe: ProbeArgs,
+}
+
+/// A flow that is written down.
+#[derive(Args, Debug)]
+#[command(next_help_heading = "A flow that is written down")]
+struct ProbeArgs {
+    /// The partner whose first endpoint the flow comes through
+    #[arg(long, value_name = "SEGMENT", conflicts_with = "endpoint")]
+    from: Option<String>,
+    /// Source address
+    #[arg(long, value_name = "ADDRESS", required_unless_present = "capture")]
+    source: Option<IpAddr>,
+    /// Source port
+    #[arg(long, value_name = "PORT", default_value_t = 40_000)]
+    source_port: u16,
+    /// Destination address
+    #[arg(long, value_name = "ADDRESS", required_unless_present = "capture")]
+    destination: Option<IpAddr>,
+    /// tcp, udp, icmp, icmpv6 or a number
+    #[arg(long, value_parser = protocol, required_unless_present = "capture")]
+    protocol: Option<Protocol>,
+    /// Destination port
+    #[arg(long, value_name = "PORT")]
+    port: Option<u16>,
+    /// ICMP type, or type/code
+    #[arg(long, value_name = "TYPE", value_parser = icmp)]
+    icmp: Option<(u8, u8)>,
+    /// The application protocol
+    #[arg(long, value_enum)]
+    app: Option<AppChoice>,
+    /// The name the client asks for; `none`: it asks for none
+    #[arg(long, value_name = "NAME", value_parser = domain)]
+    domain: Option<Asked>,
+    /// A name in a DNS question
+    #[arg(long, value_name = "NAME", value_parser = name)]
+    dns: Vec<DomainName>,
+    /// The TLS version the server chooses, such as 1.2
+    #[arg(long, value_name = "VERSION", value_parser = version)]
+    tls_version: Option<TlsVersion>,
+    /// `present`, `none`, or `hidden` as in TLS 1.3
+    #[arg(long, value_enum)]
+    client_certificate: Option<CertificateChoice>,
+    /// Issuer of the client's certificate, as RFC 4514 writes it
+    #[arg(long, value_name = "NAME")]
+    certificate_issuer: Option<String>,
+    /// A subject alternative name of the client's certificate
+    #[arg(long, value_name = "NAME")]
+    certificate_san: Vec<String>,
+    /// JA4 fingerprint of the ClientHello
+    #[arg(long, value_parser = ja4)]
+    ja4: Option<Ja4>,
+    /// The PrivateLink endpoint that a PROXY header names
+    #[arg(long, value_name = "VPCE")]
+    proxy_endpoint: Option<EndpointId>,
+    /// The destination was an answer of DNS for the name
+    #[arg(long)]
+    bound: bool,
+    /// The flow was met in the middle: what is not given was missed
+    #[arg(long)]
+    midstream: bool,
+}
+
+/// How explanations are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Format {
+    /// For people.
+    Text,
+    /// One JSON object.
+    Json,
+}
+
+/// An application protocol.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum AppChoice {
+    Tls,
+    Quic,
+    Http,
+    Dns,
+}
+
+/// What is known of a certificate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum CertificateChoice {
+    Present,
+    None,
+    Hidden,
+}
+
+/// A name, or that there is none.
+#[derive(Clone, Debug)]
+struct Asked(Option<DomainName>);
+
+/// Explains; see [`ExplainArgs`] for the exit codes.
+#[must_use]
+pub(super) fn run(args: &ExplainArgs) -> ExitCode {
+    match explain(args) {
+        Ok(text) => {
+            // Nobody may read on (`| head`): that is no fault.
+            let _ = std::io::stdout().lock().write_all(text.as_bytes());
+            ExitCode::SUCCESS
+        }
+        Err(why) => {
+            eprintln!("{why}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn explain(args: &ExplainArgs) -> Result<String, String> {
+    let loaded = ruleset::load(&args.ruleset, &Options::default()).map_err(|r| r.to_string())?;
+    match (&args.capture, &args.flow) {
+        (Some(capture), Some(flow)) => captured(args, &loaded, capture, flow),
+        _ => {
+            let explanation = probe(args, &loaded)?.explain(&loaded);
+            Ok(write(args, &[explanation], &loaded))
+        }
+    }
+}
+
+fn captured(
+    args: &ExplainArgs,
+    loaded: &Loaded,
+    capture: &PathBuf,
+    flow: &FlowPattern,
+) -> Result<String, String> {
+    let packets = Packets::read(capture, args.endpoint).map_err(|why| format!("error: {why}"))?;
+    let policy = crate::policy::Policy::compile(&loaded.spec, None);
+    let policy = Arc::new(policy.map_err(|fault| format!("error: {fault}"))?);
+    let (explained, all) = explain::captured(loaded, &policy, &packets, flow, args.at);
+    if all == 0 {
+        return Err(format!(
+            "error: no flow of {} is {flow}; `lockgate replay` lists its flows",
+            capture.display()
+        ));
+    }
+    let text = write(args, &explained, loaded);
+    if all > explained.len() {
+        eprintln!("note: {} of {all} flows are explained", explained.len());
+    }
+    Ok(text)
+}
+
+fn write(args: &ExplainArgs, explained: &[Explanation], loaded: &Loaded) -> String {
+    let policy = &loaded.policy;
+    match args.format {
+        Format::Text => {
+            let texts: Vec<String> = explained.iter().map(|e| explain::text(e, policy)).collect();
+            texts.join("\n\n")
+        }
+        Format::Json => {
+            let flows: Vec<_> = explained.iter().map(|e| explain::json(e, policy)).collect();
+            format!("{:#}\n", json!({ "flows": flows }))
+        }
+    }
+}
+
+fn probe(args: &ExplainArgs, loaded: &Loaded) -> Result<Probe, String> {
+    let given = &args.probe;
+    let missing = || "error: --source, --destination and --protocol are needed".to_owned();
+    let (source, destination) = given.source.zip(given.destination).ok_or_else(missing)?;
+    let protocol = given.protocol.ok_or_else(missing)?;
+    if protocol.has_ports() && given.port.is_none() {
+        return Err(format!("error: a flow of protocol {protocol} needs --port"));
+    }
+    if let Some(name) = &given.from
+        && !loaded.spec.segments.iter().any(|segment| segment.name == *name)
+    {
+        return Err(format!("error: the ruleset has no segment `{name}`"));
+    }
+    let port = |port: u16| if protocol.has_ports() { port } else { 0 };
+    let tuple = FiveTuple {
+        src: Addr::from(source),
+        dst: Addr::from(destination),
+        src_port: port(given.source_port),
+        dst_port: port(given.port.unwrap_or(0)),
+        protocol,
+    };
+    Ok(Probe {
+        endpoint: args.endpoint,
+        from: given.from.clone(),
+        icmp: given.icmp.or(match protocol {
+            Protocol::ICMP => Some((8, 0)),
+            Protocol::ICMPV6 => Some((128, 0)),
+            _ => None,
+        }),
+        app: given.app.map(AppChoice::asked),
+        domain: given.domain.as_ref().map(|asked| asked.0),
+        dns: given.dns.clone(),
+        tls_version: given.tls_version,
+        certificate: certificate(given),
+        ja4: given.ja4,
+        proxy_endpoint: given.proxy_endpoint,
+        bound: given.bound,
+        midstream: given.midstream,
+        ..Probe::new(tuple, noon(args.at))
+    })
+}
+
+fn noon(day: Option<Date>) -> Timestamp {
+    midnight(day.unwrap_or_else(today)) + Span::from_secs(12 * 3600)
+}
+
+fn certificate(given: &ProbeArgs) -> Option<Certificate> {
+    let said = given.certificate_issuer.is_some() || !given.certificate_san.is_empty();
+    match given.client_certificate {
+        Some(CertificateChoice::None) => Some(Certificate::None),
+        Some(CertificateChoice::Hidden) => Some(Certificate::Hidden),
+        None if !said => None,
+        Some(CertificateChoice::Present) | None => Some(Certificate::Shown(model::Certificate {
+            subject: "CN=client".to_owned(),
+            issuer: given.certificate_issuer.clone().unwrap_or_default(),
+            names: given.certificate_san.clone(),
+            sha256: [0; 32],
+            validity: (0, i64::MAX),
+        })),
+    }
+}
+
+impl AppChoice {
+    const fn asked(self) -> AppMatch {
+        match self {
+            Self::Tls => AppMatch::Tls,
+            Self::Quic => AppMatch::Quic,
+            Self::Http => AppMatch::Http,
+            Self::Dns => AppMatch::Dns,
+        }
+    }
+}
+
+fn protocol(text: &str) -> Result<Protocol, String> {
+    let wrong = || format!("`{text}` is no protocol; write tcp, udp, icmp, icmpv6 or a number");
+    Ok(match text {
+        "tcp" => Protocol::TCP,
+        "udp" => Protocol::UDP,
+        "icmp" => Protocol::ICMP,
+        "icmpv6" => Protocol::ICMPV6,
+        _ => Protocol(text.parse().map_err(|_| wrong())?),
+    })
+}
+
+fn icmp(text: &str) -> Result<(u8, u8), String> {
+    let (kind, code) = text.split_once('/').unwrap_or((text, "0"));
+    let read = kind.parse().ok().zip(code.parse().ok());
+    read.ok_or_else(|| format!("`{text}` is no ICMP type; write 8 or 3/1"))
+}
+
+fn name(text: &str) -> Result<DomainName, String> {
+    DomainName::from_host(text.as_bytes()).map_err(|_| format!("`{text}` is no name"))
+}
+
+fn domain(text: &str) -> Result<Asked, String> {
+    if text == "none" { Ok(Asked(None)) } else { name(text).map(|name| Asked(Some(name))) }
+}
+
+fn version(text: &str) -> Result<TlsVersion, String> {
+    let number = match text {
+        "1.0" => 0x0301,
+        "1.1" => 0x0302,
+        "1.2" => 0x0303,
+        "1.3" => 0x0304,
+        _ => return Err(format!("`{text}` is no TLS version; write 1.2 or 1.3")),
+    };
+    Ok(TlsVersion(number))
+}
+
+fn ja4(text: &str) -> Result<Ja4, String> {
+    let bytes = text.as_bytes().try_into();
+    bytes.map(Ja4).map_err(|_| format!("`{text}` is no JA4 fingerprint: it has 36 characters"))
+}

@@ -1,0 +1,247 @@
+//! A flow that was never captured: its addresses and as many facts as somebody gives. What is not
+//! given is unknown, and the decision says whether it matters.
+
+use super::{Explanation, Found, Step};
+use crate::engine::Asked;
+use crate::model::{
+    self, App, DomainName, EndpointId, Fact, Facts, FiveTuple, FlowVerdict, Ja4, PolicyId,
+    Protocol, ProxyIdentity, ScopeId, SegmentId, Timestamp, TlsVersion,
+};
+use crate::policy::spec::{AppMatch, CommonEndpoints};
+use crate::policy::{Bound, Decision, Policy, Query, RecordedTrace};
+use crate::ruleset::Loaded;
+use std::sync::Arc;
+
+/// A flow with facts.
+#[derive(Clone, Debug)]
+pub struct Probe {
+    /// The endpoint it comes through; without one that of a segment named, or none.
+    pub endpoint: Option<EndpointId>,
+    /// The partner whose first endpoint is used.
+    pub from: Option<String>,
+    /// Its addresses, ports and protocol.
+    pub tuple: FiveTuple,
+    /// ICMP type and code.
+    pub icmp: Option<(u8, u8)>,
+    /// The application protocol.
+    pub app: Option<AppMatch>,
+    /// The name the client asks for; `Some(None)`: it asks for none.
+    pub domain: Option<Option<DomainName>>,
+    /// Names in DNS questions.
+    pub dns: Vec<DomainName>,
+    /// The TLS version the server chooses.
+    pub tls_version: Option<TlsVersion>,
+    /// The client's certificate.
+    pub certificate: Option<Certificate>,
+    /// JA4 fingerprint of the hello.
+    pub ja4: Option<Ja4>,
+    /// The PrivateLink endpoint a PROXY header names.
+    pub proxy_endpoint: Option<EndpointId>,
+    /// The destination was an answer of DNS for the name.
+    pub bound: bool,
+    /// Met in the middle: what is not given was missed.
+    pub midstream: bool,
+    /// When.
+    pub now: Timestamp,
+}
+
+/// What is known of a client's certificate.
+#[derive(Clone, Debug)]
+pub enum Certificate {
+    /// There is none.
+    None,
+    /// TLS hides it.
+    Hidden,
+    /// It says this.
+    Shown(model::Certificate),
+}
+
+impl Probe {
+    /// Nothing but addresses.
+    #[must_use]
+    pub const fn new(tuple: FiveTuple, now: Timestamp) -> Self {
+        Self {
+            endpoint: None,
+            from: None,
+            tuple,
+            icmp: None,
+            app: None,
+            domain: None,
+            dns: Vec::new(),
+            tls_version: None,
+            certificate: None,
+            ja4: None,
+            proxy_endpoint: None,
+            bound: false,
+            midstream: false,
+            now,
+        }
+    }
+
+    /// Why the flow is judged as it is: at its first packet, and with all that is given.
+    #[must_use]
+    pub fn explain(&self, ruleset: &Loaded) -> Explanation {
+        let policy = &ruleset.policy;
+        let endpoint = self.endpoint(ruleset);
+        let mut found = Found::new(ruleset, endpoint, self.tuple);
+        if let (true, Some((_, to))) = (found.from_proxy, found.pair) {
+            self.unmask(&mut found, ruleset, to);
+        }
+        let scope = policy.scope(endpoint).unwrap_or_default();
+        let unknown = policy.unknown_segment();
+        let (steps, verdict) = match (found.pair, found.policy) {
+            (None, _) => (Vec::new(), Some(unknown)),
+            (Some(_), None) => (Vec::new(), Some(Policy::NO_POLICY)),
+            (Some(_), Some(block)) => self.ask(policy, block, scope),
+        };
+        Explanation { found, steps, verdict, record: None }
+    }
+
+    /// The given endpoint, or that of the segment named.
+    fn endpoint(&self, ruleset: &Loaded) -> Option<EndpointId> {
+        let named = || {
+            let named = |s: &&crate::policy::spec::SegmentSpec| Some(&s.name) == self.from.as_ref();
+            ruleset.spec.segments.iter().find(named)?.endpoints.first().copied()
+        };
+        let common = || match &ruleset.spec.common {
+            CommonEndpoints::List(list) => list.first().copied(),
+            CommonEndpoints::None | CommonEndpoints::Any => None,
+        };
+        self.endpoint.or_else(named).or_else(common)
+    }
+
+    /// Puts the segment a PROXY header names in the place of the proxy's.
+    fn unmask(&self, found: &mut Found, ruleset: &Loaded, to: SegmentId) {
+        let Some(endpoint) = self.proxy_endpoint else { return };
+        let identity = ProxyIdentity::Endpoint(endpoint);
+        let from = found.pair.and_then(|(proxy, _)| ruleset.policy.proxied(proxy, identity));
+        match from {
+            Some(from) => found.decide(ruleset, from, to),
+            None => {
+                found.pair = None;
+                found.policy = None;
+                found.rivals.clear();
+            }
+        }
+    }
+
+    fn ask(
+        &self,
+        policy: &Policy,
+        block: PolicyId,
+        scope: ScopeId,
+    ) -> (Vec<Step>, Option<FlowVerdict>) {
+        let mut steps = Vec::new();
+        if !self.midstream {
+            let mut headers = Facts::default();
+            if !self.tuple.protocol.has_ports() {
+                headers.settle_without_names(App::Other);
+            }
+            steps.push(self.step(policy, block, scope, headers));
+        }
+        let open = |steps: &[Step]| {
+            steps.last().is_none_or(|step| matches!(step.asked.decision, Decision::Pending { .. }))
+        };
+        if open(&steps) && (self.midstream || self.tells()) {
+            steps.push(self.step(policy, block, scope, self.facts()));
+        }
+        let verdict = steps.last().and_then(|step| step.asked.decision.verdict().copied());
+        (steps, verdict)
+    }
+
+    fn step(&self, policy: &Policy, block: PolicyId, scope: ScopeId, facts: Facts) -> Step {
+        let bound = |_: &DomainName, _| if self.bound { Bound::Yes } else { Bound::No };
+        let query = Query {
+            icmp: self.icmp,
+            midstream: self.midstream,
+            bound: Some(&bound),
+            ..Query::new(block, self.tuple, self.now)
+        };
+        let mut trace = RecordedTrace::default();
+        let decision = policy.decide(&query, &facts, &mut trace);
+        let asked = Asked {
+            at: self.now,
+            scope,
+            policy: Some(block),
+            tuple: self.tuple,
+            icmp: self.icmp,
+            midstream: self.midstream,
+            facts,
+            steps: trace.steps,
+            decision,
+        };
+        Step { packet: None, asked }
+    }
+
+    /// Whether any fact is given.
+    fn tells(&self) -> bool {
+        self.app.is_some()
+            || self.domain.is_some()
+            || !self.dns.is_empty()
+            || self.tls_version.is_some()
+            || self.certificate.is_some()
+            || self.ja4.is_some()
+    }
+
+    /// The given facts; what follows from them is known too.
+    fn facts(&self) -> Facts {
+        let mut facts = Facts::default();
+        let udp = self.tuple.protocol == Protocol::UDP;
+        let named = self.domain.as_ref().is_some_and(Option::is_some);
+        let tls = self.tls_version.is_some() || self.certificate.is_some() || self.ja4.is_some();
+        let app = match self.app {
+            Some(AppMatch::Tls) => Some(App::Tls),
+            Some(AppMatch::Quic) => Some(App::Quic),
+            Some(AppMatch::Http) => Some(App::Http),
+            Some(AppMatch::Dns) => Some(App::Dns),
+            None if !self.dns.is_empty() => Some(App::Dns),
+            None if udp && named => Some(App::Quic),
+            None if tls || named => Some(App::Tls),
+            None => None,
+        };
+        let Some(app) = app else {
+            // No name and no protocol that would have one.
+            facts.settle_without_names(App::Other);
+            return facts;
+        };
+        facts.app = Fact::Known(app);
+        facts.domain = match &self.domain {
+            Some(Some(name)) => Fact::Known(Arc::new(*name)),
+            Some(None) => Fact::Absent,
+            None if app == App::Dns => Fact::Absent,
+            None => Fact::Unknown,
+        };
+        facts.questions = match self.dns.as_slice() {
+            [] if app == App::Dns => Fact::Unknown,
+            [] => Fact::Absent,
+            names => Fact::Known(names.to_vec()),
+        };
+        self.tls_facts(app, &mut facts);
+        facts
+    }
+
+    fn tls_facts(&self, app: App, facts: &mut Facts) {
+        if !matches!(app, App::Tls | App::Quic) {
+            facts.tls.offered = Fact::Absent;
+            facts.tls.version = Fact::Absent;
+            facts.tls.client_certificate = Fact::Absent;
+            facts.tls.ja4 = Fact::Absent;
+            return;
+        }
+        // QUIC is TLS 1.3 (RFC 9001 section 4.2), which hides certificates.
+        let quic = (app == App::Quic).then_some(TlsVersion(0x0304));
+        if let Some(version) = self.tls_version.or(quic) {
+            facts.tls.version = Fact::Known(version);
+        }
+        facts.tls.client_certificate = match &self.certificate {
+            Some(Certificate::None) => Fact::Absent,
+            Some(Certificate::Hidden) => Fact::Missed,
+            Some(Certificate::Shown(shown)) => Fact::Known(Arc::new(shown.clone())),
+            None if quic.is_some() => Fact::Missed,
+            None => Fact::Unknown,
+        };
+        if let Some(ja4) = self.ja4 {
+            facts.tls.ja4 = Fact::Known(ja4);
+        }
+    }
+}
