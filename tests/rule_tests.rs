@@ -42,3 +42,41 @@ fn the_schema_of_tests_is_checked_in() {
     let checked_in = std::fs::read_to_string(path).unwrap_or_default();
     assert_eq!(checked_in, ruleset::test_schema(), "UPDATE_GOLDEN=1 writes it anew");
 }
+
+#[test]
+fn a_recorded_test_passes_and_dropped_packets_become_flows() {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("recorded");
+    let _ = std::fs::remove_dir_all(&folder);
+    std::fs::create_dir_all(folder.join("rules/tests")).unwrap();
+    let ruleset = folder.join("rules");
+    std::fs::copy("tests/rule_tests/failing/lockgate.yaml", ruleset.join("lockgate.yaml")).unwrap();
+    let (ruleset, dropped) = (ruleset.to_str().unwrap(), folder.join("dropped.pcap"));
+    let (dropped, capture) = (dropped.to_str().unwrap(), "pcaps/partner-dmz.pcap");
+    let replayed = lockgate(&["replay", ruleset, capture, "--write-dropped", dropped]);
+    assert_eq!(replayed.status.code(), Some(0));
+    for (name, from, extra) in [
+        ("day.yaml", capture, &[][..]),
+        ("day-flows.yaml", capture, &["--as-flows"][..]),
+        ("dropped.yaml", dropped, &[][..]),
+        ("dropped-flows.yaml", dropped, &["--as-flows"][..]),
+    ] {
+        let output = format!("{ruleset}/tests/{name}");
+        let fixed = ["test", ruleset, "--record", from, "-o", &output];
+        let run = lockgate(&[&fixed[..], extra].concat());
+        assert_eq!(run.status.code(), Some(0), "{name}: {}", text(&run.stderr));
+    }
+    let run = lockgate(&["test", ruleset]);
+    assert_eq!(run.status.code(), Some(0), "{}{}", text(&run.stdout), text(&run.stderr));
+    let written = std::fs::read_to_string(format!("{ruleset}/tests/dropped-flows.yaml")).unwrap();
+    assert!(written.contains("app: tls, domain: admin.payments.example"), "{written}");
+    assert!(written.contains("reason: otherwise"), "{written}");
+    let again = lockgate(&[
+        "test",
+        ruleset,
+        "--record",
+        capture,
+        "-o",
+        &format!("{ruleset}/tests/day.yaml"),
+    ]);
+    assert_eq!(again.status.code(), Some(2), "a file that is there is not written over");
+}

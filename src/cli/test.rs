@@ -1,12 +1,14 @@
 //! `lockgate test`: the tests of rulesets, and their mutants. No logic of its own.
 
 use super::terminal;
+use crate::model::EndpointId;
 use crate::observe::Layout;
-use crate::prove::rule_test::{Ending, Fingerprint, Format, Outcome, Settings, written};
-use crate::ruleset::{Date, Style};
+use crate::prove::rule_test::{Ending, Fingerprint, Format, Outcome, Recording, Settings, written};
+use crate::ruleset::{self, Date, Options, Style};
 use clap::{Args, ValueEnum};
+use std::fs;
 use std::io::{IsTerminal, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::thread;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -36,6 +38,18 @@ pub(super) struct TestArgs {
     /// Run again whenever a file changes, until interrupted
     #[arg(long)]
     watch: bool,
+    /// Make a test file of this capture: what happens now is what is expected from now on
+    #[arg(long, value_name = "CAPTURE", conflicts_with_all = ["mutate", "watch", "at", "format"])]
+    record: Option<PathBuf>,
+    /// With --record: the GWLB endpoint of a capture without encapsulation
+    #[arg(long = "as", value_name = "VPCE", requires = "record")]
+    taken_as: Option<EndpointId>,
+    /// With --record: write the flows down instead of naming the capture
+    #[arg(long, requires = "record")]
+    as_flows: bool,
+    /// With --record: the file to write; standard output without it
+    #[arg(long, short, value_name = "FILE", requires = "record")]
+    output: Option<PathBuf>,
     /// Worker threads; the result does not depend on it
     #[arg(long, value_name = "N")]
     workers: Option<usize>,
@@ -65,6 +79,15 @@ pub(super) fn date(text: &str) -> Result<Date, String> {
 /// Tests; see [`TestArgs`] for the exit codes.
 #[must_use]
 pub(super) fn run(args: &TestArgs) -> ExitCode {
+    if let Some(capture) = &args.record {
+        return match record(args, capture) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(why) => {
+                eprintln!("error: {why}");
+                ExitCode::from(2)
+            }
+        };
+    }
     loop {
         let outcomes = once(args);
         if !args.watch {
@@ -76,6 +99,44 @@ pub(super) fn run(args: &TestArgs) -> ExitCode {
             };
         }
         wait(&outcomes);
+    }
+}
+
+fn record(args: &TestArgs, capture: &Path) -> Result<(), String> {
+    let [folder] = args.rulesets.as_slice() else {
+        return Err("--record is about one ruleset".to_owned());
+    };
+    let loaded =
+        ruleset::load(folder, &Options::default()).map_err(|refused| refused.to_string())?;
+    let recording = Recording {
+        folder,
+        capture,
+        endpoint: args.taken_as,
+        as_flows: args.as_flows,
+        day: today(),
+    };
+    let recorded = recording.record(&loaded)?;
+    if recorded.midstream > 0 && !args.as_flows {
+        eprintln!(
+            "note: {} of {} flows begin in the middle, as in captures of dropped packets; \
+             --as-flows judges them from their start",
+            recorded.midstream, recorded.flows
+        );
+    }
+    if recorded.left_out > 0 {
+        eprintln!(
+            "note: {} of {} flows are left out: written down they would be judged otherwise",
+            recorded.left_out, recorded.flows
+        );
+    }
+    match &args.output {
+        None => {
+            let _ = std::io::stdout().lock().write_all(recorded.text.as_bytes());
+            Ok(())
+        }
+        Some(path) if path.exists() => Err(format!("{}: is there already", path.display())),
+        Some(path) => fs::write(path, recorded.text)
+            .map_err(|error| format!("{}: cannot be written ({error})", path.display())),
     }
 }
 

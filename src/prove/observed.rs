@@ -100,6 +100,27 @@ impl Packets {
         self.endpoint
     }
 
+    /// None of the packets, read the same way.
+    #[must_use]
+    pub const fn emptied(&self) -> Self {
+        let (settings, endpoint) = (self.settings, self.endpoint);
+        Self { bytes: Vec::new(), frames: Vec::new(), settings, endpoint }
+    }
+
+    /// Every packet with its time and link layer.
+    pub fn iter(&self) -> impl Iterator<Item = (Timestamp, Link, &[u8])> {
+        self.frames.iter().map(|frame| {
+            let bytes = self.bytes.get(frame.bytes.clone()).unwrap_or_default();
+            (frame.at, frame.link, bytes)
+        })
+    }
+
+    /// How they are read.
+    #[must_use]
+    pub const fn settings(&self) -> Settings {
+        self.settings
+    }
+
     /// How many there are.
     #[must_use]
     pub const fn len(&self) -> usize {
@@ -119,14 +140,14 @@ impl Packets {
         let mut run = Run::new(self, policy);
         let first = self.frames.iter().map(|frame| frame.at).min().unwrap_or_default();
         let mut scratch = Vec::new();
-        for (frame, number) in self.frames.iter().zip(1..) {
+        for ((at, link, bytes), number) in self.iter().zip(1..) {
             let at = match day {
-                Some(day) => midnight(day) + frame.at.since(first),
-                None => frame.at,
+                Some(day) => midnight(day) + at.since(first),
+                None => at,
             };
             scratch.clear();
-            scratch.extend_from_slice(self.bytes.get(frame.bytes.clone()).unwrap_or_default());
-            run.give(at, frame.link, number, &mut scratch);
+            scratch.extend_from_slice(bytes);
+            run.give(at, link, number, &mut scratch);
         }
         run.finish()
     }

@@ -160,7 +160,7 @@ pub fn needs_text(needs: Needs) -> String {
     .to_owned()
 }
 
-/// The facts that are known, or known not to be there, each with the word rules use for it.
+/// The facts that are known, or known not to be there, each with the word tests use for it.
 #[must_use]
 pub fn facts_told(facts: &Facts) -> Vec<(&'static str, String)> {
     fn told<T>(fact: &Fact<T>, text: impl Fn(&T) -> String) -> Option<String> {
@@ -177,11 +177,11 @@ pub fn facts_told(facts: &Facts) -> Vec<(&'static str, String)> {
     let tls = &facts.tls;
     let all = [
         ("app", told(&facts.app, |app| app.name().to_owned())),
-        ("domains", told(&facts.domain, ToString::to_string)),
+        ("domain", told(&facts.domain, ToString::to_string)),
         ("dns", told(&facts.questions, names)),
-        ("tls.ja4", told(&tls.ja4, ToString::to_string)),
-        ("tls.min_version", told(&tls.version, ToString::to_string)),
-        ("tls.client_certificate", told(&tls.client_certificate, |c| c.subject.clone())),
+        ("ja4", told(&tls.ja4, ToString::to_string)),
+        ("tls_version", told(&tls.version, ToString::to_string)),
+        ("client_certificate", told(&tls.client_certificate, |c| c.subject.clone())),
     ];
     all.into_iter().filter_map(|(name, value)| Some((name, value?))).collect()
 }

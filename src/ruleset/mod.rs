@@ -40,6 +40,8 @@ mod term;
 mod test_document;
 mod test_file;
 pub(crate) mod yaml;
+mod test_reader;
+mod yaml;
 
 pub use crate::policy::SEGMENTS_LIMIT;
 pub use build::selects;
@@ -56,8 +58,9 @@ pub use source::{At, FileId, LineColumn, Place, Source, Sources};
 pub use summary::{EXPIRING_DAYS, Expiring, SetCount, Summary};
 pub use test_file::{
     Chosen, Expectation, Expected, FlowPattern, FlowSelector, InlineFlow, Named, Outcome,
-    Presented, Side, TestFile, TestSuite, tests,
+    Presented, Side, TestFile, TestSuite,
 };
+pub use test_reader::{tests, tests_text};
 
 use crate::policy::Policy;
 use crate::policy::spec::PolicySpec;

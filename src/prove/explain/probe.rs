@@ -12,6 +12,8 @@ use crate::policy::{Bound, Decision, Policy, Query, RecordedTrace};
 use crate::ruleset::Loaded;
 use std::sync::Arc;
 
+const TLS_1_3: TlsVersion = TlsVersion(0x0304);
+
 /// A flow with facts.
 #[derive(Clone, Debug)]
 pub struct Probe {
@@ -229,7 +231,11 @@ impl Probe {
             return;
         }
         // QUIC is TLS 1.3 (RFC 9001 section 4.2), which hides certificates.
-        let quic = (app == App::Quic).then_some(TlsVersion(0x0304));
+        let quic = (app == App::Quic).then_some(TLS_1_3);
+        if facts.domain != Fact::Unknown || self.tls_version.is_some() {
+            // The hello was read; it offers the newest version.
+            facts.tls.offered = Fact::Known(TLS_1_3);
+        }
         if let Some(version) = self.tls_version.or(quic) {
             facts.tls.version = Fact::Known(version);
         }

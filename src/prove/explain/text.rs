@@ -139,7 +139,11 @@ fn step(out: &mut String, step: &Step, before: &mut Vec<(&'static str, String)>,
         .filter(|fact| !before.contains(fact))
         .map(|(name, value)| format!("{name} {value}"))
         .collect();
-    let new = if new.is_empty() { "nothing but its headers".to_owned() } else { new.join(", ") };
+    let new = match (new.is_empty(), before.is_empty()) {
+        (true, true) => "nothing but its headers".to_owned(),
+        (true, false) => "nothing new".to_owned(),
+        (false, _) => new.join(", "),
+    };
     let when = match step.packet {
         Some(number) => format!("packet {number} at {}", step.asked.at),
         None if step.asked.facts == crate::model::Facts::default() => "at first".to_owned(),

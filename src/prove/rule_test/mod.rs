@@ -9,6 +9,7 @@
 //!
 //! A plan is made once; [`Plan::mutate`] judges it again under every changed ruleset.
 
+mod complete;
 mod coverage;
 mod inline;
 mod json;
@@ -17,6 +18,7 @@ mod junit;
 mod mutants;
 mod outcome;
 mod plan;
+mod record;
 mod sarif;
 mod select;
 mod text;
@@ -28,6 +30,7 @@ pub use judge::{Case, FAILURES_MAX, Failure};
 pub use mutants::{Change, Mutant, Mutation, Survivor};
 pub use outcome::{Ending, Format, Outcome, Ran, written};
 pub use plan::{Plan, Subject, Unit};
+pub use record::{Recorded, Recording};
 pub use select::{fits_pattern, outcome, rule};
 pub use text::{mutation_text, spot, text};
 pub use watch::{Fingerprint, WATCHED_MAX};

@@ -9,6 +9,8 @@ use crate::prove::trace::Told;
 use crate::ruleset::{Loaded, Place, Sources, TestSuite};
 use std::fmt::Write;
 
+/// As many failures of one expectation are shown.
+const SHOWN_MAX: usize = 3;
 /// As many names of one kind are listed; the rest is counted.
 const LISTED_MAX: usize = 20;
 
@@ -18,7 +20,8 @@ pub fn text(report: &Report, suite: &TestSuite, ruleset: &Loaded, layout: Layout
     let mut out = String::new();
     for file in &report.files {
         let failed: Vec<&Case> = file.cases.iter().filter(|case| !case.passed()).collect();
-        let word = if failed.is_empty() { "ok  " } else { "FAIL" };
+        let failing = !failed.is_empty();
+        let word = if failing { "FAIL" } else { "ok  " };
         let _ = writeln!(
             out,
             "{word}  {}  {}, {}",
@@ -29,8 +32,13 @@ pub fn text(report: &Report, suite: &TestSuite, ruleset: &Loaded, layout: Layout
         for case in failed {
             write_case(&mut out, case, &suite.sources, &ruleset.policy, layout);
         }
+        if failing {
+            let _ = writeln!(out);
+        }
     }
-    let _ = writeln!(out);
+    if !report.files.last().is_some_and(|file| file.cases.iter().any(|case| !case.passed())) {
+        let _ = writeln!(out);
+    }
     let (cases, failed) = (report.cases(), report.failed());
     let _ = match failed {
         0 => writeln!(out, "passed: {}", plural(cases, "expectation")),
@@ -70,20 +78,29 @@ fn write_case(out: &mut String, case: &Case, sources: &Sources, policy: &Policy,
     if let Some(description) = &case.description {
         let _ = writeln!(out, "    {description}");
     }
-    for failure in &case.failures {
+    let mut told = None;
+    for failure in case.failures.iter().take(SHOWN_MAX) {
         out.push_str(&failure_text(failure, policy, layout));
+        told = told.or(failure.help);
     }
-    if case.more > 0 {
-        let _ = writeln!(out, "    and {} more", case.more);
+    let hidden = case.failures.len().saturating_sub(SHOWN_MAX).saturating_add(case.more);
+    if hidden > 0 {
+        let _ = writeln!(out, "    and {} more that {}", hidden, differ(hidden));
     }
-    let _ = writeln!(out);
+    if let Some(help) = told {
+        let _ = writeln!(out, "    help      {help}");
+    }
+}
+
+const fn differ(count: usize) -> &'static str {
+    if count == 1 { "is not as expected" } else { "are not as expected" }
 }
 
 /// What was expected, what happened, and the last decision about the flow.
 #[must_use]
 pub(super) fn failure_text(failure: &Failure, policy: &Policy, layout: Layout) -> String {
     let mut out = String::new();
-    let Failure { expected, happened, help, flow } = failure;
+    let Failure { expected, happened, flow, .. } = failure;
     let _ = writeln!(out, "    expected  {expected}\n    happened  {happened}");
     if let Some(flow) = flow {
         let layout = match layout {
@@ -100,9 +117,6 @@ pub(super) fn failure_text(failure: &Failure, policy: &Policy, layout: Layout) -
             let _ = writeln!(out, "    policy    {}, at packet {number}", told.location);
             out.push_str(&told.text(policy, 14));
         }
-    }
-    if let Some(help) = help {
-        let _ = writeln!(out, "    help      {help}");
     }
     out
 }
