@@ -12,7 +12,7 @@ use clap::{Args, ValueEnum};
 use serde_json::json;
 use std::io::Write;
 use std::net::IpAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -167,7 +167,7 @@ fn explain(args: &ExplainArgs) -> Result<String, String> {
 fn captured(
     args: &ExplainArgs,
     loaded: &Loaded,
-    capture: &PathBuf,
+    capture: &Path,
     flow: &FlowPattern,
 ) -> Result<String, String> {
     let packets = Packets::read(capture, args.endpoint).map_err(|why| format!("error: {why}"))?;

@@ -39,9 +39,8 @@ mod summary;
 mod term;
 mod test_document;
 mod test_file;
-pub(crate) mod yaml;
 mod test_reader;
-mod yaml;
+pub(crate) mod yaml;
 
 pub use crate::policy::SEGMENTS_LIMIT;
 pub use build::selects;

@@ -6,6 +6,7 @@ use crate::policy::spec::{CommonEndpoints, SegmentKind, SegmentSpec, Selector};
 use crate::policy::{COMMON_SCOPE, Located};
 use crate::ruleset::{Loaded, selects};
 use ipnet::IpNet;
+use std::cmp::Reverse;
 
 /// What was found of a flow.
 #[derive(Clone, Debug)]
@@ -143,7 +144,7 @@ fn candidates(
         let len = network.map_or(0, |network| network.prefix_len().saturating_add(1));
         found.push((looked_at, len, !is_owner, candidate));
     }
-    found.sort_by(|a, b| (b.0, b.1, b.2).cmp(&(a.0, a.1, a.2)));
+    found.sort_by_key(|&(looked_at, len, home, _)| Reverse((looked_at, len, home)));
     found.into_iter().map(|(_, _, _, candidate)| candidate).collect()
 }
 
