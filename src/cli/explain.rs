@@ -1,10 +1,11 @@
 //! `lockgate explain`: why a flow is judged as it is. No logic of its own.
 
-use super::test::{date, today};
+use super::clock::today;
+use super::test::date;
 use crate::model::{
-    self, Addr, DomainName, EndpointId, FiveTuple, Ja4, Protocol, Span, Timestamp, TlsVersion,
+    self, Addr, App, DomainName, Ech, EndpointId, FiveTuple, Ja4, Protocol, Span, Timestamp,
+    TlsVersion,
 };
-use crate::policy::spec::AppMatch;
 use crate::prove::explain::{self, Certificate, Explanation, Probe};
 use crate::prove::observed::{Packets, midnight};
 use crate::ruleset::{self, Date, FlowPattern, Loaded, Options};
@@ -19,7 +20,7 @@ use std::sync::Arc;
 /// Say why a flow is judged as it is: segments, policy, each rule in order, the decision.
 ///
 /// Either for a flow that is written down (--source, --destination, --protocol, and facts as far as
-/// they are known; what is not given is unknown), or for flows of a capture (--capture, --flow): there
+/// they are known; what is then still open is told, and taken as usual), or for flows of a capture (--capture, --flow): there
 /// every decision is told with the packet that led to it. Exit codes: 0 explained, 1 not: the ruleset
 /// is refused, the capture cannot be read, no flow fits.
 #[derive(Args, Debug)]
@@ -51,9 +52,12 @@ pub(super) struct ExplainArgs {
 #[derive(Args, Debug)]
 #[command(next_help_heading = "A flow that is written down")]
 struct ProbeArgs {
-    /// The partner whose first endpoint the flow comes through
-    #[arg(long, value_name = "SEGMENT", conflicts_with = "endpoint")]
+    /// The segment it comes from; a partner's first endpoint is used
+    #[arg(long, value_name = "SEGMENT")]
     from: Option<String>,
+    /// The segment it goes to, likewise
+    #[arg(long, value_name = "SEGMENT")]
+    to: Option<String>,
     /// Source address
     #[arg(long, value_name = "ADDRESS", required_unless_present = "capture")]
     source: Option<IpAddr>,
@@ -93,12 +97,21 @@ struct ProbeArgs {
     /// A subject alternative name of the client's certificate
     #[arg(long, value_name = "NAME")]
     certificate_san: Vec<String>,
+    /// SHA-256 of the client's certificate, in hex
+    #[arg(long, value_name = "SHA256", value_parser = sha256)]
+    certificate_sha256: Option<Sum>,
+    /// `present`: the name is hidden by Encrypted ClientHello
+    #[arg(long, value_enum)]
+    ech: Option<EchChoice>,
     /// JA4 fingerprint of the ClientHello
     #[arg(long, value_parser = ja4)]
     ja4: Option<Ja4>,
     /// The PrivateLink endpoint that a PROXY header names
     #[arg(long, value_name = "VPCE")]
     proxy_endpoint: Option<EndpointId>,
+    /// The trusted proxy that speaks for the sender
+    #[arg(long, value_name = "SEGMENT")]
+    proxy: Option<String>,
     /// The destination was an answer of DNS for the name
     #[arg(long)]
     bound: bool,
@@ -123,7 +136,19 @@ enum AppChoice {
     Quic,
     Http,
     Dns,
+    /// None that is recognised; it has no name.
+    Unknown,
 }
+
+/// Encrypted ClientHello.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum EchChoice {
+    Present,
+}
+
+/// A SHA-256.
+#[derive(Clone, Copy, Debug)]
+struct Sum([u8; 32]);
 
 /// What is known of a certificate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -209,10 +234,10 @@ fn probe(args: &ExplainArgs, loaded: &Loaded) -> Result<Probe, String> {
     if protocol.has_ports() && given.port.is_none() {
         return Err(format!("error: a flow of protocol {protocol} needs --port"));
     }
-    if let Some(name) = &given.from
-        && !loaded.spec.segments.iter().any(|segment| segment.name == *name)
-    {
-        return Err(format!("error: the ruleset has no segment `{name}`"));
+    for name in [&given.from, &given.to, &given.proxy].into_iter().flatten() {
+        if !loaded.spec.segments.iter().any(|segment| segment.name == *name) {
+            return Err(format!("error: the ruleset has no segment `{name}`"));
+        }
     }
     let port = |port: u16| if protocol.has_ports() { port } else { 0 };
     let tuple = FiveTuple {
@@ -225,6 +250,9 @@ fn probe(args: &ExplainArgs, loaded: &Loaded) -> Result<Probe, String> {
     Ok(Probe {
         endpoint: args.endpoint,
         from: given.from.clone(),
+        to: given.to.clone(),
+        proxy: given.proxy.clone(),
+        ech: if given.ech.is_some() { Ech::Present } else { Ech::None },
         icmp: given.icmp.or(match protocol {
             Protocol::ICMP => Some((8, 0)),
             Protocol::ICMPV6 => Some((128, 0)),
@@ -248,7 +276,9 @@ fn noon(day: Option<Date>) -> Timestamp {
 }
 
 fn certificate(given: &ProbeArgs) -> Option<Certificate> {
-    let said = given.certificate_issuer.is_some() || !given.certificate_san.is_empty();
+    let said = given.certificate_issuer.is_some()
+        || given.certificate_sha256.is_some()
+        || !given.certificate_san.is_empty();
     match given.client_certificate {
         Some(CertificateChoice::None) => Some(Certificate::None),
         Some(CertificateChoice::Hidden) => Some(Certificate::Hidden),
@@ -257,19 +287,20 @@ fn certificate(given: &ProbeArgs) -> Option<Certificate> {
             subject: "CN=client".to_owned(),
             issuer: given.certificate_issuer.clone().unwrap_or_default(),
             names: given.certificate_san.clone(),
-            sha256: [0; 32],
+            sha256: given.certificate_sha256.map_or([0; 32], |sum| sum.0),
             validity: (0, i64::MAX),
         })),
     }
 }
 
 impl AppChoice {
-    const fn asked(self) -> AppMatch {
+    const fn asked(self) -> App {
         match self {
-            Self::Tls => AppMatch::Tls,
-            Self::Quic => AppMatch::Quic,
-            Self::Http => AppMatch::Http,
-            Self::Dns => AppMatch::Dns,
+            Self::Tls => App::Tls,
+            Self::Quic => App::Quic,
+            Self::Http => App::Http,
+            Self::Dns => App::Dns,
+            Self::Unknown => App::Other,
         }
     }
 }
@@ -292,11 +323,27 @@ fn icmp(text: &str) -> Result<(u8, u8), String> {
 }
 
 fn name(text: &str) -> Result<DomainName, String> {
-    DomainName::from_host(text.as_bytes()).map_err(|_| format!("`{text}` is no name"))
+    let labels = text.trim_end_matches('.').split('.').map(str::as_bytes);
+    DomainName::from_labels(labels).map_err(|_| format!("`{text}` is no name"))
+}
+
+fn sha256(text: &str) -> Result<Sum, String> {
+    let mut sum = [0; 32];
+    let digits = text.as_bytes().chunks(2).map(|pair| std::str::from_utf8(pair).unwrap_or("x"));
+    let read: Option<Vec<u8>> = digits.map(|pair| u8::from_str_radix(pair, 16).ok()).collect();
+    match read.filter(|bytes| bytes.len() == sum.len()) {
+        Some(bytes) => sum.copy_from_slice(&bytes),
+        None => return Err(format!("`{text}` is no SHA-256: it has 64 hex digits")),
+    }
+    Ok(Sum(sum))
 }
 
 fn domain(text: &str) -> Result<Asked, String> {
-    if text == "none" { Ok(Asked(None)) } else { name(text).map(|name| Asked(Some(name))) }
+    if text == "none" {
+        return Ok(Asked(None));
+    }
+    let name = DomainName::from_host(text.as_bytes());
+    name.map(|name| Asked(Some(name))).map_err(|_| format!("`{text}` is no name"))
 }
 
 fn version(text: &str) -> Result<TlsVersion, String> {

@@ -1,5 +1,6 @@
 //! `lockgate test`: the tests of rulesets, and their mutants. No logic of its own.
 
+use super::clock::today;
 use super::terminal;
 use crate::model::EndpointId;
 use crate::observe::Layout;
@@ -11,7 +12,7 @@ use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::thread;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 /// Time between two looks at the files with --watch.
 const LOOK: Duration = Duration::from_millis(300);
@@ -185,11 +186,4 @@ fn wait(outcomes: &[(PathBuf, Outcome)]) {
 fn workers(args: &TestArgs) -> usize {
     let cores = || thread::available_parallelism().map_or(1, usize::from);
     args.workers.unwrap_or_else(cores).max(1)
-}
-
-/// The present day (UTC).
-#[expect(clippy::disallowed_methods, reason = "the edge: written flows are judged as of today")]
-pub(super) fn today() -> Date {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    Date::from_days(since.as_secs() / 86_400)
 }

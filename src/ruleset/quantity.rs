@@ -2,7 +2,7 @@
 
 use super::decode::{Fault, Scalar};
 use super::scalar::clip;
-use crate::model::{Span, Timestamp};
+use crate::model::Span;
 use schemars::{Schema, json_schema};
 
 /// A day, counted from 1970-01-01.
@@ -33,13 +33,6 @@ impl Date {
         }
         let (year, month, day) = (year.parse().ok()?, month.parse().ok()?, day.parse().ok()?);
         days(year, month, day).map(Self)
-    }
-}
-
-impl std::fmt::Display for Date {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let midnight = Timestamp::from_secs(u64::from(self.0).saturating_mul(86_400)).to_string();
-        f.write_str(midnight.split('T').next().unwrap_or_default())
     }
 }
 

@@ -4,29 +4,33 @@
 use super::{Explanation, Found, Step};
 use crate::engine::Asked;
 use crate::model::{
-    self, App, DomainName, EndpointId, Fact, Facts, FiveTuple, FlowVerdict, Ja4, PolicyId,
+    self, App, DomainName, Ech, EndpointId, Fact, Facts, FiveTuple, FlowVerdict, Ja4, PolicyId,
     Protocol, ProxyIdentity, ScopeId, SegmentId, Timestamp, TlsVersion,
 };
-use crate::policy::spec::{AppMatch, CommonEndpoints};
+use crate::policy::spec::{CommonEndpoints, SegmentSpec};
 use crate::policy::{Bound, Decision, Policy, Query, RecordedTrace};
 use crate::ruleset::Loaded;
 use std::sync::Arc;
 
 const TLS_1_3: TlsVersion = TlsVersion(0x0304);
+/// Stands for a fingerprint that is not given.
+const SOME_JA4: Ja4 = Ja4(*b"t13d0000h0_000000000000_000000000000");
 
 /// A flow with facts.
 #[derive(Clone, Debug)]
 pub struct Probe {
     /// The endpoint it comes through; without one that of a segment named, or none.
     pub endpoint: Option<EndpointId>,
-    /// The partner whose first endpoint is used.
+    /// The segment it comes from; a partner's first endpoint is used.
     pub from: Option<String>,
+    /// The segment it goes to, likewise.
+    pub to: Option<String>,
     /// Its addresses, ports and protocol.
     pub tuple: FiveTuple,
     /// ICMP type and code.
     pub icmp: Option<(u8, u8)>,
-    /// The application protocol.
-    pub app: Option<AppMatch>,
+    /// The application protocol; [`App::Other`] is none that is recognised.
+    pub app: Option<App>,
     /// The name the client asks for; `Some(None)`: it asks for none.
     pub domain: Option<Option<DomainName>>,
     /// Names in DNS questions.
@@ -37,8 +41,12 @@ pub struct Probe {
     pub certificate: Option<Certificate>,
     /// JA4 fingerprint of the hello.
     pub ja4: Option<Ja4>,
+    /// The hello carries Encrypted ClientHello.
+    pub ech: Ech,
     /// The PrivateLink endpoint a PROXY header names.
     pub proxy_endpoint: Option<EndpointId>,
+    /// The trusted proxy that speaks for `from`, by that segment's first PrivateLink endpoint.
+    pub proxy: Option<String>,
     /// The destination was an answer of DNS for the name.
     pub bound: bool,
     /// Met in the middle: what is not given was missed.
@@ -65,6 +73,7 @@ impl Probe {
         Self {
             endpoint: None,
             from: None,
+            to: None,
             tuple,
             icmp: None,
             app: None,
@@ -73,7 +82,9 @@ impl Probe {
             tls_version: None,
             certificate: None,
             ja4: None,
+            ech: Ech::None,
             proxy_endpoint: None,
+            proxy: None,
             bound: false,
             midstream: false,
             now,
@@ -101,10 +112,8 @@ impl Probe {
 
     /// The given endpoint, or that of the segment named.
     fn endpoint(&self, ruleset: &Loaded) -> Option<EndpointId> {
-        let named = || {
-            let named = |s: &&crate::policy::spec::SegmentSpec| Some(&s.name) == self.from.as_ref();
-            ruleset.spec.segments.iter().find(named)?.endpoints.first().copied()
-        };
+        let of = |name: &Option<String>| segment(ruleset, name)?.endpoints.first().copied();
+        let named = || of(&self.from).or_else(|| of(&self.to)).filter(|_| self.proxy.is_none());
         let common = || match &ruleset.spec.common {
             CommonEndpoints::List(list) => list.first().copied(),
             CommonEndpoints::None | CommonEndpoints::Any => None,
@@ -114,7 +123,8 @@ impl Probe {
 
     /// Puts the segment a PROXY header names in the place of the proxy's.
     fn unmask(&self, found: &mut Found, ruleset: &Loaded, to: SegmentId) {
-        let Some(endpoint) = self.proxy_endpoint else { return };
+        let spoken_for = || segment(ruleset, &self.from)?.proxy_endpoints.first().copied();
+        let Some(endpoint) = self.proxy_endpoint.or_else(spoken_for) else { return };
         let identity = ProxyIdentity::Endpoint(endpoint);
         let from = found.pair.and_then(|(proxy, _)| ruleset.policy.proxied(proxy, identity));
         match from {
@@ -146,6 +156,11 @@ impl Probe {
         };
         if open(&steps) && (self.midstream || self.tells()) {
             steps.push(self.step(policy, block, scope, self.facts()));
+        }
+        if open(&steps) && self.tells() {
+            let mut facts = self.facts();
+            self.settle(&mut facts);
+            steps.push(self.step(policy, block, scope, facts));
         }
         let verdict = steps.last().and_then(|step| step.asked.decision.verdict().copied());
         (steps, verdict)
@@ -183,6 +198,7 @@ impl Probe {
             || self.tls_version.is_some()
             || self.certificate.is_some()
             || self.ja4.is_some()
+            || self.ech != Ech::None
     }
 
     /// The given facts; what follows from them is known too.
@@ -192,20 +208,22 @@ impl Probe {
         let named = self.domain.as_ref().is_some_and(Option::is_some);
         let tls = self.tls_version.is_some() || self.certificate.is_some() || self.ja4.is_some();
         let app = match self.app {
-            Some(AppMatch::Tls) => Some(App::Tls),
-            Some(AppMatch::Quic) => Some(App::Quic),
-            Some(AppMatch::Http) => Some(App::Http),
-            Some(AppMatch::Dns) => Some(App::Dns),
+            Some(app) => Some(app),
             None if !self.dns.is_empty() => Some(App::Dns),
             None if udp && named => Some(App::Quic),
             None if tls || named => Some(App::Tls),
             None => None,
         };
-        let Some(app) = app else {
+        let app = match app {
+            Some(app @ (App::Tls | App::Quic | App::Http | App::Dns)) => app,
+            None if self.midstream => return facts,
             // No name and no protocol that would have one.
-            facts.settle_without_names(App::Other);
-            return facts;
+            other => {
+                facts.settle_without_names(other.unwrap_or(App::Other));
+                return facts;
+            }
         };
+        facts.tls.ech = self.ech;
         facts.app = Fact::Known(app);
         facts.domain = match &self.domain {
             Some(Some(name)) => Fact::Known(Arc::new(*name)),
@@ -220,6 +238,31 @@ impl Probe {
         };
         self.tls_facts(app, &mut facts);
         facts
+    }
+
+    /// Settles what is left: no name that was not given, TLS 1.3, a certificate that TLS 1.3 hides
+    /// and that nobody showed before, a fingerprint no rule lists.
+    fn settle(&self, facts: &mut Facts) {
+        let tls = &mut facts.tls;
+        if facts.domain.is_unknown() {
+            facts.domain = Fact::Absent;
+        }
+        if facts.questions.is_unknown() {
+            facts.questions = Fact::Absent;
+        }
+        if tls.offered.is_unknown() {
+            tls.offered = Fact::Known(TLS_1_3);
+        }
+        if tls.version.is_unknown() {
+            tls.version = Fact::Known(TLS_1_3);
+        }
+        if tls.client_certificate.is_unknown() {
+            let hides = tls.version.known().is_some_and(|version| *version >= TLS_1_3);
+            tls.client_certificate = if hides { Fact::Missed } else { Fact::Absent };
+        }
+        if tls.ja4.is_unknown() {
+            tls.ja4 = Fact::Known(SOME_JA4);
+        }
     }
 
     fn tls_facts(&self, app: App, facts: &mut Facts) {
@@ -250,4 +293,9 @@ impl Probe {
             facts.tls.ja4 = Fact::Known(ja4);
         }
     }
+}
+
+/// The segment of a name.
+fn segment<'r>(ruleset: &'r Loaded, name: &Option<String>) -> Option<&'r SegmentSpec> {
+    ruleset.spec.segments.iter().find(|segment| Some(&segment.name) == name.as_ref())
 }

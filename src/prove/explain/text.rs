@@ -146,8 +146,11 @@ fn step(out: &mut String, step: &Step, before: &mut Vec<(&'static str, String)>,
     };
     let when = match step.packet {
         Some(number) => format!("packet {number} at {}", step.asked.at),
-        None if step.asked.facts == crate::model::Facts::default() => "at first".to_owned(),
-        None => "with what is given".to_owned(),
+        None if before.is_empty() && !step.asked.midstream => "at first".to_owned(),
+        None if !before.iter().any(|(name, _)| *name == "app") || step.asked.midstream => {
+            "with what is given".to_owned()
+        }
+        None => "with what is usual for the rest".to_owned(),
     };
     let _ = writeln!(out, "\n{when}\n  known now: {new}");
     if let Some(told) = Told::new(&step.asked, policy) {
