@@ -128,6 +128,8 @@ impl Reader<'_> {
 
     fn expectation(&mut self, doc: &ExpectDoc) -> Option<Expectation> {
         let given = [doc.flow.is_some(), doc.flows.is_some(), doc.rest.is_some()];
+        let selector = doc.flows.as_ref().map(|selector| self.selector(selector));
+        let rule = doc.rule.as_ref().and_then(|rule| self.rule(rule));
         if Self::unread(doc) {
             return None;
         }
@@ -141,14 +143,14 @@ impl Reader<'_> {
         }
         let mut expected = Expected {
             verdict: outcomes(doc.verdict.as_ref()),
-            rule: doc.rule.as_ref().and_then(|rule| self.rule(rule)),
+            rule,
             reason: doc.reason.as_ref().map(|reason| reason.value),
             domain: doc.domain.as_ref().map(|name| self.names(std::slice::from_ref(name))),
             dns: doc.dns.as_ref().map(|name| self.names(std::slice::from_ref(name))),
         };
-        let chosen = match (&doc.flow, &doc.flows) {
+        let chosen = match (&doc.flow, selector) {
             (Some(pattern), _) => Chosen::Flow(pattern.value),
-            (_, Some(selector)) => Chosen::Flows(Box::new(self.selector(selector))),
+            (_, Some(selector)) => Chosen::Flows(Box::new(selector)),
             _ => {
                 expected.verdict = outcomes(doc.rest.as_ref());
                 Chosen::Rest

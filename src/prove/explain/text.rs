@@ -21,13 +21,15 @@ pub fn text(explanation: &Explanation, policy: &Policy) -> String {
     pair(&mut out, found, policy);
     let mut before: Vec<(&'static str, String)> = Vec::new();
     let mut last: Option<&Step> = None;
+    let mut turn = usize::from(explanation.steps.first().is_some_and(|s| s.asked.midstream));
     for one in &explanation.steps {
         // A question that was asked again with the same facts says nothing new.
         let repeated = last.is_some_and(|last| {
             last.asked.facts == one.asked.facts && last.asked.steps == one.asked.steps
         });
         if !repeated {
-            step(&mut out, one, &mut before, policy);
+            step(&mut out, one, turn, &mut before, policy);
+            turn = turn.saturating_add(1);
         }
         last = Some(one);
     }
@@ -132,7 +134,13 @@ fn selector(selector: &Selector) -> String {
     }
 }
 
-fn step(out: &mut String, step: &Step, before: &mut Vec<(&'static str, String)>, policy: &Policy) {
+fn step(
+    out: &mut String,
+    step: &Step,
+    turn: usize,
+    before: &mut Vec<(&'static str, String)>,
+    policy: &Policy,
+) {
     let known = facts_told(&step.asked.facts);
     let new: Vec<String> = known
         .iter()
@@ -146,10 +154,8 @@ fn step(out: &mut String, step: &Step, before: &mut Vec<(&'static str, String)>,
     };
     let when = match step.packet {
         Some(number) => format!("packet {number} at {}", step.asked.at),
-        None if before.is_empty() && !step.asked.midstream => "at first".to_owned(),
-        None if !before.iter().any(|(name, _)| *name == "app") || step.asked.midstream => {
-            "with what is given".to_owned()
-        }
+        None if turn == 0 => "at first".to_owned(),
+        None if turn == 1 => "with what is given".to_owned(),
         None => "with what is usual for the rest".to_owned(),
     };
     let _ = writeln!(out, "\n{when}\n  known now: {new}");
