@@ -76,16 +76,18 @@ moved() { in_hub ip route replace "$1/32" dev "$2"; }
 
 within() { local name=$1; shift; ip netns exec "$run-$name" "$@"; }
 
-# at SITE COMMAND...: a client, at most six seconds; whether it succeeds is not asked.
+# at SITE COMMAND...: a client, at most ten seconds; whether it succeeds is not asked.
 at() {
     local name=$1; shift
-    ip netns exec "$run-$name" timeout 6 "$@" </dev/null >>"$work/clients.log" 2>&1 || true
+    ip netns exec "$run-$name" timeout 10 "$@" </dev/null >>"$work/clients.log" 2>&1 || true
 }
 
 # behind SITE COMMAND...: a server, until the end.
+servers=()
 behind() {
     local name=$1; shift
     ip netns exec "$run-$name" "$@" </dev/null >>"$work/servers.log" 2>&1 &
+    servers+=("$name $!")
 }
 
 # certificate NAME SUBJECT [ISSUER]: $work/NAME.pem and .key; signed by itself, or by ISSUER.
@@ -158,7 +160,7 @@ secure_shell() {
 fetch() {
     local name=$1 target=$2; shift 2
     case $target in *:*) ;; *) target=$target: ;; esac
-    at "$name" curl -sk --max-time 4 --connect-to "::$target" "$@"
+    at "$name" curl -sk --max-time 8 --connect-to "::$target" "$@"
 }
 
 # ask SITE SERVER DIG-ARGUMENTS...
@@ -168,25 +170,37 @@ ask() { local name=$1 server=$2; shift 2; at "$name" dig +tries=1 +time=2 "@$ser
 quic_server() { behind "$1" "$python" "$here/quic.py" serve "$2" "$3" "$work/server.pem" "$work/server.key"; }
 quic() { local name=$1; shift; at "$name" "$python" "$here/quic.py" get "$@"; }
 
-# ready: servers listen.
-ready() { sleep 1; }
+# ready: every server listens; ten seconds at most each.
+ready() {
+    local server site pid try
+    for server in "${servers[@]}"; do
+        read -r site pid <<<"$server"
+        for try in {1..100}; do
+            if within "$site" ss -Hlntup | grep -q "pid=$pid,"; then continue 2; fi
+            sleep 0.1
+        done
+        echo "a server of $site does not listen:" >&2
+        tail -n 5 "$work/servers.log" >&2
+        exit 1
+    done
+}
 
 # capture NAME SITE...: starts to capture what passes the hub's ends of these sites' links.
 declare -A dumps
 capture() {
     local name=$1 site; shift
     for site in "$@"; do
-        in_hub tcpdump -i "$site" -w "$work/$name-$site.pcap" -U -s 0 ip or ip6 2>/dev/null &
+        in_hub tcpdump -i "$site" -w "$work/$name-$site.pcap" --immediate-mode -U -s 0 ip or ip6 2>"$work/$name-$site.log" &
         dumps[$name]="${dumps[$name]:-} $!"
+        until grep -qs "listening on" "$work/$name-$site.log"; do sleep 0.05; done
     done
-    sleep 0.7
 }
 
 # wrapped NAME SITE ENDPOINT [FILE]: ends the capture of one site; what it holds goes to
 # tests/NAME.pcap (or FILE) as GWLB delivers it from ENDPOINT.
 wrapped() {
     local name=$1 site=$2 endpoint=$3 file=${4:-$1.pcap} pid
-    sleep 0.7
+    sleep 1
     for pid in ${dumps[$name]:-}; do kill "$pid" 2>/dev/null || true; wait "$pid" 2>/dev/null || true; done
     dumps[$name]=
     # What belongs to the link alone never reaches a GWLB endpoint.
