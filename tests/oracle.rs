@@ -252,7 +252,8 @@ fn compare(
             let name = name.to_ascii_lowercase();
             known[usize::from(kind == "dns")].insert(name.clone());
             let seen = if kind == "dns" { &questions } else { &names };
-            let needed = is_name(&name) && !optional.contains(kind);
+            let odd = kind.ends_with("sni") && name.parse::<IpAddr>().is_err();
+            let needed = (odd || is_name(&name)) && !optional.contains(kind);
             let sure = engines(sources).len() > 1;
             let text = format!("{capture} {flow} {kind}: {name} (seen {seen:?})");
             outcome.count(kind, capture, sure, seen.contains(&name), needed.then_some(text));

@@ -232,12 +232,13 @@ fn quic(record: &FlowRecord) -> Value {
 
 fn http(record: &FlowRecord) -> Value {
     let names = texts(&record.names);
-    match (record.app.map(|app| app.name()), names.first()) {
-        (Some("http"), Some(first)) if names.len() > 1 => {
-            json!({ "hostname": first, "hostnames": names })
-        }
-        (Some("http"), Some(first)) => json!({ "hostname": first }),
-        _ => Value::Null,
+    let elsewhere = record.app.is_some_and(|app| matches!(app.name(), "tls" | "quic"));
+    match names.first() {
+        // A protocol that is none that is known may still name a host as HTTP does.
+        Some(_) if elsewhere => Value::Null,
+        Some(first) if names.len() > 1 => json!({ "hostname": first, "hostnames": names }),
+        Some(first) => json!({ "hostname": first }),
+        None => Value::Null,
     }
 }
 

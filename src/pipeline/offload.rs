@@ -23,8 +23,8 @@ pub struct Offload {
     pub sampled: u64,
     /// Of these, packets with a wrong one.
     pub wrong: u64,
-    /// Senders with a wrong one in half of their packets with payload, or more: what goes without
-    /// payload some cards leave to the host.
+    /// Senders that have never a right one, or only in half of their packets with payload or less:
+    /// what goes without payload some cards leave to the host.
     pub senders: u64,
 }
 
@@ -57,10 +57,31 @@ impl fmt::Display for Offload {
     }
 }
 
+/// The packets of one sender.
+#[derive(Clone, Copy, Debug, Default)]
+struct Sender {
+    packets: u64,
+    wrong: u64,
+    /// Those with payload.
+    loaded: u64,
+    loaded_wrong: u64,
+}
+
+impl Sender {
+    /// Whether it leaves its checksums to its network card: it never has a right one, or with payload
+    /// only every other time.
+    const fn offloads(self) -> bool {
+        let never_right = self.wrong == self.packets && self.wrong >= WRONG_LEAST;
+        let seldom_right =
+            self.loaded_wrong >= WRONG_LEAST && self.loaded_wrong >= self.loaded.div_ceil(2);
+        never_right || seldom_right
+    }
+}
+
 /// Samples the first packets of captures.
 #[must_use]
 pub fn offload(captures: &mut Captures, settings: &Settings) -> Offload {
-    let mut senders: HashMap<Addr, (u64, u64)> = HashMap::new();
+    let mut senders: HashMap<Addr, Sender> = HashMap::new();
     let mut found = Offload::default();
     let mut looked = 0;
     while looked < SAMPLE_PACKETS
@@ -79,19 +100,19 @@ pub fn offload(captures: &mut Captures, settings: &Settings) -> Offload {
         let wrong = u64::from(!right);
         found.sampled += 1;
         found.wrong += wrong;
-        if packet.payload_len == 0 {
-            continue;
-        }
         let room = senders.len() < SENDERS_MAX;
-        if let Some((packets, bad)) = match senders.get_mut(&packet.tuple.src) {
+        if let Some(sender) = match senders.get_mut(&packet.tuple.src) {
             None if room => Some(senders.entry(packet.tuple.src).or_default()),
             known => known,
         } {
-            *packets += 1;
-            *bad += wrong;
+            sender.packets += 1;
+            sender.wrong += wrong;
+            if packet.payload_len > 0 {
+                sender.loaded += 1;
+                sender.loaded_wrong += wrong;
+            }
         }
     }
-    let often = |(all, bad): &&(u64, u64)| *bad >= WRONG_LEAST && *bad >= all.div_ceil(2);
-    found.senders = senders.values().filter(often).count() as u64;
+    found.senders = senders.values().filter(|sender| sender.offloads()).count() as u64;
     found
 }

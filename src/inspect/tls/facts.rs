@@ -30,7 +30,10 @@ pub fn first(
 ) -> Result<(), Reason> {
     let (domain, named) = match name(hello) {
         Ok(domain) => (domain, Ok(())),
-        Err(reason) => (Fact::Absent, Err(reason)),
+        Err(reason) => {
+            facts.noted.extend(as_written(hello));
+            (Fact::Absent, Err(reason))
+        }
     };
     let app = if transport == Transport::Quic { App::Quic } else { App::Tls };
     facts.app = Fact::Known(app);
@@ -48,6 +51,12 @@ pub fn first(
         ..TlsFacts::default()
     };
     named
+}
+
+/// What a hello has where a name should be, for the record.
+#[cold]
+fn as_written(hello: &ClientHello<'_>) -> Option<DomainName> {
+    DomainName::from_labels(hello.name?.split(|byte| *byte == b'.')).ok()
 }
 
 /// A further hello of the same connection (RFC 8446 section 4.1.2: after a HelloRetryRequest only
