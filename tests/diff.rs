@@ -1,10 +1,12 @@
 //! Golden tests of `lockgate diff`: every folder under `tests/diff/` holds an old and a new ruleset,
 //! and what is said of the change in each form. `UPDATE_GOLDEN=1` writes the files anew.
 
+use lockgate::pipeline::ReplayOptions;
 use lockgate::policy::{Located, Policy};
-use lockgate::prove::diff::{Diff, diff, html, json, markdown, of_log, text};
+use lockgate::prove::diff::{Diff, diff, html, json, markdown, of_log, replayed, text};
 use lockgate::ruleset::{self, Date, Loaded, Options};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 const CASES: &str = "tests/diff";
 
@@ -93,6 +95,31 @@ fn every_witness_is_judged_as_its_region_says() {
         }
     }
     assert!(shown > 8, "{shown}");
+}
+
+/// The shipped ruleset with one word changed, over the shipped capture.
+#[test]
+fn a_capture_shows_which_real_flows_a_change_touches() {
+    let root = Path::new(env!("CARGO_TARGET_TMPDIR")).join("diff-partner-dmz");
+    for name in ["lockgate.yaml", "partners/acme.yaml", "partners/globex.yaml", "lists/card.txt"] {
+        let text = std::fs::read_to_string(Path::new("rulesets/partner-dmz").join(name)).unwrap();
+        let path = root.join(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        let text = text.replace("min_version: \"1.2\"", "min_version: \"1.3\"");
+        std::fs::write(path, text).unwrap();
+    }
+    let (old, new) = (load(Path::new("rulesets/partner-dmz")), load(&root));
+    let captures = ["pcaps/partner-dmz.pcap".to_owned()];
+    let options = ReplayOptions::default();
+    let policies = (Arc::new(old.policy), Arc::new(new.policy));
+    let same = replayed(&policies.0, &policies.0, &captures, &options).unwrap();
+    assert!(same.compared > 5 && same.changed.is_empty() && same.not_compared == 0, "{same:?}");
+    let found = replayed(&policies.0, &policies.1, &captures, &options).unwrap();
+    assert_eq!(found.directions(), (0, 2));
+    for flow in &found.changed {
+        assert_eq!(flow.old.rule.as_deref(), Some("acme-payments-api"), "{flow:?}");
+        assert!(flow.names.iter().all(|name| name.ends_with("payments.example")), "{flow:?}");
+    }
 }
 
 #[test]
