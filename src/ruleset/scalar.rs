@@ -35,10 +35,25 @@ words!("value of `log`", FlowLog {
 words!("value of `app`", AppMatch {
     "tls" => Self::Tls, "quic" => Self::Quic, "http" => Self::Http, "dns" => Self::Dns,
 });
-words!("truth value", bool { "true" => true, "false" => false, });
 words!("value of `min_version`", TlsVersion {
     "1.0" => Self(0x0301), "1.1" => Self(0x0302), "1.2" => Self(0x0303), "1.3" => Self(0x0304),
 });
+
+impl Scalar for bool {
+    const WHAT: &'static str = "truth value";
+
+    fn parse(text: &str) -> Result<Self, Fault> {
+        match text {
+            "true" => Ok(true),
+            "false" => Ok(false),
+            _ => Err(Fault::word("truth value", text, &["true", "false"])),
+        }
+    }
+
+    fn schema() -> Schema {
+        json_schema!({ "type": "boolean" })
+    }
+}
 
 /// The name of a segment, a set, a label or a rule.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -5,7 +5,7 @@ use super::{ExplainRequest, Request};
 use crate::io::pcap::{CaptureWriter, CapturedPacket, Format};
 use crate::model::Timestamp;
 use crate::wire::Link;
-use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
+use comfy_table::{CellAlignment, Table, presets};
 use serde_json::Value;
 use std::fmt::Write;
 use std::fs::File;
@@ -135,28 +135,16 @@ fn status(last: &Value) -> String {
     row("ruleset", format!("{}, epoch {epoch}, installed {since} ago", text(last, "ruleset")));
     let sums = &last["sums"];
     if sums.is_object() {
-        let of = |name| number(sums, name);
+        let of = |name| grouped(number(sums, name));
         row(
             "flows",
-            format!(
-                "{} of {} ({} opened so far), {} bytes held",
-                of("flows"),
-                of("flows_limit"),
-                of("flows_opened"),
-                of("held_bytes"),
-            ),
+            format!("{} of {}, {} opened", of("flows"), of("flows_limit"), of("flows_opened")),
         );
-        row(
-            "packets",
-            format!(
-                "{} received, {} forwarded, {} dropped, {} answers, {} lost by the back end",
-                of("received"),
-                of("forwarded"),
-                of("dropped"),
-                of("answers"),
-                of("lost"),
-            ),
-        );
+        let (received, forwarded) = (of("received"), of("forwarded"));
+        let dropped = of("dropped");
+        row("packets", format!("{received} received, {forwarded} forwarded, {dropped} dropped"));
+        let (answers, held, lost) = (of("answers"), of("held_bytes"), of("lost"));
+        row("", format!("{answers} answers, {held} bytes held, {lost} lost by the back end"));
     } else {
         row("flows", "unknown: a worker does not answer".to_owned());
     }
@@ -166,11 +154,9 @@ fn status(last: &Value) -> String {
     row("workers", format!("{open} of {} run, silent for {silent} ms at most", workers.len()));
     let log = &last["flow_log"];
     if log.is_object() {
-        let of = |name| number(log, name);
-        row(
-            "flow log",
-            format!("{} written, {} lost, {} waiting", of("written"), of("lost"), of("waiting"),),
-        );
+        let of = |name| grouped(number(log, name));
+        let (written, lost, waiting) = (of("written"), of("lost"), of("waiting"));
+        row("flow log", format!("{written} written, {lost} lost, {waiting} waiting"));
     }
     if last["drain"].is_object() {
         let seconds = number(&last["drain"], "remaining_seconds");
@@ -181,13 +167,9 @@ fn status(last: &Value) -> String {
 
 fn flows(items: &[Value], columns: Option<u16>) -> String {
     let rows = items.iter().map(|flow| {
-        let decision = &flow["lockgate"];
-        let counts = &flow["flow"];
-        let verdict = text(decision, "verdict");
-        let verdict =
-            if decision["enforced"] == false { format!("({verdict})") } else { verdict.to_owned() };
+        let (decision, counts) = (&flow["lockgate"], &flow["flow"]);
         vec![
-            verdict,
+            verdict(decision),
             text(decision, "from").to_owned(),
             text(decision, "to").to_owned(),
             tuple(flow),
@@ -199,33 +181,59 @@ fn flows(items: &[Value], columns: Option<u16>) -> String {
         ]
     });
     let head = ["verdict", "from", "to", "flow", "name", "rule", "age s", "pkts", "back"];
-    table(&head, 6..9, rows.collect(), columns)
+    table(&head, 6..9, rows.collect(), columns).unwrap_or_else(|| {
+        let narrow = items.iter().map(|flow| {
+            let (decision, counts) = (&flow["lockgate"], &flow["flow"]);
+            let pair = format!("{} -> {}", text(decision, "from"), text(decision, "to"));
+            let (age, there) = (number(counts, "age"), number(counts, "pkts_toserver"));
+            let counts = format!("{age} s, {there} + {} packets", number(counts, "pkts_toclient"));
+            let head = format!("{:<8} {pair}, {}", verdict(decision), decided(decision));
+            lines(&head, &[format!("{}, {counts}", tuple(flow)), name(flow)])
+        });
+        narrow.collect()
+    })
 }
 
 fn preview(answer: &Answer, columns: Option<u16>) -> String {
     let last = &answer.last;
+    let stands = |decision: &Value| format!("{} ({})", verdict(decision), decided(decision));
     let rows = answer.items.iter().map(|item| {
-        let (flow, next) = (&item["flow"], &item["would_be"]);
-        let now = &flow["lockgate"];
+        let (flow, now) = (&item["flow"], &item["flow"]["lockgate"]);
         vec![
-            format!("{} ({})", text(now, "verdict"), decided(now)),
-            format!("{} ({})", text(next, "verdict"), decided(next)),
+            stands(now),
+            stands(&item["would_be"]),
             text(now, "from").to_owned(),
             text(now, "to").to_owned(),
             tuple(flow),
             name(flow),
         ]
     });
-    let mut out =
-        table(&["now", "would be", "from", "to", "flow", "name"], 0..0, rows.collect(), columns);
+    let head = ["now", "would be", "from", "to", "flow", "name"];
+    let mut out = table(&head, 0..0, rows.collect(), columns).unwrap_or_else(|| {
+        let narrow = answer.items.iter().map(|item| {
+            let (flow, now) = (&item["flow"], &item["flow"]["lockgate"]);
+            let pair = format!("{} -> {}", text(now, "from"), text(now, "to"));
+            let head = format!("{pair}: {}, would be {}", stands(now), stands(&item["would_be"]));
+            lines(&head, &[tuple(flow), name(flow)])
+        });
+        narrow.collect()
+    });
     let (changed, cut, all) = (number(last, "changed"), number(last, "cut"), number(last, "flows"));
     let _ = writeln!(
         out,
-        "{} of {} would change verdict, {cut} would be cut; nothing was installed",
-        changed,
+        "{changed} of {} would change verdict, {cut} would be cut; nothing was installed",
         plural(all, "live flow"),
     );
     out
+}
+
+/// What belongs to one flow where a table is too wide: a line, and more under it.
+fn lines(head: &str, more: &[String]) -> String {
+    let mut out = format!("{head}\n");
+    for line in more.iter().filter(|line| !line.is_empty()) {
+        let _ = writeln!(out, "    {line}");
+    }
+    out + "\n"
 }
 
 fn explain(last: &Value) -> String {
@@ -297,14 +305,15 @@ fn name(flow: &Value) -> String {
     first.into_iter().flatten().next().unwrap_or_default().to_owned()
 }
 
+/// A table; none if the screen is too narrow for it.
 fn table(
     head: &[&str],
     numbers: std::ops::Range<usize>,
     rows: Vec<Vec<String>>,
     columns: Option<u16>,
-) -> String {
+) -> Option<String> {
     if rows.is_empty() {
-        return String::new();
+        return Some(String::new());
     }
     let mut table = Table::new();
     table.load_style(presets::NOTHING).set_header(head.iter().copied()).add_rows(rows);
@@ -313,10 +322,15 @@ fn table(
             column.set_cell_alignment(CellAlignment::Right);
         }
     }
-    if let Some(columns) = columns {
-        table.set_content_arrangement(ContentArrangement::Dynamic).set_width(columns);
-    }
-    format!("{}\n\n", table.trim_fmt())
+    let text = format!("{}\n\n", table.trim_fmt());
+    let width = text.lines().map(|line| line.chars().count()).max().unwrap_or(0);
+    columns.is_none_or(|columns| width <= usize::from(columns)).then_some(text)
+}
+
+/// The verdict, in brackets where it is not carried out.
+fn verdict(decision: &Value) -> String {
+    let verdict = text(decision, "verdict");
+    if decision["enforced"] == false { format!("({verdict})") } else { verdict.to_owned() }
 }
 
 fn text<'v>(value: &'v Value, field: &str) -> &'v str {
@@ -329,6 +343,19 @@ fn number(value: &Value, field: &str) -> u64 {
 
 fn plural(count: u64, what: &str) -> String {
     if count == 1 { format!("1 {what}") } else { format!("{count} {what}s") }
+}
+
+/// Digits in groups of three.
+fn grouped(value: u64) -> String {
+    let digits = value.to_string();
+    let mut out = String::new();
+    for (at, digit) in digits.chars().enumerate() {
+        if at > 0 && digits.len().saturating_sub(at).is_multiple_of(3) {
+            out.push(',');
+        }
+        out.push(digit);
+    }
+    out
 }
 
 fn duration(seconds: u64) -> String {
@@ -374,6 +401,13 @@ mod tests {
             [(0, "0 s"), (61, "1 min 1 s"), (7_260, "2 h 1 min"), (90_000, "1 d 1 h")]
         {
             assert_eq!(duration(seconds), text);
+        }
+    }
+
+    #[test]
+    fn digits_are_grouped_by_three() {
+        for (value, text) in [(0, "0"), (999, "999"), (1000, "1,000"), (1_234_567, "1,234,567")] {
+            assert_eq!(grouped(value), text);
         }
     }
 
