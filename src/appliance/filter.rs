@@ -99,3 +99,65 @@ fn names(record: &FlowRecord, wanted: &str) -> bool {
         None => name == wanted,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{DomainName, FiveTuple, FlowVerdict, Reason, RuleId, ScopeId, SegmentId};
+    use crate::policy::spec::{PolicySpec, SegmentKind, SegmentSpec};
+    use std::sync::Arc;
+
+    fn policy() -> Policy {
+        let segments = ["acme", "shop"].map(|name| SegmentSpec::new(name, SegmentKind::Workload));
+        let spec = PolicySpec { segments: segments.into(), ..PolicySpec::default() };
+        Policy::compile(&spec, None).unwrap()
+    }
+
+    fn record() -> FlowRecord {
+        let start = Timestamp::from_secs(100);
+        let mut record = FlowRecord::new(ScopeId::default(), FiveTuple::default(), start);
+        record.from = Some(SegmentId(0));
+        record.to = Some(SegmentId(1));
+        record.names.note(&Arc::new(DomainName::from_host(b"api.shop.example").unwrap()));
+        let (action, rule, reason) = (Action::Deny, Some(RuleId(9)), Reason::Otherwise);
+        record.verdict = Some(FlowVerdict { action, rule, reason });
+        record
+    }
+
+    #[test]
+    fn every_condition_must_hold() {
+        let text = |word: &str| Some(word.to_owned());
+        let any = Filter::default;
+        for (filter, meant) in [
+            (any(), true),
+            (Filter { segment: text("acme"), ..any() }, true),
+            (Filter { segment: text("shop"), ..any() }, true),
+            (Filter { segment: text("globex"), ..any() }, false),
+            (Filter { name: text("API.shop.example"), ..any() }, true),
+            (Filter { name: text(".shop.example"), ..any() }, true),
+            (Filter { name: text("shop.example"), ..any() }, false),
+            (Filter { name: text(".op.example"), ..any() }, false),
+            (Filter { rule: text("web"), ..any() }, false),
+            (Filter { verdict: text("deny"), ..any() }, true),
+            (Filter { verdict: text("pending"), ..any() }, false),
+            (Filter { older_than_seconds: Some(10), ..any() }, true),
+            (Filter { older_than_seconds: Some(11), ..any() }, false),
+            (Filter { younger_than_seconds: Some(9), ..any() }, false),
+            (Filter { younger_than_seconds: Some(10), ..any() }, true),
+            (Filter { verdict: text("deny"), segment: text("globex"), ..any() }, false),
+        ] {
+            let now = Timestamp::from_secs(110);
+            assert_eq!(filter.matches(&record(), &policy(), now), meant, "{filter:?}");
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_meant_is_told() {
+        let wrong = |filter: Filter| filter.check(&policy()).unwrap_err();
+        let segment = Filter { segment: Some("acne".to_owned()), ..Filter::default() };
+        assert_eq!(wrong(segment), "there is no segment `acne`");
+        let verdict = Filter { verdict: Some("allowed".to_owned()), ..Filter::default() };
+        assert!(wrong(verdict).contains("no verdict"));
+        assert_eq!(Filter::default().check(&policy()), Ok(()));
+    }
+}

@@ -208,3 +208,57 @@ impl Reply {
         )
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn path(text: &str) -> Option<(String, bool, Option<u16>)> {
+        match read_head(text.as_bytes()) {
+            Head::Whole(asked) => Some((asked.path, asked.keep, asked.fault.map(|fault| fault.0))),
+            Head::Partial => None,
+        }
+    }
+
+    #[test]
+    fn heads_are_read_as_far_as_they_matter() {
+        let of = |path: &str, keep, fault| Some((path.to_owned(), keep, fault));
+        for (text, expected) in [
+            ("GET /health HTTP/1.1\r\n\r\n", of("/health", true, None)),
+            ("GET /health HTTP/1.0\r\n\r\n", of("/health", false, None)),
+            ("GET /a?b=c HTTP/1.1\r\nConnection: Close\r\n\r\n", of("/a", false, None)),
+            ("DELETE / HTTP/1.1\r\n\r\n", of("/", true, Some(405))),
+            ("GET / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n", of("", false, Some(400))),
+            ("GET / HTTP/1.1\r\nContent-Length: 0\r\n\r\n", of("/", true, None)),
+            ("GET / HTTP/1.1\r\n", None),
+            ("\0", of("", false, Some(400))),
+        ] {
+            assert_eq!(path(text), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn headers_end_at_their_limit() {
+        for (count, fault) in
+            [(HEADERS_MAX - 1, None), (HEADERS_MAX, None), (HEADERS_MAX + 1, Some(431))]
+        {
+            let text = format!("GET / HTTP/1.1\r\n{}\r\n", "a: b\r\n".repeat(count));
+            assert_eq!(path(&text).unwrap().2, fault, "{count}");
+        }
+    }
+
+    #[test]
+    fn damaged_heads_never_panic() {
+        let seed = b"GET /health?x=1 HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
+        let mut state = 1_u64;
+        for _ in 0..5_000 {
+            let mut bytes = seed.to_vec();
+            for _ in 0..3 {
+                state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+                let at = (state >> 33) as usize % bytes.len();
+                bytes[at] = (state >> 17) as u8;
+            }
+            let _ = read_head(&bytes);
+        }
+    }
+}

@@ -312,11 +312,8 @@ fn walk_piece(walk: &mut Walk, engine: &mut Engine, now: Timestamp, out: &mut Ou
             }
         }
         Task::CountServed => {
-            let served = engine.records_at(walk.at, PIECE).filter(|record| {
-                let denied = record.verdict.is_some_and(|v| v.action != Action::Allow);
-                !denied || !record.enforced
-            });
-            found.matched = found.matched.saturating_add(served.count() as u64);
+            let served = engine.served_at(walk.at, PIECE);
+            found.matched = found.matched.saturating_add(served as u64);
         }
         Task::Flush => {
             let chosen = |record: &_| filter.matches(record, &policy, now);

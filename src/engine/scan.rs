@@ -3,6 +3,7 @@
 
 use super::decide::Question;
 use super::record::{Ended, FlowRecord};
+use super::state::{Flow, Stage};
 use super::{Engine, Output};
 use crate::flow::{FlowId, FlowKey};
 use crate::model::{Epoch, FiveTuple, FlowVerdict, ScopeId, SegmentId};
@@ -52,6 +53,13 @@ impl Engine {
     /// Flows at `count` places from `from` on.
     pub fn records_at(&self, from: usize, count: usize) -> impl Iterator<Item = FlowRecord> + '_ {
         self.table.range(from, count).filter_map(|(id, _, _)| self.record(id))
+    }
+
+    /// How many flows packets still pass for, at `count` places from `from` on.
+    #[must_use]
+    pub fn served_at(&self, from: usize, count: usize) -> usize {
+        let passes = |flow: &Flow| flow.stage != Stage::Final || flow.passes();
+        self.table.range(from, count).filter(|(_, _, flow)| passes(flow)).count()
     }
 
     /// Ends flows chosen by `chosen` at `count` places from `from` on; gives how many.

@@ -389,6 +389,8 @@ fn a_walk_in_pieces_meets_every_flow_once_and_ends_the_chosen_ones() {
         seen.extend(bench.engine.records_at(from, 3).map(|record| record.tuple.src_port));
     }
     assert_eq!(seen, (1001..=1010).collect::<Vec<u16>>());
+    let served: usize = (0..10).step_by(3).map(|from| bench.engine.served_at(from, 3)).sum();
+    assert_eq!(served, 10);
     let even = |record: &super::record::FlowRecord| record.tuple.src_port.is_multiple_of(2);
     let ended: usize =
         (0..10).step_by(3).map(|from| bench.engine.flush_at(from, 3, even, &mut out)).sum();
