@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::process::Command;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 /// MAC addresses of the two ends: the gateway's and the target's.
 pub(crate) const MACS: [[u8; 6]; 2] = [[2, 0, 0, 0, 0, 1], [2, 0, 0, 0, 0, 2]];
@@ -105,6 +105,15 @@ impl Wire {
             must(&format!("ip -n {namespace} link set {interface} mtu {mtu} up"));
         }
         Some(Self { gateway, target })
+    }
+}
+
+/// Sets a flag when it goes out of scope, also when a test fails: what waits for it must end.
+pub(crate) struct StopAtEnd<'s>(pub(crate) &'s AtomicBool);
+
+impl Drop for StopAtEnd<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
     }
 }
 

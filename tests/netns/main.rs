@@ -1,6 +1,7 @@
 //! Live ports between network namespaces: what goes in comes back as the gateway expects it, on
 //! either back end. Needs root; skips loudly without.
 
+mod appliance;
 mod end_to_end;
 mod gwlb;
 mod lab;

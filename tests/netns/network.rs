@@ -2,7 +2,7 @@
 //! the appliance in the middle. Frames are moved by this process, from interface to interface.
 
 use crate::gwlb::{Gwlb, INNER_MAX, Refusal};
-use crate::lab::{Namespace, must, run};
+use crate::lab::{Namespace, StopAtEnd, must, run};
 use lockgate::io::live::Clock;
 use pnet::datalink::{self, Channel, DataLinkReceiver, DataLinkSender};
 use std::collections::HashMap;
@@ -22,12 +22,15 @@ const fn mac(link: u8, end: u8) -> [u8; 6] {
 }
 
 /// The namespaces. Link 0 goes to the client, 1 to the server, 2 and on to the targets, where it is
-/// `fw0` with the address 10.99.0.2 and on.
+/// `fw0` with the address 10.99.0.2 and on; behind them come clients and servers of further partners,
+/// with the same addresses as the first.
 #[derive(Debug)]
 pub(crate) struct Network {
     pub(crate) client: Namespace,
     pub(crate) server: Namespace,
     pub(crate) targets: Vec<Namespace>,
+    /// Client and server of each further partner.
+    pub(crate) more: Vec<(Namespace, Namespace)>,
     gateway: Namespace,
 }
 
@@ -44,6 +47,11 @@ pub(crate) struct Seen {
 impl Network {
     /// Makes it; none where that is not possible.
     pub(crate) fn make(targets: usize, queues: usize) -> Option<Self> {
+        Self::of_partners(1, targets, queues)
+    }
+
+    /// The same with so many partners, each with a client and a server of its own.
+    pub(crate) fn of_partners(partners: usize, targets: usize, queues: usize) -> Option<Self> {
         if !run("ethtool --version") || !run("curl --version") {
             return None;
         }
@@ -51,20 +59,15 @@ impl Network {
         let (client, server) = (Namespace::make()?, Namespace::make()?);
         let targets: Option<Vec<Namespace>> = (0..targets).map(|_| Namespace::make()).collect();
         let targets = targets?;
-        // The client's segments are what GWLB carries at most.
-        for (link, host, address) in [(0, &client, CLIENT), (1, &server, SERVER)] {
-            let [a, b, c, d] = address;
-            attach(&gateway, link, host, "eth0", INNER_MAX, 1);
-            let host = host.name();
-            must(&format!("ip -n {host} addr add {a}.{b}.{c}.{d}/16 dev eth0"));
-            must(&format!("ip -n {host} link set eth0 up"));
-            let [.., last] = mac(link, 1);
-            let neighbour = format!("lladdr 02:00:00:00:{link:02x}:{last:02x} nud permanent");
-            must(&format!("ip -n {host} neigh add {a}.{b}.0.1 {neighbour} dev eth0"));
-            must(&format!("ip -n {host} route add default via {a}.{b}.0.1"));
-            // Segments leave as they would travel, with their checksums made.
-            let off = "tx off tso off gso off gro off";
-            must(&format!("ip netns exec {host} ethtool -K eth0 {off}"));
+        attach_host(&gateway, 0, &client, CLIENT);
+        attach_host(&gateway, 1, &server, SERVER);
+        let mut more = Vec::new();
+        let first = u8::try_from(targets.len() + 2).expect("few links");
+        for link in (first..).step_by(2).take(partners - 1) {
+            let (client, server) = (Namespace::make()?, Namespace::make()?);
+            attach_host(&gateway, link, &client, CLIENT);
+            attach_host(&gateway, link + 1, &server, SERVER);
+            more.push((client, server));
         }
         for (number, target) in (2u8..).zip(&targets) {
             attach(&gateway, number, target, "fw0", 9001, queues);
@@ -73,14 +76,19 @@ impl Network {
             must(&format!("ip -n {name} link set fw0 up"));
         }
         must(&format!("ip -n {} addr add 10.99.0.1/24 dev port2", gateway.name()));
-        Some(Self { client, server, targets, gateway })
+        Some(Self { client, server, targets, more, gateway })
     }
 
     /// Runs the gateway while `work` runs here.
     pub(crate) fn run<T>(&self, gwlb: &Mutex<Gwlb>, work: impl FnOnce() -> T) -> (T, Seen) {
-        let links = self.targets.len() + 2;
+        self.run_all(&[gwlb], work)
+    }
+
+    /// The same with a node for each partner, which differ by their endpoints.
+    pub(crate) fn run_all<T>(&self, gwlbs: &[&Mutex<Gwlb>], work: impl FnOnce() -> T) -> (T, Seen) {
+        let links = self.targets.len() + 2 + self.more.len() * 2;
         let stop = AtomicBool::new(false);
-        let (receivers, hub) = self.gateway.run(|| Hub::open(links, gwlb));
+        let (receivers, hub) = self.gateway.run(|| Hub::open(links, self.targets.len(), gwlbs));
         let result = std::thread::scope(|scope| {
             for (link, mut receiver) in receivers.into_iter().enumerate() {
                 let (hub, stop) = (&hub, &stop);
@@ -92,22 +100,42 @@ impl Network {
                     }
                 });
             }
-            let result = work();
-            stop.store(true, Ordering::Relaxed);
-            result
+            let _stop = StopAtEnd(&stop);
+            work()
         });
         (result, hub.seen.into_inner().expect("no thread panicked"))
     }
 
     /// Runs a program on the client.
     pub(crate) fn on_client(&self, line: &str) -> Output {
-        let mut words = line.split_whitespace();
-        Command::new("ip")
-            .args(["netns", "exec", self.client.name()])
-            .args(&mut words)
-            .output()
-            .expect("ip runs")
+        on(&self.client, line)
     }
+}
+
+/// Runs a program in a namespace.
+pub(crate) fn on(namespace: &Namespace, line: &str) -> Output {
+    let mut words = line.split_whitespace();
+    Command::new("ip")
+        .args(["netns", "exec", namespace.name()])
+        .args(&mut words)
+        .output()
+        .expect("ip runs")
+}
+
+/// Joins a client or a server to the gateway.
+fn attach_host(gateway: &Namespace, link: u8, host: &Namespace, [a, b, c, d]: [u8; 4]) {
+    // The client's segments are what GWLB carries at most.
+    attach(gateway, link, host, "eth0", INNER_MAX, 1);
+    let host = host.name();
+    must(&format!("ip -n {host} addr add {a}.{b}.{c}.{d}/16 dev eth0"));
+    must(&format!("ip -n {host} link set eth0 up"));
+    let [.., last] = mac(link, 1);
+    let neighbour = format!("lladdr 02:00:00:00:{link:02x}:{last:02x} nud permanent");
+    must(&format!("ip -n {host} neigh add {a}.{b}.0.1 {neighbour} dev eth0"));
+    must(&format!("ip -n {host} route add default via {a}.{b}.0.1"));
+    // Segments leave as they would travel, with their checksums made.
+    let off = "tx off tso off gso off gro off";
+    must(&format!("ip netns exec {host} ethtool -K eth0 {off}"));
 }
 
 /// Joins a namespace to the gateway by a veth pair; the gateway's end is `port<link>`.
@@ -124,7 +152,9 @@ fn attach(gateway: &Namespace, link: u8, to: &Namespace, name: &str, mtu: usize,
 
 /// The gateway at work.
 struct Hub<'g> {
-    gwlb: &'g Mutex<Gwlb>,
+    /// One for each partner.
+    gwlbs: &'g [&'g Mutex<Gwlb>],
+    targets: usize,
     senders: Vec<Mutex<Box<dyn DataLinkSender>>>,
     seen: Mutex<Seen>,
     clock: Clock,
@@ -133,7 +163,11 @@ struct Hub<'g> {
 }
 
 impl<'g> Hub<'g> {
-    fn open(links: usize, gwlb: &'g Mutex<Gwlb>) -> (Vec<Box<dyn DataLinkReceiver>>, Self) {
+    fn open(
+        links: usize,
+        targets: usize,
+        gwlbs: &'g [&'g Mutex<Gwlb>],
+    ) -> (Vec<Box<dyn DataLinkReceiver>>, Self) {
         let all = datalink::interfaces();
         let config = datalink::Config {
             read_buffer_size: 1 << 14,
@@ -153,10 +187,10 @@ impl<'g> Hub<'g> {
                 other => panic!("no channel: {:?}", other.err()),
             }
         }
-        let seen = Seen { refused: HashMap::new(), passed: 0, sent: vec![0; links - 2] };
+        let seen = Seen { refused: HashMap::new(), passed: 0, sent: vec![0; targets] };
         let taken = UdpSocket::bind("10.99.0.1:6081").expect("the port is free");
         let (seen, clock) = (Mutex::new(seen), Clock::start());
-        (receivers, Self { gwlb, senders, seen, clock, _taken: taken })
+        (receivers, Self { gwlbs, targets, senders, seen, clock, _taken: taken })
     }
 
     /// A frame from one of the links.
@@ -173,8 +207,8 @@ impl<'g> Hub<'g> {
         };
         let Some(packet) = packet.get(..len) else { return };
         let now = Duration::from_nanos(self.clock.now().as_nanos());
-        if link < 2 {
-            let made = self.gwlb.lock().expect("no thread panicked").send(now, packet);
+        if let Some(partner) = self.partner(link) {
+            let made = self.gwlbs[partner].lock().expect("no thread panicked").send(now, packet);
             match made {
                 Ok(datagram) => {
                     let target = usize::from(datagram[19]);
@@ -188,7 +222,8 @@ impl<'g> Hub<'g> {
         if packet.get(9) != Some(&17) || packet.get(22..24) == Some(&[0, 0]) {
             return;
         }
-        let taken = self.gwlb.lock().expect("no thread panicked").receive(now, packet);
+        let partner = self.partner_of(packet);
+        let taken = self.gwlbs[partner].lock().expect("no thread panicked").receive(now, packet);
         match taken {
             Ok(inner) => {
                 self.seen.lock().expect("no thread panicked").passed += 1;
@@ -196,10 +231,27 @@ impl<'g> Hub<'g> {
                     4 => inner[16..18] == CLIENT[..2],
                     _ => inner[24..32] == [0x20, 1, 0x0d, 0xb8, 0, 1, 0, 0],
                 };
-                self.put(usize::from(!to_client), &inner);
+                let base = if partner == 0 { 0 } else { self.targets + partner * 2 };
+                self.put(base + usize::from(!to_client), &inner);
             }
             Err(refusal) => self.refuse(refusal),
         }
+    }
+
+    /// Whose client or server is at the other end of a link; none if a target is.
+    fn partner(&self, link: usize) -> Option<usize> {
+        match link.checked_sub(2) {
+            None => Some(0),
+            Some(behind) => behind.checked_sub(self.targets).map(|behind| 1 + behind / 2),
+        }
+    }
+
+    /// Whose a target's datagram is, by its endpoint; the first's if it is nobody's.
+    fn partner_of(&self, datagram: &[u8]) -> usize {
+        let endpoint = datagram.get(40..48).and_then(|bytes| bytes.try_into().ok());
+        let endpoint = endpoint.map(u64::from_be_bytes);
+        let of = |gwlb: &&Mutex<Gwlb>| gwlb.lock().expect("no thread panicked").endpoint;
+        self.gwlbs.iter().position(|gwlb| Some(of(gwlb)) == endpoint).unwrap_or(0)
     }
 
     fn refuse(&self, refusal: Refusal) {
