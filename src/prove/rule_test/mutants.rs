@@ -9,7 +9,7 @@ use crate::policy::spec::{BlockSpec, RuleSpec};
 use crate::policy::{Condition, Policy};
 use crate::prove::parallel;
 use crate::ruleset::Place;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 
@@ -74,8 +74,9 @@ impl fmt::Display for Mutant {
 
 /// What of the ruleset a unit asked.
 struct Asked {
-    /// Policy and position of every rule that was looked at.
-    rules: BTreeSet<(PolicyId, usize)>,
+    /// Policy and position of every rule that was looked at, with the conditions it failed on; none
+    /// of them where it held.
+    rules: BTreeMap<(PolicyId, usize), BTreeSet<Option<Condition>>>,
     policies: BTreeSet<PolicyId>,
 }
 
@@ -133,13 +134,14 @@ impl Plan<'_> {
 
     fn asked(&self, unit: &Unit) -> Asked {
         let policy = self.policy();
-        let mut asked = Asked { rules: BTreeSet::new(), policies: BTreeSet::new() };
+        let mut asked = Asked { rules: BTreeMap::new(), policies: BTreeSet::new() };
         for (_, question) in unit.judge(policy).iter().flat_map(|flow| &flow.asked) {
             let Some(info) = question.policy.and_then(|id| policy.policy(id)) else { continue };
             asked.policies.insert(info.id);
             for step in &question.steps {
                 let position = step.rule.0.saturating_sub(info.first_rule.0);
-                asked.rules.insert((info.id, usize::try_from(position).unwrap_or(usize::MAX)));
+                let at = (info.id, usize::try_from(position).unwrap_or(usize::MAX));
+                asked.rules.entry(at).or_default().insert(step.condition);
             }
         }
         asked
@@ -149,12 +151,13 @@ impl Plan<'_> {
     fn survives(&self, mutant: &Mutant, order: &[(&Unit, &Asked)]) -> Option<Survivor> {
         let touches = |asked: &Asked| match mutant.change {
             Change::Delete(at) | Change::Widen(at, _) | Change::Reverse(at) => {
-                asked.rules.contains(&(mutant.policy, at))
+                asked.rules.contains_key(&(mutant.policy, at))
             }
             Change::ReverseOtherwise => asked.policies.contains(&mutant.policy),
         };
-        let touched: Vec<&(&Unit, &Asked)> =
+        let mut touched: Vec<&(&Unit, &Asked)> =
             order.iter().filter(|(_, asked)| touches(asked)).collect();
+        touched.sort_by_key(|(unit, asked)| (!likely(mutant, asked), unit.packets.len()));
         for (unit, asked) in &touched {
             let Some(policy) = self.changed(mutant, asked) else { continue };
             if !passes(self, unit, &unit.judge(&policy), &policy) {
@@ -184,6 +187,17 @@ impl Plan<'_> {
         let blocks: Vec<BlockSpec> = blocks.collect();
         self.policy.with_rules(&blocks).ok().map(Arc::new)
     }
+}
+
+/// Whether a unit is likely to notice: the rule held for it, or failed on the very condition that is
+/// gone. Only the order depends on it.
+fn likely(mutant: &Mutant, asked: &Asked) -> bool {
+    let (at, condition) = match mutant.change {
+        Change::Delete(at) | Change::Reverse(at) => (at, None),
+        Change::Widen(at, condition) => (at, Some(condition)),
+        Change::ReverseOtherwise => return true,
+    };
+    asked.rules.get(&(mutant.policy, at)).is_some_and(|failed| failed.contains(&condition))
 }
 
 const fn reversed(action: Action) -> Action {
