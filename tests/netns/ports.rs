@@ -1,6 +1,6 @@
 //! Ports against frames made here.
 
-use crate::lab::{MACS, Wire, skipped};
+use crate::lab::{MACS, Wire, must, skipped};
 use lockgate::io::live::{Backend, Losses, Mode, Port, PortSettings, open};
 use lockgate::model::{EndpointId, Protocol, Verdict};
 use lockgate::synth::gwlb::Encapsulation;
@@ -345,4 +345,86 @@ fn frames_that_find_no_room_are_counted() {
     // Eight blocks of fourteen slots.
     assert_eq!((received, losses.overrun), (112, 888), "{losses:?}");
     assert_eq!(port.losses(), losses, "asking again changes nothing");
+}
+
+#[test]
+fn what_the_interface_would_not_send_is_answered_in_its_own_encapsulation() {
+    let Some(wire) = Wire::make(1500, 1) else { return skipped("no network namespaces") };
+    let settings = PortSettings { backend: Backend::AfXdp, ..PortSettings::on("fw0") };
+    let mut port = match wire.target.run(|| open(&settings)) {
+        Ok(mut opened) => opened.ports.remove(0),
+        Err(error) => return skipped(&format!("AF_XDP: {error}")),
+    };
+    // What was opened for 1500 bytes gets more: a mistake, but nobody may wait in vain for it.
+    for (end, interface) in [(&wire.gateway, "gw0"), (&wire.target, "fw0")] {
+        must(&format!("ip -n {} link set {interface} mtu 3000", end.name()));
+    }
+    let sent = Encapsulation::of(EndpointId(7)).wrap(&datagram(1, false, &[7; 1500]));
+    let answer = wire.gateway.run(|| {
+        let mut tap = Tap::open();
+        tap.send(&sent);
+        port.exchange(Duration::from_millis(500), &mut |_, frames, _| forward_all(frames)).unwrap();
+        tap.receive().expect("an answer")
+    });
+    let read = wire::parse(&answer, wire::Link::Ethernet, &Settings::GWLB).unwrap();
+    assert!(matches!(read.body, wire::Body::IcmpError { kind: 3, code: 4, .. }));
+    assert_eq!(answer[34..82], {
+        let mut headers = sent[34..82].to_vec();
+        headers[4..6].copy_from_slice(&answer[38..40]);
+        headers
+    });
+    assert_eq!(port.losses(), Losses { too_big: 1, ..Losses::default() });
+}
+
+#[test]
+fn a_link_that_comes_back_is_used_again() {
+    on_both(comes_up_again);
+}
+
+fn comes_up_again(backend: Backend) {
+    let Some(wire) = Wire::make(1500, 1) else { return skipped("no network namespaces") };
+    let settings = PortSettings { backend, ..PortSettings::on("fw0") };
+    let mut port = wire.target.run(|| open(&settings)).expect("a port").ports.remove(0);
+    let (wait, target) = (Duration::from_millis(50), wire.target.name());
+    must(&format!("ip -n {target} link set fw0 down"));
+    let down = (0..10)
+        .filter_map(|_| port.exchange(wait, &mut |_, frames, _| forward_all(frames)).err())
+        .map(|error| error.to_string())
+        .collect::<Vec<_>>();
+    if backend == Backend::AfPacket {
+        assert_eq!(down, ["interface \"fw0\" is down; `ip link set fw0 up` starts it"]);
+    }
+    must(&format!("ip -n {target} link set fw0 up"));
+    let received = wire.gateway.run(|| {
+        let mut tap = Tap::open();
+        let mut received = 0;
+        // Neighbours need a moment to see each other again.
+        for _ in 0..50 {
+            tap.send(&Encapsulation::of(EndpointId(7)).wrap(&datagram(1, false, b"x")));
+            let done = port.exchange(wait, &mut |_, frames, _| forward_all(frames)).unwrap();
+            received += done.received;
+            if received > 0 {
+                break;
+            }
+        }
+        received
+    });
+    assert!(received > 0, "{backend:?}");
+}
+
+#[test]
+fn what_af_xdp_cannot_do_here_is_told_and_done_otherwise() {
+    let Some(wire) = Wire::make(1500, 1) else { return skipped("no network namespaces") };
+    let asked = |backend| PortSettings { backend, workers: 2, ..PortSettings::on("fw0") };
+    let refused = wire.target.run(|| open(&asked(Backend::AfXdp)).err().expect("too few queues"));
+    let why = "the interface has 1 receive queues for 2 workers; \
+               AF_XDP needs one for each (`ethtool -L` makes more)";
+    assert_eq!(refused.to_string(), why);
+    let opened = wire.target.run(|| open(&asked(Backend::Auto))).expect("packet rings");
+    assert_eq!((opened.backend, opened.ports.len()), (Backend::AfPacket, 2));
+    assert_eq!(opened.fallback.expect("a reason").to_string(), why);
+    drop(opened.ports);
+    let one = PortSettings { backend: Backend::AfXdp, ..PortSettings::on("fw0") };
+    let Ok(first) = wire.target.run(|| open(&one)) else { return skipped("AF_XDP") };
+    assert_eq!(first.detail, "in the driver, copy mode, 1 queue");
 }
