@@ -73,8 +73,8 @@ pub enum Task {
 pub struct Found {
     /// Flows meant.
     pub matched: u64,
-    /// Some of them.
-    pub flows: Vec<FlowRecord>,
+    /// Some of them, each with the ruleset it was decided under.
+    pub flows: Vec<(FlowRecord, Arc<Policy>)>,
     /// Verdicts that would change.
     pub changes: Vec<(FlowRecord, FlowVerdict)>,
     /// How many would change.

@@ -2,6 +2,7 @@
 //! slow disk never slows packets: what finds no room in the queue is lost, and counted.
 
 use super::config::FlowLogConfig;
+use super::rulesets::Rulesets;
 use crate::engine::record::Event;
 use crate::observe::event_json;
 use crate::policy::Policy;
@@ -90,9 +91,9 @@ fn append(path: &PathBuf) -> io::Result<File> {
 
 impl FlowLog {
     /// Takes a batch's events; those beyond the queue's bound are lost and counted.
-    pub fn send(&self, policy: &Arc<Policy>, events: &mut Vec<Event>) {
-        let mut events: Vec<Event> =
-            events.drain(..).filter(|event| is_wanted(policy, event)).collect();
+    pub fn send(&self, rulesets: &Rulesets, events: &mut Vec<Event>) {
+        let wanted = |event: &Event| is_wanted(ruleset_of(rulesets, event), event);
+        let mut events: Vec<Event> = events.drain(..).filter(wanted).collect();
         if events.is_empty() {
             return;
         }
@@ -102,9 +103,16 @@ impl FlowLog {
         events.truncate(room);
         self.stats.waiting.fetch_sub(beyond, Ordering::Relaxed);
         let mut lost = beyond;
-        if !events.is_empty() {
-            let count = events.len();
-            if self.pieces.send(Piece::Events(Arc::clone(policy), events)).is_err() {
+        let mut events = events.into_iter().peekable();
+        while let Some(first) = events.next() {
+            let policy = Arc::clone(ruleset_of(rulesets, &first));
+            let mut piece = vec![first];
+            let same = |event: &Event| Arc::ptr_eq(ruleset_of(rulesets, event), &policy);
+            while let Some(event) = events.next_if(same) {
+                piece.push(event);
+            }
+            let count = piece.len();
+            if self.pieces.send(Piece::Events(policy, piece)).is_err() {
                 self.stats.waiting.fetch_sub(count, Ordering::Relaxed);
                 lost = lost.saturating_add(count);
             }
@@ -113,7 +121,7 @@ impl FlowLog {
     }
 
     /// As [`Self::send`], but waits for room: for a worker that judges no packets any more.
-    pub fn send_at_stop(&self, policy: &Arc<Policy>, events: Vec<Event>) {
+    pub fn send_at_stop(&self, rulesets: &Rulesets, events: Vec<Event>) {
         let piece_len = self.limit.clamp(1, 1024);
         let mut events = events.into_iter().peekable();
         while events.peek().is_some() {
@@ -126,7 +134,7 @@ impl FlowLog {
                 thread::sleep(LOOK);
                 waited = waited.saturating_add(LOOK);
             }
-            self.send(policy, &mut piece);
+            self.send(rulesets, &mut piece);
         }
     }
 
@@ -145,6 +153,16 @@ impl FlowLog {
     #[must_use]
     pub fn stats(&self) -> &Arc<LogStats> {
         &self.stats
+    }
+}
+
+/// The ruleset an event belongs to.
+fn ruleset_of<'a>(rulesets: &'a Rulesets, event: &Event) -> &'a Arc<Policy> {
+    match event {
+        Event::FlowStart(record) | Event::FlowEnd(record) | Event::MessageDenied(record) => {
+            rulesets.of(record.epoch)
+        }
+        Event::PacketDropped(_) => rulesets.present(),
     }
 }
 
@@ -241,8 +259,9 @@ mod tests {
     use crate::model::{FiveTuple, ScopeId, Timestamp};
     use crate::policy::spec::PolicySpec;
 
-    fn policy() -> Arc<Policy> {
-        Arc::new(Policy::compile(&PolicySpec::default(), None).unwrap())
+    fn rulesets() -> Rulesets {
+        let policy = Policy::compile(&PolicySpec::default(), None).unwrap();
+        Rulesets::new(crate::model::Epoch(1), Arc::new(policy))
     }
 
     fn events(count: usize) -> Vec<Event> {
@@ -264,7 +283,7 @@ mod tests {
     fn records_beyond_the_bound_are_lost_and_counted() {
         for (count, lost) in [(9, 0), (10, 0), (11, 1)] {
             let (log, writer) = to(Box::new(io::sink()), None, 10);
-            log.send(&policy(), &mut events(count));
+            log.send(&rulesets(), &mut events(count));
             assert_eq!(log.stats.lost.load(Ordering::Relaxed), lost);
             let stats = Arc::clone(log.stats());
             drop(log);
@@ -280,13 +299,13 @@ mod tests {
         let config = FlowLogConfig { file: Some(first.clone()), queue: 100 };
         let (log, writer) = open(&config).unwrap();
         let thread = thread::spawn(move || writer.run());
-        log.send(&policy(), &mut events(3));
+        log.send(&rulesets(), &mut events(3));
         while log.stats.written.load(Ordering::Relaxed) < 3 {
             thread::sleep(LOOK);
         }
         std::fs::rename(&first, &second).unwrap();
         log.reopen();
-        log.send(&policy(), &mut events(2));
+        log.send(&rulesets(), &mut events(2));
         drop(log);
         thread.join().unwrap();
         assert_eq!((lines(&second), lines(&first)), (3, 2));
@@ -307,7 +326,7 @@ mod tests {
             }
         }
         let (log, writer) = to(Box::new(Full), None, 10);
-        log.send(&policy(), &mut events(4));
+        log.send(&rulesets(), &mut events(4));
         let stats = Arc::clone(log.stats());
         drop(log);
         writer.run();
@@ -320,7 +339,7 @@ mod tests {
         let (log, writer) = to(Box::new(io::sink()), None, 10);
         let stats = Arc::clone(log.stats());
         let thread = thread::spawn(move || writer.run());
-        log.send_at_stop(&policy(), events(1000));
+        log.send_at_stop(&rulesets(), events(1000));
         drop(log);
         thread.join().unwrap();
         assert_eq!(stats.written.load(Ordering::Relaxed), 1000);

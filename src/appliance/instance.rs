@@ -160,7 +160,7 @@ impl Instance {
         for one in all {
             found.merge(one);
         }
-        found.flows.sort_by_key(|record| (record.start, record.tuple));
+        found.flows.sort_by_key(|(record, _)| (record.start, record.tuple));
         found.changes.sort_by_key(|(record, _)| (record.start, record.tuple));
         Ok(found)
     }

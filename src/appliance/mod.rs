@@ -30,6 +30,7 @@ pub mod notify;
 pub mod privileges;
 pub mod process_log;
 pub mod reload;
+pub mod rulesets;
 pub mod start;
 pub mod supervise;
 pub mod totals;

@@ -6,8 +6,10 @@ use super::command::{Command, Found, PIECE, Task, Walk};
 use super::denied::Ring;
 use super::flow_log::FlowLog;
 use super::latency::Latency;
+use super::rulesets::Rulesets;
 use super::totals::{Named, Snapshot};
 use crate::engine::bindings::Answered;
+use crate::engine::record::FlowRecord;
 use crate::engine::{Engine, Output};
 use crate::io::live::{Port, PortError};
 use crate::model::{Action, Timestamp};
@@ -91,6 +93,7 @@ struct Running {
     taught: Receiver<Lesson>,
     walks: VecDeque<Box<Walk>>,
     latency: Latency,
+    rulesets: Rulesets,
     past: Arc<Named>,
     losses_at_ms: u64,
     /// The time of the last batch.
@@ -104,8 +107,10 @@ impl Worker {
     /// The port's, if it can work no more.
     pub fn run(self) -> Result<(), PortError> {
         let Self { mut port, engine, commands, pulse, clock, log, denied, others, taught } = self;
+        let rulesets = Rulesets::new(engine.epoch(), Arc::clone(engine.policy()));
         let mut running = Running {
             engine,
+            rulesets,
             pulse,
             clock,
             log,
@@ -137,13 +142,13 @@ impl Running {
                 Asked::GoOn => {}
                 Asked::Stop => return Ok(()),
             }
-            self.learn();
             self.step_walk();
             self.beat(port);
             let wait = if self.walks.is_empty() { WAIT } else { Duration::ZERO };
             let exchanged = port.exchange(wait, &mut |now, frames, out| {
                 let from = self.clock.elapsed();
                 self.now = now;
+                self.learn();
                 self.engine.process(frames, out);
                 self.engine.tick(now, out);
                 self.denied.note(frames);
@@ -194,7 +199,8 @@ impl Running {
                     past.add(self.engine.tallied(), self.engine.policy());
                     past.forget_silent();
                     self.past = Arc::new(past);
-                    self.engine.install(policy);
+                    self.engine.install(Arc::clone(&policy));
+                    self.rulesets.install(self.engine.epoch(), policy);
                     let _ = done.send(self.engine.epoch().0);
                 }
                 Command::Snapshot(reply) => drop(reply.send(Box::new(self.snapshot(port)))),
@@ -209,8 +215,8 @@ impl Running {
         }
     }
 
-    /// Takes over what the other workers heard. A flow follows its DNS answer by a round trip of the
-    /// client at least, so it finds the answer here.
+    /// Takes over what the other workers heard, before a batch is judged: they tell of an answer before
+    /// they send it on, so no client can follow it here earlier.
     fn learn(&mut self) {
         for lesson in self.taught.try_iter() {
             for answer in lesson.iter() {
@@ -245,7 +251,7 @@ impl Running {
     fn step_walk(&mut self) {
         let Some(mut walk) = self.walks.pop_front() else { return };
         let mut out = Output::default();
-        walk_piece(&mut walk, &mut self.engine, self.now, &mut out);
+        walk_piece(&mut walk, &mut self.engine, &self.rulesets, self.now, &mut out);
         self.tell(&mut out);
         walk.at = walk.at.saturating_add(PIECE);
         if walk.at < self.engine.places() {
@@ -258,7 +264,7 @@ impl Running {
     fn tell(&self, out: &mut Output) {
         match &self.log {
             Some(log) if !out.events.is_empty() => {
-                log.send(self.engine.policy(), &mut out.events);
+                log.send(&self.rulesets, &mut out.events);
             }
             _ => out.events.clear(),
         }
@@ -287,7 +293,7 @@ impl Running {
         let mut out = Output::default();
         self.engine.stop(&mut out);
         if let Some(log) = &self.log {
-            log.send_at_stop(self.engine.policy(), out.events);
+            log.send_at_stop(&self.rulesets, out.events);
         }
     }
 }
@@ -297,16 +303,22 @@ enum Asked {
     Stop,
 }
 
-fn walk_piece(walk: &mut Walk, engine: &mut Engine, now: Timestamp, out: &mut Output) {
-    let policy = Arc::clone(engine.policy());
+fn walk_piece(
+    walk: &mut Walk,
+    engine: &mut Engine,
+    rulesets: &Rulesets,
+    now: Timestamp,
+    out: &mut Output,
+) {
     let (filter, room, found) = (&walk.filter, walk.room, &mut walk.found);
     match &walk.task {
         Task::List => {
             for record in engine.records_at(walk.at, PIECE) {
-                if filter.matches(&record, &policy, now) {
+                let policy = rulesets.of(record.epoch);
+                if filter.matches(&record, policy, now) {
                     found.matched = found.matched.saturating_add(1);
                     if found.flows.len() < room {
-                        found.flows.push(record);
+                        found.flows.push((record, Arc::clone(policy)));
                     }
                 }
             }
@@ -316,7 +328,8 @@ fn walk_piece(walk: &mut Walk, engine: &mut Engine, now: Timestamp, out: &mut Ou
             found.matched = found.matched.saturating_add(served as u64);
         }
         Task::Flush => {
-            let chosen = |record: &_| filter.matches(record, &policy, now);
+            let chosen =
+                |record: &FlowRecord| filter.matches(record, rulesets.of(record.epoch), now);
             let ended = engine.flush_at(walk.at, PIECE, chosen, out);
             found.matched = found.matched.saturating_add(ended as u64);
         }

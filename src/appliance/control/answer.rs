@@ -25,13 +25,13 @@ pub(super) fn answer(
         Request::Flows { filter, limit } => {
             match checked(instance, filter.check(&instance.policy())) {
                 Err(error) => error,
-                Ok(policy) => {
+                Ok(_) => {
                     let room = (*limit).min(LISTED_MAX);
                     match instance.walk(&Task::List, filter, room) {
                         Err(silent) => failed(&silent),
                         Ok(found) => {
-                            for record in found.flows.iter().take(room) {
-                                writeln!(out, "{}", flow_json(record, &*policy))?;
+                            for (record, policy) in found.flows.iter().take(room) {
+                                writeln!(out, "{}", flow_json(record, &**policy))?;
                             }
                             let listed = found.flows.len().min(room);
                             json!({ "ok": true, "matched": found.matched, "listed": listed })
