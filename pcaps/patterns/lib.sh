@@ -7,7 +7,7 @@
 #                                      the GWLB endpoint of that site sees, both directions.
 #
 # Needs root and the Debian packages iproute2 ethtool tcpdump curl openssl nginx-light dnsmasq
-# bind9-dnsutils openssh-server netcat-openbsd iputils-ping haproxy
+# bind9-dnsutils openssh-server netcat-openbsd iputils-ping haproxy wireshark-common
 # unbound python3; for QUIC a Python with aioquic
 # (pip install aioquic), named by LOCKGATE_PYTHON. Nothing leaves the namespaces.
 set -euo pipefail

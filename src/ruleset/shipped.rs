@@ -65,6 +65,17 @@ shipped! {
         "README.md", "lockgate.yaml", "partners/acme.yaml",
         "tests/acme.pcap", "tests/acme.yaml", "tests/conditions.yaml",
     ],
+    "transit-gateway": [
+        "README.md", "lockgate.yaml", "partners/newco.yaml", "partners/oldco.yaml",
+        "tests/conditions.yaml", "tests/last-day.yaml", "tests/newco.pcap", "tests/newco.yaml",
+        "tests/oldco.pcap", "tests/oldco.yaml", "tests/revoked.pcap", "tests/revoked.yaml",
+    ],
+    "internal-dns": [
+        "README.md", "lockgate.yaml",
+        "partners/acme.yaml", "partners/globex.yaml", "partners/initech.yaml",
+        "tests/acme.pcap", "tests/acme.yaml", "tests/conditions.yaml", "tests/globex.pcap",
+        "tests/globex.yaml", "tests/initech.pcap", "tests/initech.yaml",
+    ],
 }
 
 impl Shipped {
