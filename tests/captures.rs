@@ -150,7 +150,7 @@ const WHY: &[(Reason, &str)] = &[
 fn page(total: &Counters, files: usize, worst: &BTreeMap<Reason, (usize, String)>) -> String {
     let mut text = String::from(
         "# Captures of other projects, read to their end\n\n\
-         What `lockgate replay rulesets/capture-survey` makes of the captures beside the project, none of\n\
+         What `lockgate replay rulesets/capture-survey CAPTURE` makes of the captures beside the project, none of\n\
          which was made for it. Checked by `tests/captures.rs`; `UPDATE_GOLDEN=1 cargo test --test captures`\n\
          writes it anew.\n\n",
     );

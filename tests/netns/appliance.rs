@@ -287,11 +287,11 @@ fn a_download_survives_reload_after_reload_and_then_a_drain() {
 fn after_kill_and_restart_the_midstream_setting_answers() {
     for (midstream, survives) in [("adopt", true), ("deny", false)] {
         let data = body(3_000_000);
-        with_server(8081, &data, 30, Duration::from_millis(100), |network| {
+        with_server(8081, &data, 80, Duration::from_millis(100), |network| {
             let one = Appliance::start(&network.targets[0], midstream, midstream);
             let folder = one.folder().to_owned();
             thread::scope(|scope| {
-                let download = scope.spawn(|| curl(network, 8081, "x.example", 20));
+                let download = scope.spawn(|| curl(network, 8081, "x.example", 30));
                 one.until("the flow is known", |one| one.ctl("flows").contains("files"));
                 one.signal("KILL");
                 drop(one);
