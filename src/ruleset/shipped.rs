@@ -76,6 +76,12 @@ shipped! {
         "tests/acme.pcap", "tests/acme.yaml", "tests/conditions.yaml", "tests/globex.pcap",
         "tests/globex.yaml", "tests/initech.pcap", "tests/initech.yaml",
     ],
+    "cloud-wan": [
+        "README.md", "lockgate.yaml", "partners/acme.yaml", "partners/initech.yaml",
+        "tests/conditions.yaml", "tests/development.pcap", "tests/development.yaml",
+        "tests/initech.pcap", "tests/initech.yaml", "tests/production.pcap",
+        "tests/production.yaml", "tests/third-party.pcap", "tests/third-party.yaml",
+    ],
 }
 
 impl Shipped {
