@@ -82,6 +82,11 @@ shipped! {
         "tests/initech.pcap", "tests/initech.yaml", "tests/production.pcap",
         "tests/production.yaml", "tests/third-party.pcap", "tests/third-party.yaml",
     ],
+    "mutual-tls": [
+        "README.md", "lockgate.yaml", "partners/acme.yaml", "partners/globex.yaml",
+        "partners/initech.yaml", "tests/acme.pcap", "tests/acme.yaml", "tests/conditions.yaml",
+        "tests/globex.pcap", "tests/globex.yaml", "tests/initech.pcap", "tests/initech.yaml",
+    ],
 }
 
 impl Shipped {
