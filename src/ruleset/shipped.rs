@@ -87,6 +87,11 @@ shipped! {
         "partners/initech.yaml", "tests/acme.pcap", "tests/acme.yaml", "tests/conditions.yaml",
         "tests/globex.pcap", "tests/globex.yaml", "tests/initech.pcap", "tests/initech.yaml",
     ],
+    "private-apis": [
+        "README.md", "lockgate.yaml", "partners/acme.yaml", "partners/globex.yaml",
+        "tests/acme.pcap", "tests/acme.yaml", "tests/conditions.yaml", "tests/globex.pcap",
+        "tests/globex.yaml", "tests/lambdas.pcap", "tests/lambdas.yaml",
+    ],
 }
 
 impl Shipped {
