@@ -3,8 +3,8 @@
 //!
 //! Outer, GENEVE and inner headers are parsed, the key is hashed, one look-up is made in a prefilled
 //! table of as many flows, counters, time and TCP flags are written, outer addresses are swapped in
-//! place. Packets overlap: headers are asked for [`HEADER_AHEAD`] frames before they are judged, the
-//! table's control word [`CONTROL_AHEAD`], the entry [`ENTRY_AHEAD`]. No checksum, window, timer,
+//! place. Packets overlap: headers are asked for `HEADER_AHEAD` frames before they are judged, the
+//! table's control word `CONTROL_AHEAD`, the entry `ENTRY_AHEAD`. No checksum, window, timer,
 //! fragment, name or rule.
 #![cfg_attr(
     target_arch = "x86_64",
