@@ -1,5 +1,6 @@
 //! What was measured, in plain numbers: rounds to medians, medians to what a report shows.
 
+use super::clock;
 use serde::Serialize;
 
 /// One mix.
@@ -116,6 +117,23 @@ pub struct Figures {
     pub by_rules: Vec<RuleFigures>,
     /// What was left out, and why.
     pub left_out: Vec<String>,
+}
+
+impl Figures {
+    /// Of this machine, nothing measured yet.
+    #[must_use]
+    pub fn here(rules: usize, rounds: usize) -> Self {
+        Self {
+            processor: clock::processor(),
+            cores: clock::cores(),
+            rules,
+            rounds,
+            mixes: Vec::new(),
+            workers: Vec::new(),
+            by_rules: Vec::new(),
+            left_out: Vec::new(),
+        }
+    }
 }
 
 impl Spread {

@@ -6,10 +6,7 @@
 //! place. Packets overlap: headers are asked for `HEADER_AHEAD` frames before they are judged, the
 //! table's control word `CONTROL_AHEAD`, the entry `ENTRY_AHEAD`. No checksum, window, timer,
 //! fragment, name or rule.
-#![cfg_attr(
-    target_arch = "x86_64",
-    expect(unsafe_code, reason = "the prefetch instruction has no safe wrapper; proof below")
-)]
+#![expect(unsafe_code, reason = "prefetch and madvise have no safe wrapper; proofs below")]
 
 /// Frames ahead of judgement at which a header is asked for.
 const HEADER_AHEAD: usize = 32;
@@ -66,10 +63,12 @@ impl Floor {
     #[must_use]
     pub fn new(flows: usize) -> Self {
         let groups = flows.saturating_mul(2).div_ceil(GROUP).next_power_of_two();
+        let mut entries: Vec<Entry> = Vec::with_capacity(groups.saturating_mul(GROUP));
+        ask_for_large_pages(entries.as_ptr(), entries.capacity() * size_of::<Entry>());
+        entries.resize(groups.saturating_mul(GROUP), Entry::default());
         Self {
-            // Written one by one: its memory is in use from now on, whatever is measured later.
-            control: (0..groups).map(|_| 0).collect(),
-            entries: vec![Entry::default(); groups.saturating_mul(GROUP)],
+            control: vec![0; groups],
+            entries,
             mask: groups.wrapping_sub(1),
             seed: [0x9e37_79b9_7f4a_7c15, 0xbf58_476d_1ce4_e5b9],
             hits: 0,
@@ -304,6 +303,21 @@ fn number32(bytes: &[u8], at: usize) -> Option<u32> {
 #[inline(always)]
 fn number64(bytes: &[u8], at: usize) -> Option<u64> {
     bytes.get(at..)?.first_chunk().copied().map(u64::from_be_bytes)
+}
+
+/// Asks for large pages behind a table, as the engine does for its own.
+fn ask_for_large_pages<T>(place: *const T, bytes: usize) {
+    #[cfg(target_os = "linux")]
+    {
+        let page = rustix::param::page_size();
+        let skipped = place.addr().next_multiple_of(page).saturating_sub(place.addr());
+        let whole = bytes.saturating_sub(skipped) / page * page;
+        let address = place.cast_mut().cast::<u8>().wrapping_add(skipped).cast();
+        // SAFETY: MADV_HUGEPAGE changes how pages are backed, never what is in them (madvise(2)).
+        let _ = unsafe { rustix::mm::madvise(address, whole, rustix::mm::Advice::LinuxHugepage) };
+    }
+    #[cfg(not(target_os = "linux"))]
+    let _ = (place, bytes);
 }
 
 /// Brings the cache line near that lies `offset` bytes behind the start of `place`.

@@ -7,10 +7,12 @@
 //!                    └───▶ floor ──────┘
 //! ```
 
+pub mod captures;
 pub mod clock;
 pub mod dice;
 pub mod figures;
 pub mod floor;
+pub mod load;
 pub mod mix;
 pub mod plan;
 pub mod report;

@@ -6,6 +6,7 @@ use super::figures::{
     Figures, LATENCY_BATCH, MixFigures, PERCENTILES, Percentile, RuleFigures, Spread, median,
 };
 use super::floor::Floor;
+use super::load::Load;
 use super::mix::Mix;
 use super::rules::Rules;
 use super::subject::{Subject, histogram, run_floor};
@@ -20,6 +21,9 @@ const FLOWS_TO_WEIGH: usize = 50_000;
 /// Bytes that a flow may take while it is measured, floor and engine together; for telling
 /// beforehand whether memory suffices.
 const FLOW_BYTES_ROOM: usize = 512;
+
+/// Weighs the flows of a mix in a process of its own; none where that is not possible.
+pub type Weigh<'w> = &'w dyn Fn(Mix) -> Option<f64>;
 
 /// How much is measured.
 #[derive(Clone, Debug)]
@@ -42,21 +46,15 @@ pub struct Plan {
 ///
 /// # Errors
 /// More rules than can be compiled.
-pub fn run(plan: &Plan, tell: &mut dyn FnMut(&str)) -> Result<Figures, CompileFault> {
-    let cores = clock::cores();
+pub fn run(
+    plan: &Plan,
+    weigh: Weigh<'_>,
+    tell: &mut dyn FnMut(&str),
+) -> Result<Figures, CompileFault> {
+    let mut figures = Figures::here(plan.rules, plan.rounds);
     clock::pin(0);
     let rules = Rules::new(plan.rules);
     let policy = Arc::new(rules.compile()?);
-    let mut figures = Figures {
-        processor: clock::processor(),
-        cores,
-        rules: plan.rules,
-        rounds: plan.rounds,
-        mixes: Vec::new(),
-        workers: Vec::new(),
-        by_rules: Vec::new(),
-        left_out: Vec::new(),
-    };
     for &mix in &plan.mixes {
         let room = mix.flows().saturating_mul(FLOW_BYTES_ROOM).saturating_add(2 << 30);
         if clock::available_bytes().is_some_and(|free| free < room) {
@@ -64,7 +62,10 @@ pub fn run(plan: &Plan, tell: &mut dyn FnMut(&str)) -> Result<Figures, CompileFa
             continue;
         }
         tell(&mix.word());
-        figures.mixes.push(measure(mix, plan, &rules, &policy));
+        let heavy = mix.known() && mix.flows() >= FLOWS_TO_WEIGH;
+        let flow_bytes = if heavy { weigh(mix) } else { None };
+        let load = Load::of_mix(mix, &rules, plan.frames);
+        figures.mixes.push(measure(load, plan.rounds, &rules, &policy, flow_bytes));
     }
     if plan.curves {
         tell("by rules");
@@ -77,58 +78,59 @@ pub fn run(plan: &Plan, tell: &mut dyn FnMut(&str)) -> Result<Figures, CompileFa
     Ok(figures)
 }
 
-/// Measures one mix.
-fn measure(mix: Mix, plan: &Plan, rules: &Rules, policy: &Arc<Policy>) -> MixFigures {
-    let mut tape = mix.tape(rules, plan.frames);
-    let mut floor = Floor::new(if mix.known() { mix.flows() } else { mix.flows().max(tape.len()) });
-    for frame in tape.frames() {
-        floor.admit(frame);
-    }
-    let mut subject = Subject::for_mix(policy, mix);
-    let before = clock::resident_bytes();
-    // The floor's table is there in full from the start; its own pages are none of the flows'.
-    subject.open(mix, rules, &mut floor);
-    let opened = clock::resident_bytes().saturating_sub(before);
-    subject.settle(&mut tape, mix.settling());
-    let flow_bytes = (mix.known() && mix.flows() >= FLOWS_TO_WEIGH)
-        .then(|| opened as f64 / subject.flows().max(1) as f64);
-    rounds(mix, plan, &mut tape, &mut floor, &mut subject, flow_bytes)
+/// Measures frames of captures by a policy.
+#[must_use]
+pub fn run_captures(load: Load, rounds: usize, rules: usize, policy: &Arc<Policy>) -> Figures {
+    let mut figures = Figures::here(rules, rounds);
+    clock::pin(0);
+    figures.mixes.push(measure(load, rounds, &Rules::new(2), policy, None));
+    figures
 }
 
-/// The rounds of a mix, engine and floor in turn, and what stands beside them.
-fn rounds(
-    mix: Mix,
-    plan: &Plan,
-    tape: &mut Tape,
-    floor: &mut Floor,
-    subject: &mut Subject,
+/// Opens and settles the flows of a load, then measures it in rounds in which engine and floor take
+/// turns.
+fn measure(
+    mut load: Load,
+    rounds: usize,
+    rules: &Rules,
+    policy: &Arc<Policy>,
     flow_bytes: Option<f64>,
 ) -> MixFigures {
-    let places: Vec<_> = tape.parts().1.iter().map(super::tape::Mark::place).collect();
-    let frames = tape.len().max(1) as f64;
+    let known = load.opening.is_some();
+    let mut floor = Floor::new(if known { load.flows } else { load.flows.max(load.tape.len()) });
+    load.tape.frames().for_each(|frame| floor.admit(frame));
+    let mut subject = Subject::new(policy, load.room, load.gap);
+    if let Some(mix) = load.opening {
+        subject.open(mix, rules);
+    }
+    subject.settle(&mut load.tape, load.settling);
+    let places: Vec<_> = load.tape.parts().1.iter().map(super::tape::Mark::place).collect();
+    let frames = load.tape.len().max(1) as f64;
     let (mut engine_ns, mut floor_ns) = (Vec::new(), Vec::new());
-    let mut latency = histogram();
     let before = subject.counters().clone();
     // One round more than asked for: the first only warms up.
-    for round in 0..=plan.rounds {
-        let of_floor = run_floor(floor, tape, &places, round as u32) as f64 / frames;
-        let of_engine = subject.run(tape) as f64 / frames;
+    for round in 0..=rounds {
+        let of_floor = run_floor(&mut floor, &mut load.tape, &places, round as u32) as f64 / frames;
+        let of_engine = subject.run(&mut load.tape) as f64 / frames;
         if round > 0 {
             floor_ns.push(of_floor);
             engine_ns.push(of_engine);
         }
-        next_flows(mix, tape, floor);
+        if !known {
+            next_flows(&mut load.tape, &mut floor);
+        }
     }
     let counted = Counted::between(&before, subject.counters());
-    let stages = stages::measure(tape, median(&engine_ns), plan.rounds.min(7));
-    subject.run_noting(tape, LATENCY_BATCH, &mut latency);
+    let stages = stages::measure(&load.tape, median(&engine_ns), rounds.min(7));
+    let mut latency = histogram();
+    subject.run_noting(&mut load.tape, LATENCY_BATCH, &mut latency);
     let ratios: Vec<f64> =
         engine_ns.iter().zip(&floor_ns).map(|(engine, floor)| engine / floor).collect();
     MixFigures {
-        mix: mix.word(),
+        mix: load.name,
         flows: subject.flows(),
-        frames: tape.len(),
-        frame_bytes: tape.frame_bytes() as f64 / frames,
+        frames: load.tape.len(),
+        frame_bytes: load.tape.frame_bytes() as f64 / frames,
         new_flows_share: counted.flows,
         forwarded_share: counted.forwarded,
         held_share: counted.held,
@@ -145,16 +147,11 @@ fn rounds(
     }
 }
 
-/// Brings new flows where the mix is one of new flows; the floor knows them beforehand.
-fn next_flows(mix: Mix, tape: &mut Tape, floor: &mut Floor) {
-    if mix.known() {
-        return;
-    }
+/// Brings new flows; the floor knows them beforehand.
+fn next_flows(tape: &mut Tape, floor: &mut Floor) {
     tape.turn();
     floor.clear();
-    for frame in tape.frames() {
-        floor.admit(frame);
-    }
+    tape.frames().for_each(|frame| floor.admit(frame));
 }
 
 /// Shares of what an engine counted between two moments.
@@ -182,9 +179,9 @@ fn by_rules(count: usize, plan: &Plan) -> Result<RuleFigures, CompileFault> {
     let before = clock::thread_ns();
     let policy = Arc::new(rules.compile()?);
     let compile_ms = clock::thread_ns().saturating_sub(before) as f64 / 1e6;
-    let mut tape = Mix::Storm.tape(&rules, plan.frames);
-    let mut subject = Subject::for_mix(&policy, Mix::Storm);
-    subject.settle(&mut tape, Mix::Storm.settling());
+    let Load { mut tape, room, gap, settling, .. } = Load::of_mix(Mix::Storm, &rules, plan.frames);
+    let mut subject = Subject::new(&policy, room, gap);
+    subject.settle(&mut tape, settling);
     let frames = tape.len().max(1) as f64;
     let mut ns = Vec::new();
     for _ in 0..plan.rounds.clamp(3, 7) {

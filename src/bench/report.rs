@@ -2,6 +2,8 @@
 
 mod html;
 mod plot;
+#[cfg(test)]
+mod tests;
 mod text;
 
 pub use html::page;

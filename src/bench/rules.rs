@@ -5,8 +5,8 @@ use super::dice::Dice;
 use crate::model::{Action, Addr, EndpointId, FiveTuple, Protocol};
 use crate::policy::names::{NamePattern, NameSet};
 use crate::policy::spec::{
-    BlockSpec, CommonEndpoints, LimitsSpec, Mode, PolicySpec, PortRange, RuleSpec, SegmentKind,
-    SegmentSpec, Selector,
+    BlockSpec, CommonEndpoints, DefaultsSpec, LimitsSpec, Midstream, Mode, PolicySpec, PortRange,
+    RuleSpec, SegmentKind, SegmentSpec, Selector,
 };
 use crate::policy::{CompileFault, Policy};
 use ipnet::{IpNet, Ipv4Net};
@@ -22,9 +22,9 @@ pub const FLOOD_FLOWS: u64 = 1000;
 /// Destination prefix lengths and ports as firewalls have them: single hosts most of all.
 const PREFIX_LENS: [u8; 7] = [32, 32, 28, 24, 24, 20, 16];
 const PORTS: [u16; 6] = [443, 80, 8443, 5432, 53, 22];
-/// Hosts of the five-tuple rules: 172.16.0.0/13.
-const RULE_HOSTS: u32 = 0xac10_0000;
-const RULE_HOST_BITS: usize = 19;
+/// Hosts of the five-tuple rules: 11.0.0.0/8.
+const RULE_HOSTS: u32 = 0x0b00_0000;
+const RULE_HOST_BITS: usize = 24;
 
 /// Rules and the flows that meet them.
 #[derive(Debug)]
@@ -63,10 +63,7 @@ impl Rules {
         rules.extend(name_rules());
         let mut segments: Vec<SegmentSpec> = (0..PARTNERS).map(partner).collect();
         let mut workload = SegmentSpec::new("workload", SegmentKind::Workload);
-        workload.networks = ["172.16.0.0/12", "fd10::/16"]
-            .into_iter()
-            .filter_map(|text| text.parse::<IpNet>().ok())
-            .collect();
+        workload.networks = networks(["11.0.0.0/8", "172.24.0.0/13", "fd10::/16"]);
         segments.push(workload);
         let block = BlockSpec {
             location: String::new(),
@@ -81,6 +78,41 @@ impl Rules {
             common: CommonEndpoints::None,
             policies: vec![block],
             ..PolicySpec::default()
+        };
+        Policy::compile(&spec, None)
+    }
+
+    /// The same rules where nobody's addresses are known beforehand, as for captures: everything is
+    /// one segment, what the rules do not allow is asked for its name, and ten thousand names are
+    /// denied.
+    ///
+    /// # Errors
+    /// More rules than can be numbered.
+    pub fn compile_anywhere(&self) -> Result<Policy, CompileFault> {
+        let mut rules = self.five_tuples.clone();
+        for mut rule in name_rules() {
+            if rule.domains.is_some() || rule.dns.is_some() {
+                rule.action = Action::Deny;
+                rule.ports = None;
+                rules.push(rule);
+            }
+        }
+        let mut everywhere = SegmentSpec::new("everywhere", SegmentKind::Shared);
+        everywhere.networks = networks(["0.0.0.0/0", "::/0"]);
+        let block = BlockSpec {
+            location: String::new(),
+            from: vec![Selector::Any],
+            to: vec![Selector::Any],
+            mode: Mode::Enforce,
+            rules,
+            otherwise: Action::Allow,
+        };
+        let defaults = DefaultsSpec { midstream: Midstream::Allow, ..DefaultsSpec::default() };
+        let spec = PolicySpec {
+            segments: vec![everywhere],
+            common: CommonEndpoints::Any,
+            policies: vec![block],
+            defaults,
         };
         Policy::compile(&spec, None)
     }
@@ -101,7 +133,7 @@ impl Rules {
                 return (Addr::from(net.addr()), port.map_or(8080, |port| port.first));
             }
         }
-        (Addr::v4([172, 16, 0, 1]), 8080)
+        (Addr::v4([11, 0, 0, 1]), 8080)
     }
 
     /// The client's side of flow number `number`; different numbers, different flows.
@@ -138,6 +170,10 @@ pub fn name(number: usize) -> String {
 #[must_use]
 pub fn other_name(number: usize) -> String {
     format!("api{number}.tracker.example")
+}
+
+fn networks<const N: usize>(texts: [&str; N]) -> Vec<IpNet> {
+    texts.into_iter().filter_map(|text| text.parse().ok()).collect()
 }
 
 fn partner(number: usize) -> SegmentSpec {

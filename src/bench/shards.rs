@@ -1,6 +1,7 @@
 //! The same work by 1, 2, ... workers: each with the frames of its own flows, as a network card
 //! delivers them; and through the pipeline, where one thread reads a capture and shards.
 
+use super::captures::write_tape;
 use super::clock;
 use super::figures::{WorkerFigures, median};
 use super::mix::Mix;
@@ -11,8 +12,7 @@ use super::tape::Tape;
 use crate::engine::record::Event;
 use crate::flow::{Secret, symmetric_hash};
 use crate::io::merge::Captures;
-use crate::io::pcap::{CaptureReader, CaptureWriter, CapturedPacket, Format};
-use crate::model::Timestamp;
+use crate::io::pcap::CaptureReader;
 use crate::pipeline::{ReplayOptions, Settled, Sink, replay};
 use crate::policy::Policy;
 use crate::wire::{self, Link, Settings};
@@ -76,7 +76,9 @@ fn crew(mix: Mix, count: usize, tape: &Tape, rules: &Rules, policy: &Arc<Policy>
     let mut crew: Vec<Share> = tape
         .split(count, owner)
         .into_iter()
-        .map(|tape| (Subject::new(policy, mix.flows().div_ceil(count) * 9 / 8, mix.gap()), tape))
+        .map(|tape| {
+            (Subject::new(policy, mix.flows().div_ceil(count) * 9 / 8 + 2000, mix.gap()), tape)
+        })
         .collect();
     let mut openings: Vec<Tape> = (0..count).map(|_| Tape::default()).collect();
     for number in 0..mix.flows() {
@@ -124,7 +126,7 @@ fn run_together(crew: &mut [Share]) -> f64 {
 
 /// Frames a second of wall time from a capture in memory through reader, workers and collector.
 fn through_pipeline(tape: &Tape, workers: usize, policy: &Arc<Policy>) -> f64 {
-    let Some(capture) = written(tape) else { return 0.0 };
+    let Ok(capture) = write_tape(tape, Vec::new()) else { return 0.0 };
     let options = ReplayOptions { workers, settings: Settings::GWLB, ..ReplayOptions::default() };
     let mut rates = Vec::new();
     for _ in 0..PIPELINE_ROUNDS {
@@ -137,18 +139,6 @@ fn through_pipeline(tape: &Tape, workers: usize, policy: &Arc<Policy>) -> f64 {
         rates.push(replayed.packets as f64 * 1e9 / took as f64);
     }
     median(&rates)
-}
-
-/// The tape as a capture.
-fn written(tape: &Tape) -> Option<Vec<u8>> {
-    let mut writer = CaptureWriter::new(Vec::new(), Format::Pcap);
-    for (frame, number) in tape.frames().zip(0..) {
-        let at = Timestamp::from_nanos(1_750_000_000_000_000_000 + number * 1000);
-        let original_len = u32::try_from(frame.len()).unwrap_or(u32::MAX);
-        let packet = CapturedPacket { at, link: Link::Ethernet, bytes: frame, original_len };
-        writer.write(&packet).ok()?;
-    }
-    writer.finish().ok()
 }
 
 /// Takes no frames and forgets events.

@@ -4,7 +4,7 @@
 use super::clock;
 use super::floor::Floor;
 use super::mix::Mix;
-use super::rules::Rules;
+use super::rules::{self, Rules};
 use super::tape::Tape;
 use crate::engine::{Counters, Engine, Frame, Limits, Output};
 use crate::flow::Secret;
@@ -31,13 +31,6 @@ pub struct Subject {
 }
 
 impl Subject {
-    /// An engine with room for the flows of a mix; where they come and go, for half as many more.
-    #[must_use]
-    pub fn for_mix(policy: &Arc<Policy>, mix: Mix) -> Self {
-        let spare = if mix.known() { 0 } else { mix.flows() / 2 };
-        Self::new(policy, mix.flows().saturating_add(spare), mix.gap())
-    }
-
     /// An engine with room for so many flows.
     #[must_use]
     pub fn new(policy: &Arc<Policy>, flows: usize, gap: Span) -> Self {
@@ -52,21 +45,12 @@ impl Subject {
         Self { engine, out: Output::default(), now: START, gap }
     }
 
-    /// Opens the flows of a mix that are known before it is measured, here and in the floor's
-    /// table.
-    pub fn open(&mut self, mix: Mix, rules: &Rules, floor: &mut Floor) {
-        if !mix.known() {
-            return;
-        }
+    /// Opens the flows of a mix.
+    pub fn open(&mut self, mix: Mix, rules: &Rules) {
         let mut tape = Tape::default();
         for number in 0..mix.flows() {
-            for (position, (inner, from_client)) in
-                mix.opening(number, rules).into_iter().enumerate()
-            {
+            for (inner, from_client) in mix.opening(number, rules) {
                 tape.push(&inner, from_client, &mix.around(&mix.tuple(number, rules), number));
-                if position == 0 {
-                    tape.frames().last().into_iter().for_each(|frame| floor.admit(frame));
-                }
             }
             if tape.len() >= BATCH {
                 self.run(&mut tape);
@@ -135,6 +119,17 @@ impl Subject {
     pub const fn counters(&self) -> &Counters {
         self.engine.counters()
     }
+}
+
+/// Bytes of memory this process takes for each flow of a mix, opened here and now: to be asked of a
+/// process that has done nothing else, whose allocator has no memory left over from before.
+#[must_use]
+pub fn weigh(mix: Mix, rules: &Rules, policy: &Arc<Policy>) -> f64 {
+    let mut subject = Subject::new(policy, mix.flows() + rules::FLOOD_FLOWS as usize, mix.gap());
+    let before = clock::resident_bytes();
+    subject.open(mix, rules);
+    let grown = clock::resident_bytes().saturating_sub(before);
+    grown as f64 / subject.flows().max(1) as f64
 }
 
 /// A histogram of what batches take.

@@ -1,22 +1,30 @@
 //! `lockgate bench`: how fast the engine is here. No logic of its own.
 
-use crate::bench::clock;
 use crate::bench::figures::Figures;
+use crate::bench::load::Load;
 use crate::bench::mix::Mix;
 use crate::bench::plan::{self, Plan};
-use crate::bench::report;
+use crate::bench::rules::Rules;
+use crate::bench::{captures, clock, report, subject};
+use crate::io::merge::Captures;
+use crate::ruleset::{self, Options};
 use clap::{Args, ValueEnum};
-use std::fs;
-use std::io::{self, IsTerminal, Write};
-use std::path::PathBuf;
-use std::process::ExitCode;
+use std::fs::{self, File};
+use std::io::{self, BufWriter, IsTerminal, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode};
+use std::sync::Arc;
 
 /// Measure the engine on this machine, beside the least that a stateful forwarder must do.
 ///
 /// Frames lie ready in memory. Engine and that least (the floor) take turns over the same frames, in
-/// this process, so that the ratio of the two holds even where the machine is shared.
+/// this process, so that the ratio of the two holds even where the machine is shared. With captures,
+/// they are run in a loop, each time with other addresses and ports.
 #[derive(Args, Debug)]
 pub(super) struct BenchArgs {
+    /// Captures to measure by, in place of mixes; `-` is standard input
+    #[arg(value_name = "CAPTURE", conflicts_with = "mix")]
+    captures: Vec<String>,
     /// Only these mixes; `lockgate bench --list` names them
     #[arg(long, value_delimiter = ',', value_name = "MIX", value_parser = mix)]
     mix: Vec<Mix>,
@@ -29,6 +37,12 @@ pub(super) struct BenchArgs {
     /// Five-tuple rules in force
     #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(2..=1_000_000))]
     rules: u32,
+    /// Judge captures by this ruleset, in place of the one that is made for measuring
+    #[arg(long, requires = "captures")]
+    ruleset: Option<PathBuf>,
+    /// Flows that captures should come to at one time
+    #[arg(long, default_value_t = 100_000, value_parser = clap::value_parser!(u32).range(1..=100_000_000))]
+    flows: u32,
     /// Workers, at most; as many as there are cores if left out
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
     workers: Option<u16>,
@@ -41,6 +55,15 @@ pub(super) struct BenchArgs {
     /// Write a page with plots
     #[arg(long, value_name = "FILE")]
     html: Option<PathBuf>,
+    /// Write the frames of the one mix to a capture, for others to measure by, and stop
+    #[arg(long, value_name = "FILE", requires = "mix")]
+    write_capture: Option<PathBuf>,
+    /// Frames of a mix; as many as it has by itself if left out
+    #[arg(long, value_name = "N")]
+    frames: Option<u32>,
+    /// Print the bytes of memory a flow of the one mix takes, and stop
+    #[arg(long, hide = true, requires = "mix")]
+    weigh: bool,
 }
 
 /// How figures are written.
@@ -59,31 +82,76 @@ fn mix(word: &str) -> Result<Mix, String> {
     })
 }
 
-/// Measures; 1 if something could not be written.
+/// Measures; 1 if something could not be read or written.
 #[must_use]
 pub(super) fn run(args: &BenchArgs) -> ExitCode {
-    if args.list {
-        return list();
-    }
-    let plan = plan_of(args);
-    let screen = io::stderr().is_terminal();
-    let mut tell = |what: &str| {
-        if screen {
-            eprint!("\r\x1b[Kmeasuring {what}");
-        }
-    };
-    let figures = match plan::run(&plan, &mut tell) {
-        Ok(figures) => figures,
-        Err(fault) => return failed(&fault),
-    };
-    if screen {
-        eprint!("\r\x1b[K");
-    }
-    match write(args, &figures) {
+    match try_run(args) {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
-        Err(error) => failed(&error),
+        Err(problem) => {
+            eprintln!("error: {problem}");
+            ExitCode::FAILURE
+        }
     }
+}
+
+fn try_run(args: &BenchArgs) -> Result<(), String> {
+    let told = |error: &dyn std::fmt::Display| error.to_string();
+    if args.list {
+        list();
+        return Ok(());
+    }
+    if let Some(path) = &args.write_capture {
+        return write_capture(args, path);
+    }
+    let rules = Rules::new(args.rules as usize);
+    if args.weigh {
+        let policy = Arc::new(rules.compile().map_err(|fault| told(&fault))?);
+        for mix in &args.mix {
+            println!("{}", subject::weigh(*mix, &rules, &policy));
+        }
+        return Ok(());
+    }
+    let figures = if args.captures.is_empty() {
+        let screen = io::stderr().is_terminal();
+        let mut tell = |what: &str| {
+            if screen {
+                eprint!("\r\x1b[Kmeasuring {what}");
+            }
+        };
+        let rules = args.rules.to_string();
+        let figures = plan::run(&plan_of(args), &|mix| weigh(mix, &rules), &mut tell);
+        if screen {
+            eprint!("\r\x1b[K");
+        }
+        figures.map_err(|fault| told(&fault))?
+    } else {
+        by_captures(args, &rules)?
+    };
+    match write(args, &figures) {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        written => written.map_err(|error| told(&error)),
+    }
+}
+
+fn by_captures(args: &BenchArgs, rules: &Rules) -> Result<Figures, String> {
+    let policy = match &args.ruleset {
+        Some(path) => ruleset::load(path, &Options::default())
+            .map(|loaded| loaded.policy)
+            .map_err(|refused| refused.to_string())?,
+        None => rules.compile_anywhere().map_err(|fault| fault.to_string())?,
+    };
+    let mut captures = Captures::open(&args.captures).map_err(|errors| {
+        errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("\nerror: ")
+    })?;
+    let loaded = captures::load(&mut captures);
+    if loaded.tape.is_empty() {
+        return Err("no packet of the captures can be used".to_owned());
+    }
+    let (frames, flows, left_out) = (loaded.tape.len(), loaded.flows, loaded.left_out);
+    eprintln!("note: {frames} packets of {flows} flows; {left_out} cannot be varied, left out");
+    let load = Load::of_captures(loaded, args.flows as usize);
+    let (rounds, rules) = (usize::from(args.rounds), policy.rules().len());
+    Ok(plan::run_captures(load, rounds, rules, &Arc::new(policy)))
 }
 
 fn plan_of(args: &BenchArgs) -> Plan {
@@ -92,21 +160,42 @@ fn plan_of(args: &BenchArgs) -> Plan {
         (true, false) => Mix::ALL.to_vec(),
         (true, true) => Mix::ALL.into_iter().filter(|mix| mix.flows() <= 200_000).collect(),
     };
+    let quick = if args.quick { 20_000 } else { 0 };
     Plan {
         mixes,
         rounds: if args.quick { 3 } else { usize::from(args.rounds) },
         rules: args.rules as usize,
         workers: args.workers.map_or_else(clock::cores, usize::from),
-        frames: if args.quick { 20_000 } else { 0 },
-        curves: args.mix.is_empty(),
+        frames: args.frames.map_or(quick, |frames| frames as usize),
+        curves: args.mix.is_empty() && !args.quick,
     }
 }
 
-fn list() -> ExitCode {
+/// Asks a process of its own, whose memory holds nothing else.
+fn weigh(mix: Mix, rules: &str) -> Option<f64> {
+    let word = mix.word();
+    let output = Command::new(std::env::current_exe().ok()?)
+        .args(["bench", "--weigh", "--mix", &word, "--rules", rules])
+        .output()
+        .ok()?;
+    String::from_utf8(output.stdout).ok()?.trim().parse().ok()
+}
+
+fn write_capture(args: &BenchArgs, path: &Path) -> Result<(), String> {
+    let [mix] = args.mix.as_slice() else {
+        return Err("--write-capture writes one mix; name it with --mix".to_owned());
+    };
+    let file = File::create(path).map_err(|error| format!("{}: {error}", path.display()))?;
+    let frames = args.frames.map_or(0, |frames| frames as usize);
+    let rules = Rules::new(args.rules as usize);
+    let written = captures::write_mix(*mix, &rules, frames, BufWriter::new(file));
+    written.map(drop).map_err(|error| format!("{}: {error}", path.display()))
+}
+
+fn list() {
     for mix in Mix::ALL {
         println!("{:<11} {}", mix, mix.about());
     }
-    ExitCode::SUCCESS
 }
 
 fn write(args: &BenchArgs, figures: &Figures) -> io::Result<()> {
@@ -122,9 +211,4 @@ fn write(args: &BenchArgs, figures: &Figures) -> io::Result<()> {
         })?;
     }
     Ok(())
-}
-
-fn failed(what: &dyn std::fmt::Display) -> ExitCode {
-    eprintln!("error: {what}");
-    ExitCode::FAILURE
 }

@@ -35,8 +35,8 @@ impl Engine {
     pub(super) fn end_flow(&mut self, id: FlowId, verdict: FlowVerdict) {
         let now = self.now;
         if let Some(flow) = self.table.get_mut(id) {
-            flow.verdict = verdict;
-            flow.stage = Stage::Final;
+            flow.set_verdict(verdict);
+            flow.set_stage(Stage::Final);
         }
         self.table.touch(id, now, super::open::REFUSED);
     }
@@ -72,7 +72,7 @@ impl Engine {
                 answer::Toward::Sender
             };
             if self.gate.answer(self.now) {
-                let frame = answer::rst(parcel.bytes, &parcel.packet, seq, Some(ack), toward);
+                let frame = answer::rst(parcel.bytes, parcel.packet, seq, Some(ack), toward);
                 self.send_answer(frame, parcel, out);
             }
         }
@@ -80,7 +80,7 @@ impl Engine {
 
     /// Answers the packet on which a flow was refused, as its action says.
     pub(super) fn refuse(&mut self, parcel: &Parcel<'_>, verdict: FlowVerdict, out: &mut Output) {
-        let packet = &parcel.packet;
+        let packet = parcel.packet;
         if verdict.action != Action::Reject || !answer::is_answerable(packet) {
             return;
         }
@@ -119,14 +119,14 @@ impl Engine {
         out: &mut Output,
     ) {
         if let Some(flow) = self.table.get_mut(id) {
-            flow.verdict = verdict;
-            flow.stage = Stage::Following;
+            flow.set_verdict(verdict);
+            flow.set_stage(Stage::Following);
         }
         if verdict.action == Action::Reject
             && direction == Direction::Original
             && self.gate.answer(self.now)
         {
-            let frame = answer::dns_refused(parcel.bytes, &parcel.packet, message_at);
+            let frame = answer::dns_refused(parcel.bytes, parcel.packet, message_at);
             self.send_answer(frame, parcel, out);
         }
         if let Some(record) = self.record(id) {

@@ -1,10 +1,13 @@
 //! Opening a flow's case: what is read of it, from where, and who it turns out to be.
 
 use super::Engine;
+use super::entry::Mark;
+use super::record::Names;
 use super::state::{Case, CaseRef, Inspection, Stage};
 use crate::flow::FlowId;
 use crate::inspect::Inspector;
-use crate::model::{Fact, Facts, FlowVerdict};
+use crate::model::{App, Fact, Facts, FlowVerdict};
+use crate::policy::spec::Mode;
 
 /// Whether a PROXY protocol header has just told who a flow is from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,18 +23,19 @@ impl Engine {
     pub(super) fn case_of(&mut self, id: FlowId, stream: bool) -> CaseRef {
         let held_bytes = self.held_bytes_per_flow();
         let Some(flow) = self.table.get_mut(id) else { return CaseRef::NONE };
-        if flow.case != CaseRef::NONE || !flow.fresh {
+        if flow.case != CaseRef::NONE || !flow.is(Mark::Fresh) {
             return flow.case;
         }
         if self.cases.len() >= self.limits.inspections {
             // Nobody waits for a name that is only recorded; others come again.
-            flow.fresh = flow.stage != Stage::Final;
+            let fresh = flow.stage() != Stage::Final;
+            flow.set(Mark::Fresh, fresh);
             return CaseRef::NONE;
         }
-        flow.fresh = false;
-        let unasked = flow.stage == Stage::Final || flow.monitored;
+        flow.set(Mark::Fresh, false);
+        let unasked = flow.stage() == Stage::Final || flow.is(Mark::Monitored);
         let deadline = self.now + self.policy.defaults().pending_timeout;
-        let inspector = match (flow.behind_proxy, stream) {
+        let inspector = match (flow.is(Mark::BehindProxy), stream) {
             (true, true) => Inspector::stream_behind_proxy(),
             (true, false) => Inspector::datagrams_behind_proxy(),
             (false, true) => Inspector::stream(),
@@ -39,7 +43,7 @@ impl Engine {
         };
         let inspector = inspector.with_answers(self.policy.binds()).for_record(unasked);
         let bound = if unasked { self.limits.unasked_bytes } else { held_bytes };
-        let first_bytes = flow.first_bytes;
+        let first_bytes = self.openings.remove(&id.index()).unwrap_or(self.first_bytes);
         let mut case = Case::new(Facts::default());
         case.inspection =
             Some(Box::new(Inspection::of_stream(inspector, first_bytes, bound, unasked, deadline)));
@@ -48,6 +52,19 @@ impl Engine {
             flow.case = at;
         }
         at
+    }
+
+    /// Puts a case back. One that says no more than that the flow has no names is given up: a mark on
+    /// the flow says that too.
+    pub(super) fn shelve(&mut self, id: FlowId, at: CaseRef, case: Box<Case>) {
+        match self.table.get_mut(id) {
+            Some(flow) if case.is_nameless() => {
+                flow.case = CaseRef::NONE;
+                flow.set(Mark::Nameless, true);
+                self.cases.close(at);
+            }
+            _ => self.cases.put(at, case),
+        }
     }
 
     /// Gives a flow from a trusted proxy the segment its PROXY protocol header names.
@@ -61,10 +78,10 @@ impl Engine {
         held_bytes: usize,
     ) -> Result<Identity, FlowVerdict> {
         let Some(flow) = self.table.get_mut(id) else { return Ok(Identity::NotAsked) };
-        let (true, Fact::Known(identity)) = (flow.behind_proxy, &case.facts.proxy) else {
+        let (true, Fact::Known(identity)) = (flow.is(Mark::BehindProxy), &case.facts.proxy) else {
             return Ok(Identity::NotAsked);
         };
-        flow.behind_proxy = false;
+        flow.set(Mark::BehindProxy, false);
         let Some(from) = self.policy.proxied(flow.from, *identity) else {
             return Err(self.policy.unknown_segment());
         };
@@ -74,10 +91,27 @@ impl Engine {
         flow.account = account;
         flow.from = from;
         flow.pair = self.tally.pair(from, flow.to);
-        flow.policy = self.policy.block(from, flow.to);
-        flow.monitored = flow
-            .policy
-            .is_some_and(|policy| self.policy.mode(policy) == crate::policy::spec::Mode::Monitor);
+        let policy = self.policy.block(from, flow.to);
+        let monitored = policy.is_some_and(|policy| self.policy.mode(policy) == Mode::Monitor);
+        flow.set(Mark::Monitored, monitored);
         Ok(Identity::Found)
     }
+}
+
+impl Case {
+    /// Whether nothing is read any more, and what was read has no names.
+    fn is_nameless(&self) -> bool {
+        self.inspection.is_none()
+            && self.facts.app.known() == Some(&App::Other)
+            && self.names == Names::default()
+            && self.questions == Names::default()
+            && self.facts == nameless()
+    }
+}
+
+/// What is known of a protocol without names.
+pub(super) fn nameless() -> Facts {
+    let mut facts = Facts::default();
+    facts.settle_without_names(App::Other);
+    facts
 }

@@ -2,14 +2,19 @@
 //! undecided flow are held.
 
 use super::case::Identity;
+use super::entry::Mark;
 use super::state::{Case, Inspection, Stage};
 use super::stream::{Reading, deny};
 use super::{Engine, Output, Parcel};
 use crate::flow::{FlowId, FlowKey};
 use crate::inspect::Outcome;
 use crate::inspect::proxy::headers_len;
-use crate::model::{Direction, Fact, Reason, Verdict};
+use crate::model::{App, Direction, Fact, Reason, Verdict};
 use crate::policy::Decision;
+
+/// A client that has sent so many datagrams of no known protocol is not read further for the record
+/// alone.
+pub(super) const UNNAMED_DATAGRAMS_MAX: u64 = 4;
 
 impl Engine {
     /// Judges a datagram of a flow that is read.
@@ -27,16 +32,15 @@ impl Engine {
             return Verdict::Forward;
         };
         let verdict = self.read_datagram(id, &mut case, &mut inspection, parcel, direction, out);
-        let keeps = self
-            .table
-            .get(id)
-            .is_some_and(|flow| !inspection.done && (flow.stage != Stage::Final || flow.passes()));
+        let keeps = self.table.get(id).is_some_and(|flow| {
+            !inspection.done && (flow.stage() != Stage::Final || flow.passes())
+        });
         if keeps {
             case.inspection = Some(inspection);
         } else {
             self.drop_held(id, &mut inspection, Reason::HeldDiscarded, out);
         }
-        self.cases.put(at, case);
+        self.shelve(id, at, case);
         verdict
     }
 
@@ -71,7 +75,7 @@ impl Engine {
                     let message = parcel.payload.get(message_at(case, parcel.payload)..);
                     self.hear(scope, case, direction, message.unwrap_or_default());
                 }
-                let stage = self.table.get(id).map_or(Stage::Final, |flow| flow.stage);
+                let stage = self.table.get(id).map_or(Stage::Final, |flow| flow.stage());
                 let waits = !inspection.done && (stage == Stage::Pending || waits);
                 if waits && !inspection.unasked {
                     return self.hold(id, inspection, parcel, direction, (0, 0));
@@ -95,30 +99,30 @@ impl Engine {
         match outcome {
             Outcome::More | Outcome::Opening => {
                 let enough = inspection.read_bytes > self.limits.unasked_bytes;
-                if !asked && enough && !self.hears(case) {
+                if !asked && (enough || self.tells_nothing(id, case)) && !self.hears(case) {
                     inspection.done = true;
                 }
                 Reading::Goes
             }
             Outcome::Message | Outcome::Fact | Outcome::Switch => {
-                case.note_names();
+                case.note_names(&mut self.shared_names);
                 self.decide_datagram(id, case, inspection)
             }
             Outcome::Done => {
                 inspection.done = true;
                 case.close_facts();
-                case.note_names();
+                case.note_names(&mut self.shared_names);
                 let reading = self.decide_datagram(id, case, inspection);
                 if let Some(flow) = self.table.get_mut(id)
                     && matches!(reading, Reading::Goes)
                 {
-                    flow.stage = Stage::Final;
+                    flow.set_stage(Stage::Final);
                 }
                 reading
             }
             // A fault is of this datagram alone; its flow is read on, if it goes on.
             Outcome::Fault(reason) => {
-                case.note_names();
+                case.note_names(&mut self.shared_names);
                 if asked { Reading::Ends(deny(reason)) } else { Reading::Goes }
             }
         }
@@ -151,17 +155,17 @@ impl Engine {
             }
             Decision::Pending { .. } => {
                 if let Some(flow) = self.table.get_mut(id) {
-                    flow.stage = Stage::Pending;
+                    flow.set_stage(Stage::Pending);
                 }
                 return Reading::Goes;
             }
         };
         self.tally.hit(question.policy, decision);
         let Some(flow) = self.table.get_mut(id) else { return Reading::Goes };
-        if flow.monitored || decision.action == crate::model::Action::Allow {
-            let denied = flow.stage == Stage::Following
-                && flow.verdict.action != crate::model::Action::Allow;
-            if !denied || flow.monitored {
+        if flow.is(Mark::Monitored) || decision.action == crate::model::Action::Allow {
+            let denied =
+                flow.stage() == Stage::Following && flow.action() != crate::model::Action::Allow;
+            if !denied || flow.is(Mark::Monitored) {
                 flow.settle(decision, Stage::Following);
             }
             return Reading::Goes;
@@ -169,9 +173,19 @@ impl Engine {
         Reading::Ends(decision)
     }
 
+    /// Whether a flow that nobody asks about has sent enough datagrams of no known protocol.
+    fn tells_nothing(&self, id: FlowId, case: &Case) -> bool {
+        case.facts.app.known() == Some(&App::Other)
+            && self.table.get(id).is_some_and(|flow| {
+                let [original, _] = flow.tally;
+                !flow.is(Mark::Monitored)
+                    && original.packets().saturating_add(1) >= UNNAMED_DATAGRAMS_MAX
+            })
+    }
+
     /// Whether a denied message leaves its flow alive: DNS questions are refused one by one.
     fn goes_on(&self, id: FlowId, case: &Case) -> bool {
-        let dns = case.facts.app.known() == Some(&crate::model::App::Dns);
+        let dns = case.facts.app.known() == Some(&App::Dns);
         dns && self.table.get(id).is_some()
     }
 }

@@ -1,6 +1,7 @@
 //! Asks the policy, and carries out what it says. How rules are evaluated is `policy`'s business.
 
-use super::state::{Case, Flow, Stage};
+use super::entry::{Flow, Mark};
+use super::state::{Case, Stage};
 use super::{Asked, Engine};
 use crate::flow::FlowId;
 use crate::model::{
@@ -78,15 +79,20 @@ impl Engine {
         decision
     }
 
+    /// The policy of a flow: that of its segments, none while its identity is waited for.
+    pub(super) fn policy_of(&self, flow: &Flow) -> Option<PolicyId> {
+        if flow.is(Mark::BehindProxy) { None } else { self.policy.block(flow.from, flow.to) }
+    }
+
     /// What to ask the policy about a flow.
     pub(super) fn question(&self, id: FlowId) -> Option<Question> {
         let flow: &Flow = self.table.get(id)?;
         let key = self.table.key(id)?;
         Some(Question {
             scope: key.scope(),
-            policy: flow.policy,
-            tuple: key.tuple(flow.reversed),
-            icmp: flow.icmp,
+            policy: self.policy_of(flow),
+            tuple: key.tuple(flow.is(Mark::Reversed)),
+            icmp: flow.icmp(),
             missed: false,
             bound: false,
         })
@@ -94,7 +100,9 @@ impl Engine {
 
     /// Whether a flow's messages are read for the record alone.
     pub(super) fn is_out_of_question(&self, id: FlowId, unasked: bool) -> bool {
-        self.table.get(id).is_none_or(|flow| flow.midstream || (unasked && !flow.monitored))
+        self.table
+            .get(id)
+            .is_none_or(|flow| flow.is(Mark::Midstream) || (unasked && !flow.is(Mark::Monitored)))
     }
 
     /// Whether the destination is an answer for the name of the present message, where some rule asks.
@@ -116,16 +124,14 @@ impl Flow {
     /// Takes a decision into the flow. In monitor mode the verdict is only written down, and of
     /// several the first denial stays.
     pub(super) fn settle(&mut self, verdict: FlowVerdict, stage: Stage) {
-        if self.monitored && self.verdict.action != Action::Allow && self.stage != Stage::Pending {
+        if self.is(Mark::Monitored)
+            && self.action() != Action::Allow
+            && self.stage() != Stage::Pending
+        {
             return;
         }
-        self.verdict = verdict;
-        self.stage = stage;
-    }
-
-    /// Whether packets pass whatever the verdict says.
-    pub(super) const fn passes(&self) -> bool {
-        self.monitored || matches!(self.verdict.action, Action::Allow)
+        self.set_verdict(verdict);
+        self.set_stage(stage);
     }
 }
 

@@ -1,20 +1,36 @@
 //! Time passing: flows that ended, undecided flows that waited too long, and the records of both.
 
 use super::Engine;
+use super::entry::Mark;
 use super::frame::Output;
 use super::record::{Ended, Event, FlowRecord};
 use super::state::{CaseRef, Stage};
 use crate::flow::{Fate, FlowId};
-use crate::model::{Action, App, Epoch, Fact, FiveTuple, Reason, Span, Timestamp};
+use crate::model::{Action, App, Epoch, Fact, Facts, FiveTuple, Reason, Span, Timestamp};
+
+/// Flows that end with one packet: few, so that no packet waits long behind them, and more than one,
+/// so that flows end at least as fast as they can begin. A flow that is due is over for whatever comes
+/// next, whether its record has been written or not.
+const DUE_AT_ONCE: usize = 16;
+/// How many flows ahead a due one's entry, and its place in the index, are asked for.
+const PLACE_AHEAD: usize = 8;
+const INDEX_AHEAD: usize = 4;
 
 impl Engine {
     /// Lets time pass up to `now`; it never runs backwards.
+    #[inline]
     pub(super) fn advance(&mut self, now: Timestamp, out: &mut Output) {
-        if now > self.now {
-            self.now = now;
-            if now >= self.next_expiry {
-                self.pass_expiry();
-            }
+        self.now = self.now.max(now);
+        if self.now >= self.wake || self.has_fragments() {
+            self.wake_up(out);
+        }
+    }
+
+    /// Sees to everything that time brings: expired rules, flows and fragments.
+    #[inline(never)]
+    fn wake_up(&mut self, out: &mut Output) {
+        if self.now >= self.next_expiry {
+            self.pass_expiry();
         }
         let due = &mut self.due;
         self.table.expire(self.now, |expired| {
@@ -22,14 +38,20 @@ impl Engine {
             Fate::Keep(Span::ZERO)
         });
         if !self.due.is_empty() {
-            self.expire_due(out);
+            self.expire_due(DUE_AT_ONCE, out);
         }
         self.expire_fragments(out);
+        self.wake = if self.due.is_empty() {
+            self.table.next_look().min(self.next_expiry)
+        } else {
+            Timestamp::ZERO
+        };
     }
 
     /// Lets time pass without frames.
     pub fn tick(&mut self, now: Timestamp, out: &mut Output) {
         self.advance(now, out);
+        self.expire_due(usize::MAX, out);
     }
 
     /// Ends every flow: the capture is over.
@@ -50,22 +72,41 @@ impl Engine {
         self.drop_fragments(out);
     }
 
-    fn expire_due(&mut self, out: &mut Output) {
+    /// Ends flows found due, so many of them at most; a later packet sees to the others.
+    fn expire_due(&mut self, at_once: usize, out: &mut Output) {
         let mut due = std::mem::take(&mut self.due);
-        for id in due.drain(..) {
-            self.expire_flow(id, out);
+        let now_due = due.len().min(at_once);
+        for (at, &id) in due.iter().enumerate().take(now_due) {
+            let ahead = |by: usize| due.get(at.saturating_add(by)).copied();
+            if let Some(soon) = ahead(PLACE_AHEAD) {
+                self.table.prefetch_place(soon);
+            }
+            if let Some(flow) = ahead(INDEX_AHEAD + 2).and_then(|id| self.table.get(id)) {
+                self.cases.prefetch_place(flow.case);
+            }
+            if let Some(flow) = ahead(INDEX_AHEAD).and_then(|id| self.table.get(id)) {
+                self.cases.prefetch(flow.case);
+            }
+            if let Some(next) = ahead(INDEX_AHEAD) {
+                self.table.prefetch_index(next);
+            }
+            // Since it was found due it may have met its next packet, and given its place away.
+            if self.table.deadline(id).is_some_and(|deadline| deadline <= self.now) {
+                self.expire_flow(id, out);
+            }
         }
+        due.drain(..now_due);
         self.due = due;
     }
 
     /// Ends a flow that is past its deadline: undecided ones by their policy's `otherwise`.
     pub(super) fn expire_flow(&mut self, id: FlowId, out: &mut Output) {
         let Some(flow) = self.table.get(id) else { return };
-        if flow.stage == Stage::Pending && self.cases.inspects(flow.case) {
-            let verdict = self.undecided(flow.policy, Reason::Undecided);
+        if flow.stage() == Stage::Pending && self.cases.inspects(flow.case) {
+            let verdict = self.undecided(self.policy_of(flow), Reason::Undecided);
             if let Some(flow) = self.table.get_mut(id) {
-                flow.verdict = verdict;
-                flow.stage = Stage::Final;
+                flow.set_verdict(verdict);
+                flow.set_stage(Stage::Final);
             }
         }
         self.forget(id, Ended::Expired, out);
@@ -73,10 +114,19 @@ impl Engine {
 
     /// Ends a flow and writes its record.
     pub(super) fn forget(&mut self, id: FlowId, ended: Ended, out: &mut Output) {
-        self.discard_held(id, Reason::HeldDiscarded, out);
-        if let Some(mut record) = self.record(id) {
+        let at = self.table.get(id).map_or(CaseRef::NONE, |flow| flow.case);
+        let mut case = self.cases.take(at);
+        if let Some(inspection) = case.as_mut().and_then(|case| case.inspection.as_mut()) {
+            self.drop_held(id, inspection, Reason::HeldDiscarded, out);
+        }
+        if let Some(mut record) = self.headers_record(id) {
+            if let Some(case) = &mut case {
+                record.names = std::mem::take(&mut case.names);
+                record.questions = std::mem::take(case.recorded_questions());
+                tell_facts(&mut record, &case.facts);
+            }
             let refused = record.verdict.is_some_and(|v| v.action != Action::Allow);
-            let how = self.table.get(id).and_then(|flow| flow.ended);
+            let how = self.table.get(id).and_then(|flow| flow.ended());
             record.ended = Some(match ended {
                 Ended::Expired | Ended::EndOfCapture | Ended::Stopped
                     if refused && record.enforced =>
@@ -91,19 +141,29 @@ impl Engine {
             self.counters.end(record.ended.unwrap_or(ended));
             out.events.push(Event::FlowEnd(Box::new(record)));
         }
-        self.candidates.remove(&id);
+        if !self.candidates.is_empty() {
+            self.candidates.remove(&id);
+        }
+        self.asides.forget(id.index());
+        if !self.openings.is_empty() {
+            self.openings.remove(&id.index());
+        }
         if let Some(flow) = self.table.remove(id) {
             self.gate.close_flow(flow.account);
-            if flow.case != CaseRef::NONE {
-                self.cases.close(flow.case);
-            }
+            self.endpoints.leave(flow.endpoint);
+        }
+        if at != CaseRef::NONE {
+            self.cases.close(at);
+        }
+        if let Some(case) = case {
+            self.cases.give_up(case);
         }
     }
 
     /// Tells of a flow's start, where its rule asks for that.
     pub(super) fn start_event(&mut self, id: FlowId, out: &mut Output) {
         let Some(flow) = self.table.get(id) else { return };
-        let Some(rule) = flow.verdict.rule else { return };
+        let Some(rule) = flow.verdict().rule else { return };
         if self.policy.rule(rule).is_some_and(|rule| rule.log.at_start())
             && let Some(record) = self.record(id)
         {
@@ -113,47 +173,57 @@ impl Engine {
 
     /// Everything known of a flow.
     pub(super) fn record(&self, id: FlowId) -> Option<FlowRecord> {
+        let mut record = self.headers_record(id)?;
+        if let Some(case) = self.table.get(id).and_then(|flow| self.cases.get(flow.case)) {
+            record.names = case.names.clone();
+            let asked = case.questions.first().is_some();
+            record.questions = if asked { &case.questions } else { &case.answered }.clone();
+            tell_facts(&mut record, &case.facts);
+        }
+        Some(record)
+    }
+
+    /// What is known of a flow without its facts.
+    fn headers_record(&self, id: FlowId) -> Option<FlowRecord> {
         let flow = self.table.get(id)?;
         let key = self.table.key(id)?;
         let mut record = FlowRecord::new(key.scope(), self.tuple_of(id)?, flow.start);
-        record.endpoint = flow.endpoint;
+        record.endpoint = self.endpoints.get(flow.endpoint);
         record.from = Some(flow.from);
         record.to = Some(flow.to);
-        record.icmp = flow.icmp;
+        record.icmp = flow.icmp();
         record.end = flow.last;
-        record.volume = flow.volume;
-        record.verdict = (flow.stage != Stage::Pending).then_some(flow.verdict);
-        record.enforced = !flow.monitored;
-        record.midstream = flow.midstream;
-        record.epoch = Epoch(flow.epoch);
-        let Some(case) = self.cases.get(flow.case) else { return Some(record) };
-        let facts = &case.facts;
-        record.app = match &facts.app {
-            Fact::Known(App::Other) | Fact::Unknown | Fact::Absent | Fact::Missed => None,
-            Fact::Known(app) => Some(*app),
-        };
-        record.names = case.names.clone();
-        // Where only answers came by, their questions are what is known.
-        let asked = case.questions.first().is_some();
-        record.questions = if asked { &case.questions } else { &case.answered }.clone();
-        record.ja4 = facts.tls.ja4.known().copied();
-        record.ja3 = facts.tls.ja3;
-        record.tls_version = facts.tls.version.known().copied();
-        record.alpn.clone_from(&facts.tls.alpn);
-        record.quic_version = facts.quic_version;
-        record.certificate = facts.tls.client_certificate.known().cloned();
-        record.ech = facts.tls.ech;
+        record.volume = self.asides.volume(id.index(), flow);
+        record.verdict = (flow.stage() != Stage::Pending).then_some(flow.verdict());
+        record.enforced = !flow.is(Mark::Monitored);
+        record.midstream = flow.is(Mark::Midstream);
+        record.epoch = Epoch(flow.epoch(self.epoch.0));
         Some(record)
     }
 
     /// The five-tuple of a flow in its original direction.
     pub(super) fn tuple_of(&self, id: FlowId) -> Option<FiveTuple> {
         let flow = self.table.get(id)?;
-        Some(self.table.key(id)?.tuple(flow.reversed))
+        Some(self.table.key(id)?.tuple(flow.is(Mark::Reversed)))
     }
 
     /// Every flow known now.
     pub fn records(&self) -> impl Iterator<Item = FlowRecord> + '_ {
         self.table.iter().filter_map(|(id, _, _)| self.record(id))
     }
+}
+
+/// Writes the facts of a flow into its record.
+fn tell_facts(record: &mut FlowRecord, facts: &Facts) {
+    record.app = match &facts.app {
+        Fact::Known(App::Other) | Fact::Unknown | Fact::Absent | Fact::Missed => None,
+        Fact::Known(app) => Some(*app),
+    };
+    record.ja4 = facts.tls.ja4.known().copied();
+    record.ja3 = facts.tls.ja3;
+    record.tls_version = facts.tls.version.known().copied();
+    record.alpn.clone_from(&facts.tls.alpn);
+    record.quic_version = facts.quic_version;
+    record.certificate = facts.tls.client_certificate.known().cloned();
+    record.ech = facts.tls.ech;
 }

@@ -68,7 +68,7 @@ impl Assembly {
 impl Engine {
     /// Takes a fragment in; judges its packet if it was the last one missing.
     pub(super) fn fragment(&mut self, parcel: &Parcel<'_>, out: &mut Output) -> Verdict {
-        let Some(place) = place_of(&parcel.packet) else {
+        let Some(place) = place_of(parcel.packet) else {
             return Verdict::Drop(Reason::FragmentTiny);
         };
         if self.policy.defaults().fragments == FragmentMode::Deny {
@@ -121,7 +121,7 @@ impl Engine {
         let at = train.parts.partition_point(|part| part.offset < place.offset);
         let part = Part {
             number: parcel.number,
-            packet: parcel.packet,
+            packet: *parcel.packet,
             bytes: parcel.bytes.to_vec(),
             offset: place.offset,
             len: place.len,
@@ -167,7 +167,7 @@ impl Engine {
             key,
             hash: self.table.hash(&key),
             reversed,
-            packet,
+            packet: &packet,
             payload,
             bytes: &first.bytes,
             number: first.number,
@@ -220,6 +220,12 @@ impl Engine {
         self.end_trains(out, |train| now.since(train.since) > TIMEOUT);
         let oldest = self.assembly.trains.values().map(|train| train.since).min();
         self.assembly.oldest = oldest.unwrap_or(now);
+    }
+
+    /// Whether fragments are waited for.
+    #[inline]
+    pub(super) fn has_fragments(&self) -> bool {
+        !self.assembly.trains.is_empty()
     }
 
     /// Drops everything that waits.

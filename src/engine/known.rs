@@ -1,8 +1,9 @@
 //! A packet of a known flow.
 
+use super::entry::{Flow, Mark};
 use super::record::Ended;
-use super::state::{Flow, Stage};
-use super::{Engine, Output, Parcel};
+use super::state::Stage;
+use super::{Engine, Output, Parcel, Prepared};
 use crate::flow::{Candidate, FlowId, TcpEvent, TcpState, TcpTracker, flag};
 use crate::model::{Direction, Protocol, Reason, Span, Verdict};
 use crate::policy::spec::Midstream;
@@ -12,17 +13,48 @@ use crate::wire::{self, Body, Packet, TcpSegment};
 const CANDIDATES_MAX: usize = 4096;
 
 impl Engine {
+    /// Whether this is a packet of a settled flow that fits: then windows, counters and deadline have
+    /// been seen to, and it is forwarded. Otherwise nothing has changed.
+    #[inline(always)]
+    pub(super) fn settled_packet(&mut self, prepared: &Prepared) -> bool {
+        let (now, epoch) = (self.now, self.epoch.0);
+        let (tcp_idle, udp_idle) = (self.timeouts.tcp_idle, self.timeouts.udp);
+        let packet = &prepared.packet;
+        let counted = &mut self.tally;
+        self.table.visit_live(&prepared.key, prepared.hash, now, |flow| {
+            if !flow.is_settled(epoch) {
+                return None;
+            }
+            let direction = flow.direction(prepared.reversed);
+            let tally = flow.tally.get_mut(direction.index())?;
+            if !tally.takes(packet.ip_len) {
+                return None;
+            }
+            let idle = match &packet.body {
+                Body::Udp => udp_idle,
+                Body::Tcp(segment) => {
+                    let segment = super::segment_of(segment, packet);
+                    flow.tcp.observe_plain(direction, &segment).then_some(tcp_idle)?
+                }
+                _ => return None,
+            };
+            tally.add(packet.ip_len);
+            counted.at(flow.pair);
+            flow.last = now;
+            Some(idle)
+        })
+    }
+
     /// Judges a packet of a known flow.
     pub(super) fn known(&mut self, id: FlowId, parcel: &Parcel<'_>, out: &mut Output) -> Verdict {
         let Some(flow) = self.table.get(id) else { return Verdict::Drop(Reason::Truncated) };
-        if flow.epoch != self.epoch.0 {
+        if flow.epoch(self.epoch.0) != self.epoch.0 {
             self.decide_again(id, parcel, out);
         }
         let Some(flow) = self.table.get(id) else { return Verdict::Drop(Reason::FlowDenied) };
         self.tally.at(flow.pair);
-        let direction =
-            if flow.reversed == parcel.reversed { Direction::Original } else { Direction::Reply };
-        if self.must_verify(flow, &parcel.packet) && !self.intact(parcel) {
+        let direction = flow.direction(parcel.reversed);
+        if self.must_verify(flow, parcel.packet) && !self.intact(parcel) {
             return Verdict::Drop(Reason::TransportChecksum);
         }
         let verdict = match parcel.packet.body {
@@ -38,9 +70,20 @@ impl Engine {
             Body::Udp => self.udp_packet(id, parcel, direction, out),
             _ => self.settled(id, parcel, direction, out),
         };
-        self.tally(id, direction, &parcel.packet, verdict);
+        self.tally(id, direction, parcel.packet, verdict);
         self.rest(id, parcel.packet.tuple.protocol);
+        self.mark_read(id);
         verdict
+    }
+
+    /// Writes into a flow whether its payload is looked at from now on, so that a packet of a settled
+    /// flow need not go and see. Only a packet of the flow itself changes that.
+    pub(super) fn mark_read(&mut self, id: FlowId) {
+        let Some(case) = self.table.get(id).map(|flow| flow.case) else { return };
+        let read = self.cases.inspects(case);
+        if let Some(flow) = self.table.get_mut(id) {
+            flow.set(Mark::Read, read);
+        }
     }
 
     /// A packet of a flow whose payload is of no interest.
@@ -55,7 +98,7 @@ impl Engine {
         if flow.passes() {
             return Verdict::Forward;
         }
-        let verdict = flow.verdict;
+        let verdict = flow.verdict();
         self.refuse_again(parcel, direction, verdict, out);
         Verdict::Drop(Reason::FlowDenied)
     }
@@ -69,14 +112,14 @@ impl Engine {
         out: &mut Output,
     ) -> Verdict {
         let Some(flow) = self.table.get(id) else { return Verdict::Drop(Reason::FlowDenied) };
-        if flow.stage == Stage::Final && !flow.passes() {
+        if flow.is_refused() {
             return self.settled(id, parcel, direction, out);
         }
-        if !(flow.fresh || self.cases.inspects(flow.case)) {
+        if !(flow.is(Mark::Fresh) || self.cases.inspects(flow.case)) {
             return unread(flow);
         }
         if segment.flags.rst() {
-            let decided = flow.stage == Stage::Final;
+            let decided = flow.stage() == Stage::Final;
             self.discard_held(id, Reason::HeldDiscarded, out);
             // Nobody reads the text a RST may carry (RFC 9293 section 3.5.3), so nobody allowed it.
             let bare = decided || parcel.payload.is_empty();
@@ -106,13 +149,13 @@ impl Engine {
         out: &mut Output,
     ) -> Verdict {
         let Some(flow) = self.table.get(id) else { return Verdict::Drop(Reason::FlowDenied) };
-        if flow.stage == Stage::Final && !flow.passes() {
+        if flow.is_refused() {
             return self.settled(id, parcel, direction, out);
         }
         if parcel.payload.is_empty() {
             return Verdict::Forward;
         }
-        if !(flow.fresh || self.cases.inspects(flow.case)) {
+        if !(flow.is(Mark::Fresh) || self.cases.inspects(flow.case)) {
             return unread(flow);
         }
         self.datagram(id, parcel, direction, out)
@@ -127,7 +170,7 @@ impl Engine {
         direction: Direction,
         out: &mut Output,
     ) -> Tracked {
-        let input = super::segment_of(segment, &parcel.packet);
+        let input = super::segment_of(segment, parcel.packet);
         if segment.flags.syn()
             && segment.flags.ack()
             && let Some(candidate) = self.candidates.get_mut(&id)
@@ -136,7 +179,7 @@ impl Engine {
             return Tracked::Replaces(candidate.tracker);
         }
         let Some(flow) = self.table.get_mut(id) else { return Tracked::Ends(Verdict::Forward) };
-        flow.doubtful = false;
+        flow.set(Mark::Doubtful, false);
         let answers = segment.flags.syn() && direction == Direction::Reply;
         let first = answers && flow.tcp.state() == TcpState::SynSent;
         let event = match flow.tcp.observe(direction, &input) {
@@ -147,7 +190,7 @@ impl Engine {
             self.begin_reply(id, segment.seq.wrapping_add(1));
         }
         let Some(flow) = self.table.get_mut(id) else { return Tracked::Ends(Verdict::Forward) };
-        let refused = flow.stage == Stage::Final && !flow.passes();
+        let refused = flow.is_refused();
         match event {
             TcpEvent::Reopen => return Tracked::Anew,
             TcpEvent::CandidateSyn { .. } => {
@@ -162,9 +205,9 @@ impl Engine {
                 };
                 return Tracked::Ends(verdict);
             }
-            TcpEvent::Closed => flow.ended = flow.ended.or(Some(Ended::Closed)),
-            TcpEvent::Reset => flow.ended = Some(Ended::Reset),
-            TcpEvent::DoubtfulReset => flow.doubtful = true,
+            TcpEvent::Closed if flow.ended().is_none() => flow.set_ended(Ended::Closed),
+            TcpEvent::Reset => flow.set_ended(Ended::Reset),
+            TcpEvent::DoubtfulReset => flow.set(Mark::Doubtful, true),
             _ => {}
         }
         Tracked::Goes
@@ -201,9 +244,11 @@ impl Engine {
 
     /// The server's first byte has this sequence number; only data on a SYN was read before.
     fn begin_reply(&mut self, id: FlowId, seq: u32) {
-        let Some(flow) = self.table.get_mut(id) else { return };
-        let [client, _] = flow.first_bytes;
-        flow.first_bytes = [client, seq];
+        let Some(flow) = self.table.get(id) else { return };
+        if flow.is(Mark::Fresh) {
+            let client = flow.tcp.next_seq(Direction::Original);
+            self.openings.insert(id.index(), [client, seq]);
+        }
         let at = flow.case;
         let Some(case) = self.cases.get_mut(at) else { return };
         if let Some(inspection) = case.inspection.as_deref_mut()
@@ -231,7 +276,7 @@ impl Engine {
     /// Whether the transport checksum of this packet must be right: it can change state, or its
     /// payload is read.
     fn must_verify(&self, flow: &Flow, packet: &Packet) -> bool {
-        if flow.fresh || flow.stage != Stage::Final || self.cases.inspects(flow.case) {
+        if flow.is(Mark::Fresh) || flow.stage() != Stage::Final || self.cases.inspects(flow.case) {
             return true;
         }
         match packet.body {
@@ -245,7 +290,7 @@ impl Engine {
     pub(super) fn intact(&self, parcel: &Parcel<'_>) -> bool {
         !parcel.parts.is_empty()
             || self.settings.checksums == wire::Checksums::Ignore
-            || wire::transport_checksum_ok(parcel.bytes, &parcel.packet)
+            || wire::transport_checksum_ok(parcel.bytes, parcel.packet)
     }
 
     /// The idle time of a flow as it is now.
@@ -261,11 +306,11 @@ impl Engine {
     /// Sets when a flow ends if nothing more comes. A refused flow is not kept alive by retries.
     pub(super) fn rest(&mut self, id: FlowId, protocol: Protocol) {
         let Some(flow) = self.table.get(id) else { return };
-        if flow.stage == Stage::Final && !flow.passes() {
+        if flow.is_refused() {
             return;
         }
         let mut idle = self.idle(flow, protocol);
-        if flow.doubtful {
+        if flow.is(Mark::Doubtful) {
             // It may have been reset (RFC 5961 section 3.2): its next segment tells.
             idle = idle.min(self.timeouts.tcp_closed);
         }
@@ -289,26 +334,21 @@ impl Engine {
         let now = self.now;
         let Some(flow) = self.table.get_mut(id) else { return };
         flow.last = now;
-        let Some(volume) = flow.volume.get_mut(direction.index()) else { return };
-        volume.packets += 1;
-        volume.bytes += u64::from(packet.ip_len);
-        if verdict == Verdict::Forward {
-            volume.forwarded_packets += 1;
-            volume.forwarded_bytes += u64::from(packet.ip_len);
-        }
+        let forwarded = verdict == Verdict::Forward;
+        self.asides.count(id.index(), flow, direction, packet.ip_len, forwarded);
     }
 }
 
 /// A packet of a flow that nobody reads: what is decided passes, what is not never does.
 const fn unread(flow: &Flow) -> Verdict {
-    match flow.stage {
+    match flow.stage() {
         Stage::Pending => Verdict::Drop(Reason::Undecided),
         Stage::Following | Stage::Final => Verdict::Forward,
     }
 }
 
 fn flow_is_fresh(flow: Option<&Flow>) -> bool {
-    flow.is_some_and(|flow| flow.fresh)
+    flow.is_some_and(|flow| flow.is(Mark::Fresh))
 }
 
 /// What the tracker makes of a segment.

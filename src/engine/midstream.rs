@@ -1,12 +1,11 @@
 //! Flows met in the middle: after a restart, a rebalance, a drain elsewhere.
 
 use super::decide::Question;
-use super::state::{Flow, Stage};
+use super::entry::{Flow, Mark};
+use super::state::Stage;
 use super::{Engine, Output, Parcel};
 use crate::flow::TcpTracker;
-use crate::model::{
-    Action, Direction, Facts, FiveTuple, FlowVerdict, PolicyId, Reason, SegmentId, Verdict,
-};
+use crate::model::{Action, Direction, Facts, FiveTuple, FlowVerdict, Reason, SegmentId, Verdict};
 use crate::policy::spec::Midstream;
 use crate::policy::{Decision, Located};
 use crate::wire::Body;
@@ -15,7 +14,6 @@ use crate::wire::Body;
 struct Sides {
     from: SegmentId,
     to: SegmentId,
-    policy: Option<PolicyId>,
     /// The packet travels in the original direction.
     forward: bool,
 }
@@ -54,11 +52,10 @@ impl Engine {
         };
         let mut flow = self.blank(parcel, from, to);
         flow.tcp = tracker;
-        flow.first_bytes =
+        self.first_bytes =
             [tracker.next_seq(Direction::Original), tracker.next_seq(Direction::Reply)];
-        flow.reversed = !parcel.reversed;
-        flow.behind_proxy = from_proxy;
-        flow.policy = if from_proxy { None } else { self.policy.block(from, to) };
+        flow.set(Mark::Reversed, !parcel.reversed);
+        flow.set(Mark::BehindProxy, from_proxy);
         self.admit(flow, parcel, out)
     }
 
@@ -81,7 +78,7 @@ impl Engine {
         let backward = self.orientation(parcel, tuple.reverse(), to, from);
         let sides = |forward: bool| {
             let (from, to) = if forward { (from, to) } else { (to, from) };
-            Sides { from, to, policy: self.policy.block(from, to), forward }
+            Sides { from, to, forward }
         };
         match (forward.action, backward.action) {
             (Action::Allow, Action::Allow) => {
@@ -105,7 +102,7 @@ impl Engine {
             scope: parcel.scope,
             policy,
             tuple,
-            icmp: super::icmp_of(&parcel.packet),
+            icmp: super::icmp_of(parcel.packet),
             missed: true,
             bound: false,
         };
@@ -125,7 +122,7 @@ impl Engine {
             _ => false,
         };
         let (from, to) = if answer { (to, from) } else { (from, to) };
-        Sides { from, to, policy: self.policy.block(from, to), forward: !answer }
+        Sides { from, to, forward: !answer }
     }
 
     fn open_midstream(
@@ -136,34 +133,27 @@ impl Engine {
         out: &mut Output,
     ) -> Verdict {
         let mut flow = self.blank(parcel, sides.from, sides.to);
-        flow.policy = sides.policy;
-        flow.midstream = true;
-        flow.reversed = parcel.reversed == sides.forward;
+        flow.set(Mark::Midstream, true);
+        flow.set(Mark::Reversed, parcel.reversed == sides.forward);
         if let Body::Tcp(segment) = parcel.packet.body {
             let direction = if sides.forward { Direction::Original } else { Direction::Reply };
-            let input = super::segment_of(&segment, &parcel.packet);
+            let input = super::segment_of(&segment, parcel.packet);
             flow.tcp = TcpTracker::adopt(direction, &input);
             let first = [segment.seq, segment.ack];
-            flow.first_bytes = if sides.forward { first } else { [segment.ack, segment.seq] };
+            self.first_bytes = if sides.forward { first } else { [segment.ack, segment.seq] };
         }
         flow.settle(verdict, Stage::Final);
-        self.tally.hit(flow.policy, verdict);
+        self.tally.hit(self.policy_of(&flow), verdict);
         self.admit(flow, parcel, out)
     }
 
     /// A flow of which nothing is known yet but its first packet.
     pub(super) fn blank(&self, parcel: &Parcel<'_>, from: SegmentId, to: SegmentId) -> Flow {
-        Flow {
-            start: self.now,
-            last: self.now,
-            endpoint: parcel.packet.outer.map(|outer| outer.endpoint),
-            epoch: self.epoch.0,
-            from,
-            to,
-            reversed: parcel.reversed,
-            icmp: super::icmp_of(&parcel.packet),
-            ..Flow::default()
-        }
+        let mut flow = Flow::begin(self.now, from, to);
+        flow.set_epoch(self.epoch.0);
+        flow.set(Mark::Reversed, parcel.reversed);
+        flow.set_icmp(super::icmp_of(parcel.packet));
+        flow
     }
 }
 

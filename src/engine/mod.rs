@@ -8,6 +8,7 @@ mod case;
 mod counters;
 mod datagram;
 mod decide;
+mod entry;
 mod expire;
 mod fragments;
 mod frame;
@@ -24,6 +25,7 @@ mod reload;
 mod scan;
 #[cfg(test)]
 mod setting_tests;
+mod shared_names;
 mod state;
 mod stream;
 mod tally;
@@ -44,14 +46,20 @@ use crate::model::{EndpointId, Epoch, Reason, ScopeId, Timestamp, Verdict};
 use crate::policy::Policy;
 use crate::wire::{self, Body, Packet};
 use bindings::{Answered, Bindings};
+use entry::{Asides, Endpoints, Flow};
 use fragments::Assembly;
 use gate::Gate;
-use state::{Cases, Flow};
-use std::collections::HashMap;
+use hashbrown::HashMap;
+use shared_names::SharedNames;
+use state::Cases;
 use std::sync::Arc;
 
-/// How far ahead of judgement frames are parsed, so that the flow table's lines arrive in time.
+/// How far ahead of judgement a frame's headers are asked for.
+const HEADERS_AHEAD: usize = 32;
+/// How far ahead frames are parsed and the index of the flow table is asked for.
 const LOOKAHEAD: usize = 16;
+/// How far ahead the flow's entry is asked for.
+const ENTRY_AHEAD: usize = 8;
 
 /// One worker's engine: flow state and the policy it is judged by.
 #[derive(Debug)]
@@ -66,6 +74,14 @@ pub struct Engine {
     cases: Cases,
     /// SYNs seen on live flows, by flow; each replaces its flow at the matching SYN+ACK.
     candidates: HashMap<FlowId, Candidate>,
+    asides: Asides,
+    endpoints: Endpoints,
+    shared_names: SharedNames,
+    /// Sequence numbers of the first bytes of the flow that is being opened. They follow from the SYNs
+    /// alone: no other segment says where a stream begins.
+    first_bytes: [u32; 2],
+    /// The same for flows both of whose sides were seen and whose payload was not, by their place.
+    openings: HashMap<usize, [u32; 2]>,
     assembly: Assembly,
     gate: Gate,
     counters: Counters,
@@ -83,13 +99,18 @@ pub struct Engine {
     timeouts: Timeouts,
     /// When the next rule expires.
     next_expiry: Timestamp,
+    /// Before this, time brings nothing but fragments to see to.
+    wake: Timestamp,
     watch: watch::Watch,
 }
 
 /// A frame that has been parsed and whose flow's place in the table is on its way to the cache.
-#[derive(Clone, Copy)]
 struct Prepared {
-    packet: Result<Packet, Reason>,
+    packet: Packet,
+    /// Why it could not be parsed; then nothing else here counts.
+    fault: Option<Reason>,
+    /// A whole TCP or UDP packet in a known scope.
+    plain: bool,
     scope: Option<ScopeId>,
     key: FlowKey,
     hash: FlowHash,
@@ -109,6 +130,11 @@ impl Engine {
             table: FlowTable::new(limits.flows, secret),
             cases: Cases::default(),
             candidates: HashMap::new(),
+            asides: Asides::default(),
+            endpoints: Endpoints::default(),
+            shared_names: SharedNames::default(),
+            first_bytes: [0; 2],
+            openings: HashMap::new(),
             assembly: Assembly::new(limits.fragmented),
             gate: Gate::new(&policy, &limits),
             counters: Counters::default(),
@@ -124,6 +150,7 @@ impl Engine {
             learned: Vec::new(),
             timeouts: timeouts_of(&policy),
             next_expiry: expiry_after(&policy, Timestamp::ZERO),
+            wake: Timestamp::ZERO,
             policy,
             limits,
             settings,
@@ -146,47 +173,64 @@ impl Engine {
 
     /// Judges every frame of the batch, in order; forwarded frames are ready to send.
     pub fn process(&mut self, frames: &mut [Frame<'_>], out: &mut Output) {
-        let mut ahead: [Option<Prepared>; LOOKAHEAD] = [const { None }; LOOKAHEAD];
+        let mut ahead: [Prepared; LOOKAHEAD] = [const { Prepared::NONE }; LOOKAHEAD];
+        for frame in frames.iter().take(HEADERS_AHEAD) {
+            wire::near::prefetch_headers(frame.bytes);
+        }
         for step in 0..frames.len().saturating_add(LOOKAHEAD) {
-            let slot = ahead.get_mut(step % LOOKAHEAD).and_then(Option::take);
-            if let (Some(prepared), Some(position)) = (slot, step.checked_sub(LOOKAHEAD))
+            if let Some(frame) = frames.get(step.saturating_add(HEADERS_AHEAD)) {
+                wire::near::prefetch_headers(frame.bytes);
+            }
+            if let Some(soon) = ahead.get(step.wrapping_sub(LOOKAHEAD - ENTRY_AHEAD) % LOOKAHEAD) {
+                self.table.prefetch_entry(soon.hash);
+            }
+            let Some(prepared) = ahead.get_mut(step % LOOKAHEAD) else { return };
+            if let Some(position) = step.checked_sub(LOOKAHEAD)
                 && let Some(frame) = frames.get_mut(position)
             {
-                frame.verdict = self.judge(frame, &prepared, position, out);
+                frame.verdict = self.judge(frame, prepared, position, out);
                 self.counters.count(frame.verdict, frame.bytes.len());
                 self.tally.count(frame.verdict, frame.bytes.len());
             }
-            if let Some(frame) = frames.get(step)
-                && let Some(slot) = ahead.get_mut(step % LOOKAHEAD)
-            {
-                *slot = Some(self.prepare(frame));
+            if let Some(frame) = frames.get(step) {
+                self.prepare(frame, prepared);
             }
         }
         out.answers.append(&mut self.learned);
     }
 
     /// Parses a frame and asks the cache for its flow.
-    fn prepare(&self, frame: &Frame<'_>) -> Prepared {
+    #[inline(always)]
+    fn prepare(&self, frame: &Frame<'_>, prepared: &mut Prepared) {
         let mut settings = self.settings;
         if frame.vouched {
             settings.outer_udp = wire::Checksums::Ignore;
         }
-        let packet = wire::parse(frame.bytes, frame.link, &settings);
-        let Ok(parsed) = &packet else { return Prepared::unparsed(packet) };
-        if let (Some(gateways), Some(outer)) = (&self.gateways, &parsed.outer)
+        prepared.fault = wire::read(frame.bytes, frame.link, &settings, &mut prepared.packet);
+        prepared.plain = false;
+        if prepared.fault.is_some() {
+            return;
+        }
+        let packet = &prepared.packet;
+        if let (Some(gateways), Some(outer)) = (&self.gateways, &packet.outer)
             && !gateways.believe(outer.source)
         {
-            return Prepared::unparsed(Err(Reason::UnknownGateway));
+            prepared.fault = Some(Reason::UnknownGateway);
+            return;
         }
-        let endpoint = parsed.outer.map_or(self.bare_endpoint, |outer| Some(outer.endpoint));
-        let scope = self.policy.scope(endpoint);
-        let (key, reversed) = FlowKey::new(scope.unwrap_or_default(), &parsed.tuple);
-        let hash = self.table.hash(&key);
-        self.table.prefetch_bucket(hash);
-        Prepared { packet, scope, key, hash, reversed }
+        let endpoint = packet.outer.map_or(self.bare_endpoint, |outer| Some(outer.endpoint));
+        prepared.scope = self.policy.scope(endpoint);
+        (prepared.key, prepared.reversed) =
+            FlowKey::new(prepared.scope.unwrap_or_default(), &packet.tuple);
+        prepared.hash = self.table.hash(&prepared.key);
+        prepared.plain = prepared.scope.is_some()
+            && !packet.is_fragment()
+            && matches!(packet.body, Body::Tcp(_) | Body::Udp);
+        self.table.prefetch_bucket(prepared.hash);
     }
 
     /// The way of a packet: headers, scope, fragments, flow, verdict.
+    #[inline(always)]
     fn judge(
         &mut self,
         frame: &mut Frame<'_>,
@@ -195,30 +239,46 @@ impl Engine {
         out: &mut Output,
     ) -> Verdict {
         self.advance(frame.at, out);
-        let packet = match prepared.packet {
-            Ok(packet) => packet,
-            Err(reason) => return Verdict::Drop(reason),
-        };
+        if prepared.plain && self.settled_packet(prepared) {
+            wire::reflect(frame.bytes, &prepared.packet);
+            return Verdict::Forward;
+        }
+        self.judge_any(frame, prepared, position, out)
+    }
+
+    /// Everything that is no packet of a settled flow.
+    #[inline(never)]
+    fn judge_any(
+        &mut self,
+        frame: &mut Frame<'_>,
+        prepared: &Prepared,
+        position: usize,
+        out: &mut Output,
+    ) -> Verdict {
+        if let Some(reason) = prepared.fault {
+            return Verdict::Drop(reason);
+        }
+        let packet = &prepared.packet;
         let parcel = Parcel {
             scope: prepared.scope.unwrap_or_default(),
             key: prepared.key,
             hash: prepared.hash,
             reversed: prepared.reversed,
             packet,
-            bytes: frame.bytes,
             payload: packet.payload(frame.bytes),
+            bytes: frame.bytes,
             number: frame.number,
             position,
             parts: &[],
         };
-        let verdict = match packet.body {
+        let verdict = match &packet.body {
             _ if prepared.scope.is_none() => self.stranger(&parcel, out),
             _ if packet.is_fragment() => self.fragment(&parcel, out),
-            Body::IcmpError { quoted, .. } => self.related(&parcel, &quoted),
+            Body::IcmpError { quoted, .. } => self.related(&parcel, quoted),
             _ => self.whole(&parcel, out),
         };
         if verdict == Verdict::Forward {
-            wire::reflect(frame.bytes, &packet);
+            wire::reflect(frame.bytes, packet);
         }
         verdict
     }
@@ -280,7 +340,7 @@ struct Parcel<'a> {
     hash: FlowHash,
     /// Whether the canonical key runs against this packet.
     reversed: bool,
-    packet: Packet,
+    packet: &'a Packet,
     /// The frame, or that of the last fragment.
     bytes: &'a [u8],
     payload: &'a [u8],
@@ -291,9 +351,15 @@ struct Parcel<'a> {
 }
 
 impl Prepared {
-    fn unparsed(packet: Result<Packet, Reason>) -> Self {
-        Self { packet, scope: None, key: FlowKey::default(), hash: FlowHash::NONE, reversed: false }
-    }
+    const NONE: Self = Self {
+        packet: Packet::NONE,
+        fault: None,
+        plain: false,
+        scope: None,
+        key: FlowKey::NONE,
+        hash: FlowHash::NONE,
+        reversed: false,
+    };
 }
 
 /// Idle times, as a policy has them.

@@ -2,11 +2,12 @@
 //! its headers tell.
 
 use super::decide::Question;
+use super::entry::{Flow, Mark};
 use super::record::{Ended, Event, PacketDrop};
-use super::state::{Flow, Stage};
+use super::state::Stage;
 use super::{Engine, Output, Parcel};
-use crate::flow::{FlowId, TcpTracker};
-use crate::model::{App, Direction, Facts, Protocol, Reason, Span, Verdict};
+use crate::flow::{FlowId, TcpState, TcpTracker};
+use crate::model::{App, Facts, Protocol, Reason, Span, Verdict};
 use crate::policy::spec::Mode;
 use crate::policy::{Decision, Located};
 use crate::wire::{self, Body};
@@ -17,7 +18,7 @@ pub(super) const REFUSED: Span = Span::from_secs(30);
 impl Engine {
     /// Opens a flow with its first packet, unless limits or the middle of a stream forbid.
     pub(super) fn open(&mut self, parcel: &Parcel<'_>, out: &mut Output) -> Verdict {
-        let packet = &parcel.packet;
+        let packet = parcel.packet;
         if !self.intact(parcel) {
             return Verdict::Drop(Reason::TransportChecksum);
         }
@@ -40,12 +41,11 @@ impl Engine {
         let mut flow = self.blank(parcel, from, to);
         flow.tcp = tcp;
         if let Body::Tcp(syn) = packet.body {
-            flow.first_bytes = [syn.seq.wrapping_add(1), 0];
+            self.first_bytes = [syn.seq.wrapping_add(1), 0];
         }
         // What carries no PROXY header (ICMP) is the proxy's own.
         let carries = matches!(tuple.protocol, Protocol::TCP | Protocol::UDP);
-        flow.behind_proxy = from_proxy && carries;
-        flow.policy = if flow.behind_proxy { None } else { self.policy.block(from, to) };
+        flow.set(Mark::BehindProxy, from_proxy && carries);
         self.admit(flow, parcel, out)
     }
 
@@ -54,7 +54,7 @@ impl Engine {
         let verdict = self.policy.unknown_segment();
         self.refuse(parcel, verdict, out);
         if self.gate.tell_stranger(self.now) {
-            let packet = &parcel.packet;
+            let packet = parcel.packet;
             out.events.push(Event::PacketDropped(PacketDrop {
                 at: self.now,
                 endpoint: packet.outer.map(|outer| outer.endpoint),
@@ -73,26 +73,27 @@ impl Engine {
         parcel: &Parcel<'_>,
         out: &mut Output,
     ) -> Verdict {
-        let tuple = if flow.reversed == parcel.reversed {
+        let tuple = if flow.is(Mark::Reversed) == parcel.reversed {
             parcel.packet.tuple
         } else {
             parcel.packet.tuple.reverse()
         };
-        flow.monitored =
-            flow.policy.is_some_and(|policy| self.policy.mode(policy) == Mode::Monitor);
-        if !flow.behind_proxy && !flow.midstream {
-            let facts = header_facts(&parcel.packet);
+        let policy = self.policy_of(&flow);
+        let monitored = policy.is_some_and(|policy| self.policy.mode(policy) == Mode::Monitor);
+        flow.set(Mark::Monitored, monitored);
+        if !flow.is(Mark::BehindProxy) && !flow.is(Mark::Midstream) {
+            let facts = header_facts(parcel.packet);
             let question = Question {
                 scope: parcel.scope,
-                policy: flow.policy,
+                policy,
                 tuple,
-                icmp: flow.icmp,
+                icmp: flow.icmp(),
                 missed: false,
                 bound: false,
             };
             if let Decision::Final(verdict) = self.ask(&question, &facts) {
                 flow.settle(verdict, Stage::Final);
-                self.tally.hit(flow.policy, verdict);
+                self.tally.hit(policy, verdict);
             }
         }
         let charged = self.gate.account(flow.from);
@@ -103,10 +104,17 @@ impl Engine {
         if let Err(reason) = self.gate.open_flow(charged, self.now) {
             return Verdict::Drop(reason);
         }
-        let refused = flow.stage == Stage::Final && !flow.passes();
+        let Some(endpoint) = self.endpoints.enter(parcel.packet.outer.map(|outer| outer.endpoint))
+        else {
+            self.gate.close_flow(charged);
+            return Verdict::Drop(Reason::LimitFlows);
+        };
+        flow.endpoint = endpoint;
+        let refused = flow.is_refused();
         let idle = if refused { REFUSED } else { self.idle(&flow, tuple.protocol) };
         let Ok(id) = self.table.insert(parcel.key, parcel.hash, flow, self.now, idle) else {
             self.gate.close_flow(charged);
+            self.endpoints.leave(endpoint);
             return Verdict::Drop(Reason::LimitFlows);
         };
         self.counters.flows += 1;
@@ -117,24 +125,25 @@ impl Engine {
     /// Judges the first packet of a flow that has just got its place.
     fn first_packet(&mut self, id: FlowId, parcel: &Parcel<'_>, out: &mut Output) -> Verdict {
         let Some(flow) = self.table.get(id) else { return Verdict::Drop(Reason::LimitFlows) };
-        let direction =
-            if flow.reversed == parcel.reversed { Direction::Original } else { Direction::Reply };
-        if flow.stage == Stage::Final && !flow.passes() {
-            let verdict = flow.verdict;
+        let direction = flow.direction(parcel.reversed);
+        if flow.is_refused() {
+            let verdict = flow.verdict();
             self.refuse(parcel, verdict, out);
-            self.tally(id, direction, &parcel.packet, Verdict::Drop(verdict.reason));
+            self.tally(id, direction, parcel.packet, Verdict::Drop(verdict.reason));
             self.start_event(id, out);
             return Verdict::Drop(verdict.reason);
         }
-        let decided = flow.stage == Stage::Final;
+        let decided = flow.stage() == Stage::Final;
         let verdict = match parcel.packet.body {
             _ if parcel.payload.is_empty() => Verdict::Forward,
             Body::Tcp(segment) => self.stream(id, parcel, &segment, direction, out),
             Body::Udp => self.datagram(id, parcel, direction, out),
             _ => Verdict::Forward,
         };
-        self.tally(id, direction, &parcel.packet, verdict);
+        self.tally(id, direction, parcel.packet, verdict);
         self.rest(id, parcel.packet.tuple.protocol);
+        self.mark_read(id);
+        self.keep_opening(id);
         if decided {
             self.start_event(id, out);
         }
@@ -146,11 +155,20 @@ impl Engine {
         verdict
     }
 
+    /// Keeps where the streams of a flow begin that was not met at its SYN, until they are read.
+    fn keep_opening(&mut self, id: FlowId) {
+        let Some(flow) = self.table.get(id) else { return };
+        let met_late = !matches!(flow.tcp.state(), TcpState::SynSent | TcpState::Closed);
+        if flow.is(Mark::Fresh) && met_late {
+            self.openings.insert(id.index(), self.first_bytes);
+        }
+    }
+
     /// What a flow's first packet is to TCP.
     fn first_segment(parcel: &Parcel<'_>) -> First {
         match parcel.packet.body {
             Body::Tcp(segment) if segment.flags.syn() && !segment.flags.ack() => {
-                First::Opens(TcpTracker::open(&super::segment_of(&segment, &parcel.packet)))
+                First::Opens(TcpTracker::open(&super::segment_of(&segment, parcel.packet)))
             }
             Body::Tcp(segment) if segment.flags.rst() => First::Refused(Reason::Midstream),
             Body::Tcp(_) | Body::Echo { reply: true } => First::Middle,

@@ -19,7 +19,7 @@ impl Engine {
             return self.unrelated(parcel, quoted);
         };
         match self.table.get(id) {
-            Some(flow) if flow.passes() || flow.stage != super::state::Stage::Final => {
+            Some(flow) if flow.passes() || flow.stage() != super::state::Stage::Final => {
                 Verdict::Forward
             }
             _ => Verdict::Drop(Reason::FlowDenied),

@@ -46,7 +46,7 @@ impl Engine {
             bytes: bytes.to_vec(),
         };
         if parcel.parts.is_empty() {
-            inspection.held.push(keep(parcel.number, parcel.bytes, &parcel.packet));
+            inspection.held.push(keep(parcel.number, parcel.bytes, parcel.packet));
         }
         for part in parcel.parts {
             inspection.held.push(keep(part.number, &part.bytes, &part.packet));
@@ -162,15 +162,12 @@ impl Engine {
         let pair = self.pair_of(id);
         self.tally.count_at(pair, Verdict::Forward, frame.bytes.len());
         let Some(flow) = self.table.get_mut(id) else { return };
-        if let Some(volume) = flow.volume.get_mut(frame.direction.index()) {
-            volume.forwarded_packets += 1;
-            volume.forwarded_bytes += u64::from(frame.packet.ip_len);
-        }
+        self.asides.release(id.index(), flow, frame.direction, frame.packet.ip_len);
     }
 
     /// The pair a flow is counted for; none between a reload and its next packet.
     fn pair_of(&self, id: FlowId) -> PairRef {
-        let flow = self.table.get(id).filter(|flow| flow.epoch == self.epoch.0);
+        let flow = self.table.get(id).filter(|flow| flow.epoch(self.epoch.0) == self.epoch.0);
         flow.map_or(PairRef::NONE, |flow| flow.pair)
     }
 

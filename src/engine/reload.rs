@@ -1,7 +1,9 @@
 //! A new ruleset under running flows: swapped whole, each flow decided again at its next packet.
 
+use super::case::nameless;
 use super::decide::Question;
-use super::state::{Flow, Stage};
+use super::entry::{Flow, Mark};
+use super::state::Stage;
 use super::tally::PairRef;
 use super::{Engine, Output, Parcel, Tally, expiry_after, timeouts_of};
 use crate::flow::FlowId;
@@ -19,6 +21,7 @@ impl Engine {
         self.tally = Tally::new(&policy);
         self.timeouts = timeouts_of(&policy);
         self.next_expiry = expiry_after(&policy, self.now);
+        self.wake = self.wake.min(self.next_expiry);
         self.policy = policy;
         self.epoch = Epoch(self.epoch.0.wrapping_add(1));
     }
@@ -37,23 +40,23 @@ impl Engine {
     /// Decides a flow anew under the present policy, from the facts recorded of it.
     pub(super) fn decide_again(&mut self, id: FlowId, parcel: &Parcel<'_>, out: &mut Output) {
         let was_allowed =
-            self.table.get(id).is_some_and(|flow| flow.stage != Stage::Pending && flow.passes());
+            self.table.get(id).is_some_and(|flow| flow.stage() != Stage::Pending && flow.passes());
         if !self.relocate(id) {
             let verdict = super::stream::deny(Reason::UnknownSegment);
             return self.cut(id, verdict, was_allowed, parcel, out);
         }
         let Some(flow) = self.table.get(id) else { return };
-        if flow.stage == Stage::Pending || self.is_decided_by_datagram(flow) {
+        if flow.stage() == Stage::Pending || self.is_decided_by_datagram(flow) {
             return;
         }
         let verdict = self.under(&self.policy, id);
         let Some(flow) = self.table.get_mut(id) else { return };
         let Some(verdict) = verdict else {
-            flow.stage = Stage::Pending;
+            flow.set_stage(Stage::Pending);
             return;
         };
-        if verdict.action == Action::Allow || flow.monitored {
-            flow.verdict = verdict;
+        if verdict.action == Action::Allow || flow.is(Mark::Monitored) {
+            flow.set_verdict(verdict);
             return;
         }
         self.cut(id, verdict, was_allowed, parcel, out);
@@ -64,7 +67,7 @@ impl Engine {
     fn relocate(&mut self, id: FlowId) -> bool {
         let placed = self.placed(&self.policy, id);
         let Some(flow) = self.table.get_mut(id) else { return true };
-        flow.epoch = self.epoch.0;
+        flow.set_epoch(self.epoch.0);
         flow.pair = PairRef::NONE;
         let Some((from, to)) = placed else { return false };
         let case = self.cases.get(flow.case);
@@ -75,8 +78,8 @@ impl Engine {
         flow.pair = self.tally.pair(from, to);
         flow.from = from;
         flow.to = to;
-        flow.policy = if flow.behind_proxy { None } else { self.policy.block(from, to) };
-        flow.monitored = flow.policy.is_some_and(|p| self.policy.mode(p) == Mode::Monitor);
+        let policy = if flow.is(Mark::BehindProxy) { None } else { self.policy.block(from, to) };
+        flow.set(Mark::Monitored, policy.is_some_and(|p| self.policy.mode(p) == Mode::Monitor));
         true
     }
 
@@ -84,7 +87,7 @@ impl Engine {
     /// where that has been read.
     fn placed(&self, policy: &Policy, id: FlowId) -> Option<(SegmentId, SegmentId)> {
         let (key, flow) = (self.table.key(id)?, self.table.get(id)?);
-        let tuple = key.tuple(flow.reversed);
+        let tuple = key.tuple(flow.is(Mark::Reversed));
         let identity = match self.cases.get(flow.case).map(|case| &case.facts.proxy) {
             Some(Fact::Known(identity)) => *identity,
             _ => ProxyIdentity::Proxy,
@@ -105,19 +108,19 @@ impl Engine {
             return Some(super::stream::deny(Reason::UnknownSegment));
         };
         let (flow, question) = (self.table.get(id)?, self.question(id)?);
-        let block = if flow.behind_proxy { None } else { policy.block(from, to) };
+        let block = if flow.is(Mark::BehindProxy) { None } else { policy.block(from, to) };
         let bound = self.cases.get(flow.case).is_some_and(|case| case.bound);
-        let question = Question { policy: block, missed: !flow.fresh, bound, ..question };
+        let question = Question { policy: block, missed: !flow.is(Mark::Fresh), bound, ..question };
         match self.ask_of(policy, &question, &self.facts_of(flow, &question)) {
             Decision::Final(verdict) => Some(verdict),
-            Decision::Pending { .. } if flow.fresh => None,
+            Decision::Pending { .. } if flow.is(Mark::Fresh) => None,
             Decision::Pending { .. } => block.map(|block| policy.undecided(block)),
         }
     }
 
     /// Whether each datagram of a flow is decided for itself: nothing of an earlier decision stands.
     pub(super) fn is_decided_by_datagram(&self, flow: &Flow) -> bool {
-        flow.stage == Stage::Following && self.cases.get(flow.case).is_some_and(|case| {
+        flow.stage() == Stage::Following && self.cases.get(flow.case).is_some_and(|case| {
             case.facts.app.known() == Some(&App::Dns)
                 && matches!(case.inspection.as_deref(), Some(open) if open.inspector.is_datagrams())
         })
@@ -127,13 +130,10 @@ impl Engine {
     pub(super) fn facts_of(&self, flow: &Flow, question: &Question) -> Facts {
         let named = matches!(question.tuple.protocol, Protocol::TCP | Protocol::UDP);
         match self.cases.get(flow.case) {
-            _ if !named => {
-                let mut facts = Facts::default();
-                facts.settle_without_names(App::Other);
-                facts
-            }
-            Some(case) if !flow.midstream => case.facts.clone(),
-            None if flow.fresh && !flow.midstream => Facts::default(),
+            _ if !named => nameless(),
+            None if flow.is(Mark::Nameless) && !flow.is(Mark::Midstream) => nameless(),
+            Some(case) if !flow.is(Mark::Midstream) => case.facts.clone(),
+            None if flow.is(Mark::Fresh) && !flow.is(Mark::Midstream) => Facts::default(),
             _ => Facts::missed(),
         }
     }
@@ -152,11 +152,7 @@ impl Engine {
         if was_allowed {
             let told = crate::model::FlowVerdict { action: Action::Reject, ..verdict };
             let Some(flow) = self.table.get(id) else { return };
-            let direction = if flow.reversed == parcel.reversed {
-                crate::model::Direction::Original
-            } else {
-                crate::model::Direction::Reply
-            };
+            let direction = flow.direction(parcel.reversed);
             self.reset(id, parcel, direction, told, [None, None], out);
         }
     }

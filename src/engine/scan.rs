@@ -2,8 +2,10 @@
 //! large table: listing, ending by command, and what another policy would say of live flows.
 
 use super::decide::Question;
+use super::entry::Flow;
+use super::entry::Mark;
 use super::record::{Ended, FlowRecord};
-use super::state::{Flow, Stage};
+use super::state::Stage;
 use super::{Engine, Output};
 use crate::flow::{FlowId, FlowKey};
 use crate::model::{Epoch, FiveTuple, FlowVerdict, ScopeId, SegmentId};
@@ -58,7 +60,7 @@ impl Engine {
     /// How many flows packets still pass for, at `count` places from `from` on.
     #[must_use]
     pub fn served_at(&self, from: usize, count: usize) -> usize {
-        let passes = |flow: &Flow| flow.stage != Stage::Final || flow.passes();
+        let passes = |flow: &Flow| flow.stage() != Stage::Final || flow.passes();
         self.table.range(from, count).filter(|(_, _, flow)| passes(flow)).count()
     }
 
@@ -106,7 +108,7 @@ impl Engine {
         let id = self.table.lookup(&key, self.table.hash(&key))?;
         let (record, flow, question) = (self.record(id)?, self.table.get(id)?, self.question(id)?);
         let bound = self.cases.get(flow.case).is_some_and(|case| case.bound);
-        let question = Question { missed: flow.midstream, bound, ..question };
+        let question = Question { missed: flow.is(Mark::Midstream), bound, ..question };
         let facts = self.facts_of(flow, &question);
         let mut trace = RecordedTrace::default();
         let decision = self.traced(&self.policy, &question, &facts, &mut trace);

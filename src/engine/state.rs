@@ -1,19 +1,15 @@
-//! What the engine keeps for a flow: the hot part inside the flow table's entry, and the case, which
-//! only flows with facts or undecided questions have.
+//! What the engine keeps of a flow beside its entry in the flow table: the case, which only flows with
+//! facts or undecided questions have.
 
 use super::bindings::Asked;
 use super::frame::Origin;
-use super::gate::Account;
-use super::record::{Ended, Names, Volume};
-use super::tally::PairRef;
-use crate::flow::TcpTracker;
+use super::record::Names;
+use super::shared_names::SharedNames;
 use crate::inspect::Inspector;
 use crate::inspect::stream::StreamHead;
-use crate::model::{
-    App, Direction, EndpointId, Fact, Facts, FlowVerdict, PolicyId, Reason, SegmentId, Timestamp,
-};
+use crate::model::{App, Direction, Fact, Facts, FlowVerdict, Reason, Timestamp};
+use crate::wire::near::prefetch;
 use crate::wire::{Link, Packet};
-use std::sync::Arc;
 
 /// How far the decision about a flow is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,44 +28,6 @@ pub(super) struct CaseRef(pub(super) u32);
 
 impl CaseRef {
     pub(super) const NONE: Self = Self(u32::MAX);
-}
-
-/// The hot state of a flow, inside its table entry.
-#[derive(Debug)]
-pub(super) struct Flow {
-    pub(super) tcp: TcpTracker,
-    pub(super) start: Timestamp,
-    pub(super) last: Timestamp,
-    pub(super) endpoint: Option<EndpointId>,
-    pub(super) volume: [Volume; 2],
-    pub(super) verdict: FlowVerdict,
-    pub(super) epoch: u32,
-    pub(super) case: CaseRef,
-    /// Who pays for it.
-    pub(super) account: Account,
-    pub(super) from: SegmentId,
-    pub(super) to: SegmentId,
-    pub(super) pair: PairRef,
-    pub(super) stage: Stage,
-    /// Whether the canonical key runs against the original direction.
-    pub(super) reversed: bool,
-    /// Met in the middle: what passed before is missed.
-    pub(super) midstream: bool,
-    /// Nothing of its payload has been looked at.
-    pub(super) fresh: bool,
-    /// Not enforced: the policy is in monitor mode.
-    pub(super) monitored: bool,
-    /// A TCP flow whose peers are through with each other, or that was reset.
-    pub(super) ended: Option<Ended>,
-    pub(super) icmp: Option<(u8, u8)>,
-    /// Sequence numbers of the first byte of either direction. They follow from the SYNs alone: no
-    /// other segment says where a stream begins.
-    pub(super) first_bytes: [u32; 2],
-    pub(super) policy: Option<PolicyId>,
-    /// Its last segment was a RST that the receiver may or may not have obeyed.
-    pub(super) doubtful: bool,
-    /// Its `from` waits for the identity in a PROXY protocol header.
-    pub(super) behind_proxy: bool,
 }
 
 /// A frame kept until its flow is decided.
@@ -173,18 +131,24 @@ impl Case {
         }
     }
 
+    /// The questions for the record: where only answers came by, theirs are what is known.
+    pub(super) fn recorded_questions(&mut self) -> &mut Names {
+        if self.questions.first().is_some() { &mut self.questions } else { &mut self.answered }
+    }
+
     /// Adds the names of the present facts to the record's.
-    pub(super) fn note_names(&mut self) {
-        if let Some(name) = self.facts.domain.known() {
+    pub(super) fn note_names(&mut self, shared: &mut SharedNames) {
+        if let Fact::Known(name) = &mut self.facts.domain {
+            *name = shared.share_again(name);
             self.names.note(name);
         }
         for name in self.facts.questions.known().into_iter().flatten() {
-            self.questions.note(&Arc::new(*name));
+            self.questions.note(&shared.share(name));
         }
         let dns = self.facts.app == Fact::Known(App::Dns);
         for name in std::mem::take(&mut self.facts.noted) {
             let list = if dns { &mut self.answered } else { &mut self.names };
-            list.note(&Arc::new(name));
+            list.note(&shared.share(&name));
         }
     }
 }
@@ -194,11 +158,22 @@ impl Case {
 pub(super) struct Cases {
     slots: Vec<Option<Box<Case>>>,
     free: Vec<u32>,
+    /// Memory of cases that are closed, for the next ones.
+    spare: Vec<Box<Case>>,
 }
+
+/// Closed cases whose memory is kept.
+const SPARE_CASES_MAX: usize = 1 << 14;
 
 impl Cases {
     pub(super) fn open(&mut self, case: Case) -> CaseRef {
-        let case = Some(Box::new(case));
+        let case = Some(match self.spare.pop() {
+            Some(mut spare) => {
+                *spare = case;
+                spare
+            }
+            None => Box::new(case),
+        });
         if let Some(at) = self.free.pop() {
             if let Some(slot) = self.slots.get_mut(at as usize) {
                 *slot = case;
@@ -237,9 +212,35 @@ impl Cases {
 
     /// Gives the place of a taken or finished case free.
     pub(super) fn close(&mut self, at: CaseRef) {
-        if let Some(slot) = self.slots.get_mut(at.0 as usize) {
-            *slot = None;
-            self.free.push(at.0);
+        let Some(slot) = self.slots.get_mut(at.0 as usize) else { return };
+        let case = slot.take();
+        self.free.push(at.0);
+        if let Some(case) = case {
+            self.give_up(case);
+        }
+    }
+
+    /// Keeps the memory of a case that was taken and is over.
+    pub(super) fn give_up(&mut self, mut case: Box<Case>) {
+        if self.spare.len() < SPARE_CASES_MAX {
+            *case = Case::new(Facts::default());
+            self.spare.push(case);
+        }
+    }
+
+    /// Brings the place of a case near, whose case itself is asked for next.
+    #[inline]
+    pub(super) fn prefetch_place(&self, at: CaseRef) {
+        if let Some(slot) = self.slots.get(at.0 as usize) {
+            prefetch(slot);
+        }
+    }
+
+    /// Brings a case near; its place should be near already.
+    #[inline]
+    pub(super) fn prefetch(&self, at: CaseRef) {
+        if let Some(case) = self.get(at) {
+            prefetch(case);
         }
     }
 
@@ -251,34 +252,3 @@ impl Cases {
 /// The verdict of a flow that nobody has decided yet, as its record would show it.
 pub(super) const UNDECIDED: FlowVerdict =
     FlowVerdict { action: crate::model::Action::Deny, rule: None, reason: Reason::Undecided };
-
-impl Default for Flow {
-    /// The state of a place that holds no flow.
-    fn default() -> Self {
-        Self {
-            tcp: TcpTracker::default(),
-            start: Timestamp::ZERO,
-            last: Timestamp::ZERO,
-            endpoint: None,
-            volume: [Volume::default(); 2],
-            verdict: UNDECIDED,
-            epoch: 0,
-            case: CaseRef::NONE,
-            account: Account::default(),
-            from: SegmentId(u16::MAX),
-            to: SegmentId(u16::MAX),
-            pair: PairRef::NONE,
-            stage: Stage::Pending,
-            reversed: false,
-            midstream: false,
-            fresh: true,
-            monitored: false,
-            ended: None,
-            icmp: None,
-            first_bytes: [0; 2],
-            policy: None,
-            behind_proxy: false,
-            doubtful: false,
-        }
-    }
-}

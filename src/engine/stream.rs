@@ -2,6 +2,7 @@
 //! as it is decided, held otherwise.
 
 use super::case::Identity;
+use super::entry::Mark;
 use super::state::{Case, Cleared, Inspection, Lane, Stage};
 use super::{Engine, Output, Parcel};
 use crate::flow::{FlowId, FlowKey};
@@ -53,14 +54,14 @@ impl Engine {
         } else {
             self.drop_held(id, &mut inspection, Reason::HeldDiscarded, out);
         }
-        self.cases.put(at, case);
+        self.shelve(id, at, case);
         verdict
     }
 
     /// A packet of a flow for which there is no room to be inspected.
     pub(super) fn without_case(&self, id: FlowId) -> Verdict {
         match self.table.get(id) {
-            Some(flow) if flow.stage == Stage::Final && flow.passes() => Verdict::Forward,
+            Some(flow) if flow.stage() == Stage::Final && flow.passes() => Verdict::Forward,
             _ => Verdict::Drop(Reason::LimitInspection),
         }
     }
@@ -98,7 +99,7 @@ impl Engine {
         if segment.urgent && !inspection.unasked {
             return Ok(Reading::Ends(deny(Reason::UrgentData)));
         }
-        let stage = self.table.get(id).map_or(Stage::Final, |flow| flow.stage);
+        let stage = self.table.get(id).map_or(Stage::Final, |flow| flow.stage());
         if direction == Direction::Reply
             && (stage == Stage::Following || inspection.unasked)
             && !inspection.inspector.wants().reply
@@ -132,7 +133,7 @@ impl Engine {
         first: u32,
     ) -> Reading {
         let scope = self.table.key(id).map_or_else(ScopeId::default, FlowKey::scope);
-        let midstream = self.table.get(id).is_some_and(|flow| flow.midstream);
+        let midstream = self.table.get(id).is_some_and(|flow| flow.is(Mark::Midstream));
         let mut turn = direction;
         let mut idle = 0;
         for _ in 0..LOOKS_MAX {
@@ -200,7 +201,7 @@ impl Engine {
                 None
             }
             Outcome::Message => {
-                case.note_names();
+                case.note_names(&mut self.shared_names);
                 self.decide_message(id, case, inspection)
             }
             Outcome::Fact => self.decide_message(id, case, inspection),
@@ -212,13 +213,13 @@ impl Engine {
             Outcome::Done => {
                 inspection.done = true;
                 case.close_facts();
-                case.note_names();
+                case.note_names(&mut self.shared_names);
                 self.finish_reading(id, case, inspection)
             }
             Outcome::Fault(reason) => {
                 inspection.done = true;
                 case.close_facts();
-                case.note_names();
+                case.note_names(&mut self.shared_names);
                 asked.then(|| deny(reason))
             }
         };
@@ -252,7 +253,7 @@ impl Engine {
             Decision::Final(verdict) => {
                 case.bound = self.is_bound(&question, &case.facts);
                 let flow = self.table.get_mut(id)?;
-                if flow.stage == Stage::Pending || flow.verdict != verdict {
+                if flow.stage() == Stage::Pending || flow.verdict() != verdict {
                     self.tally.hit(question.policy, verdict);
                 }
                 flow.settle(verdict, Stage::Following);
@@ -262,7 +263,7 @@ impl Engine {
             Decision::Pending { needs } => {
                 inspection.handshake = needs.server && needs.may_allow && !needs.client;
                 if let Some(flow) = self.table.get_mut(id) {
-                    flow.stage = Stage::Pending;
+                    flow.set_stage(Stage::Pending);
                 }
                 None
             }
@@ -286,7 +287,7 @@ impl Engine {
         }
         let flow = self.table.get_mut(id)?;
         let Decision::Final(verdict) = decision else {
-            inspection.unasked |= flow.monitored;
+            inspection.unasked |= flow.is(Mark::Monitored);
             return None;
         };
         flow.settle(verdict, Stage::Final);
@@ -328,18 +329,18 @@ impl Engine {
         case: &mut Case,
         inspection: &mut Inspection,
     ) -> Option<FlowVerdict> {
-        let stage = self.table.get(id)?.stage;
+        let stage = self.table.get(id)?.stage();
         if stage == Stage::Pending {
             let verdict = self.decide_message(id, case, inspection);
             if verdict.is_some() {
                 return verdict;
             }
             let flow = self.table.get(id)?;
-            if flow.stage == Stage::Pending && !inspection.unasked {
-                return Some(self.undecided(flow.policy, Reason::Undecided));
+            if flow.stage() == Stage::Pending && !inspection.unasked {
+                return Some(self.undecided(self.policy_of(flow), Reason::Undecided));
             }
         }
-        self.table.get_mut(id)?.stage = Stage::Final;
+        self.table.get_mut(id)?.set_stage(Stage::Final);
         None
     }
 
@@ -353,14 +354,14 @@ impl Engine {
             }
             return;
         }
-        if flow.stage == Stage::Pending && !inspection.handshake {
+        if flow.stage() == Stage::Pending && !inspection.handshake {
             return;
         }
         let Some(lane) = inspection.lanes.get_mut(turn.index()) else { return };
         if lane.cleared != Cleared::All {
             lane.cleared = Cleared::To(lane.head.read_seq());
         }
-        if flow.stage == Stage::Following
+        if flow.stage() == Stage::Following
             && !wants.reply
             && let [_, reply] = &mut inspection.lanes
         {
@@ -386,7 +387,7 @@ impl Engine {
         }
         let Some(flow) = self.table.get(id) else { return Reading::Goes };
         if !inspection.done && unread >= self.held_bytes_per_flow() {
-            return Reading::Ends(self.undecided(flow.policy, Reason::Undecided));
+            return Reading::Ends(self.undecided(self.policy_of(flow), Reason::Undecided));
         }
         Reading::Goes
     }
@@ -442,12 +443,15 @@ impl Engine {
             && inspection.lanes.iter().all(|lane| lane.head.held_bytes() == 0)
         {
             case.inspection = None;
+            if let Some(case) = self.cases.take(at) {
+                self.shelve(id, at, case);
+            }
         }
     }
 
     fn keeps_reading(&self, id: FlowId, inspection: &Inspection) -> bool {
         let Some(flow) = self.table.get(id) else { return false };
-        if flow.stage == Stage::Final && !flow.passes() {
+        if flow.stage() == Stage::Final && !flow.passes() {
             return false;
         }
         !inspection.done

@@ -11,10 +11,10 @@ pub const PAIRS_MAX: usize = 1 << 14;
 
 /// A pair's place in the tally; [`PairRef::NONE`] for packets that belong to none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct PairRef(u32);
+pub(super) struct PairRef(u16);
 
 impl PairRef {
-    pub(super) const NONE: Self = Self(u32::MAX);
+    pub(super) const NONE: Self = Self(u16::MAX);
 }
 
 /// Frames and their bytes, encapsulation included.
@@ -60,11 +60,11 @@ pub struct PairTally {
 #[derive(Clone, Debug, Default)]
 pub struct Tally {
     pairs: Vec<PairTally>,
-    places: HashMap<(SegmentId, SegmentId), u32>,
+    places: HashMap<(SegmentId, SegmentId), u16>,
     rules: Vec<u64>,
     otherwise: Vec<u64>,
     /// The pair of the packet that is being judged.
-    at: Option<u32>,
+    at: Option<u16>,
 }
 
 impl Tally {
@@ -102,7 +102,7 @@ impl Tally {
             return PairRef(*at);
         }
         let Some(at) =
-            u32::try_from(self.pairs.len()).ok().filter(|_| self.pairs.len() < PAIRS_MAX)
+            u16::try_from(self.pairs.len()).ok().filter(|_| self.pairs.len() < PAIRS_MAX)
         else {
             return PairRef::NONE;
         };
@@ -129,7 +129,7 @@ impl Tally {
     /// A frame of a pair was forwarded, held or dropped.
     #[inline]
     pub(super) fn count_at(&mut self, pair: PairRef, verdict: Verdict, bytes: usize) {
-        let Some(pair) = self.pairs.get_mut(pair.0 as usize) else { return };
+        let Some(pair) = self.pairs.get_mut(usize::from(pair.0)) else { return };
         match verdict {
             Verdict::Forward => pair.forwarded.add(bytes),
             Verdict::Hold => pair.held.add(bytes),
@@ -144,7 +144,7 @@ impl Tally {
 
     /// A flow of a pair was opened.
     pub(super) fn open(&mut self, pair: PairRef) {
-        if let Some(pair) = self.pairs.get_mut(pair.0 as usize) {
+        if let Some(pair) = self.pairs.get_mut(usize::from(pair.0)) {
             pair.flows += 1;
         }
     }

@@ -8,7 +8,7 @@
 //! its counts back: no tombstones, no rehashing, no lost insertions.
 
 use super::key::FlowHash;
-use super::prefetch::prefetch;
+use crate::wire::near::{ask_for_large_pages, prefetch};
 
 /// Numbers in one bucket.
 #[cfg(test)]
@@ -39,6 +39,7 @@ impl Index {
     pub(super) fn new(limit: usize) -> Self {
         let buckets = limit.div_ceil(LOAD_SLOTS).max(1);
         let words = vec![0u64; buckets.saturating_add(1).saturating_mul(WORDS)];
+        ask_for_large_pages(words.as_ptr(), words.len().saturating_mul(size_of::<u64>()));
         let start = words.as_ptr().align_offset(WORDS * size_of::<u64>()).min(WORDS);
         Self { words, start, buckets }
     }
@@ -49,7 +50,7 @@ impl Index {
     }
 
     /// The first number under `hash` that `is_it` accepts.
-    #[inline]
+    #[inline(always)]
     pub(super) fn find(&self, hash: FlowHash, mut is_it: impl FnMut(u32) -> bool) -> Option<u32> {
         let tag = tag(hash);
         let mut at = self.home(hash);

@@ -15,6 +15,9 @@ const FLOW: u64 = 1;
 const FRAGMENT: u64 = 2;
 
 impl FlowKey {
+    /// What stands where there is no key.
+    pub const NONE: Self = Self([0; 5]);
+
     /// The key of a packet's flow, and whether the packet's sides had to be swapped.
     /// Branch-free: which side is smaller is as good as random on real traffic.
     #[inline]

@@ -10,7 +10,6 @@ mod fragment;
 mod index;
 mod key;
 mod limits;
-mod prefetch;
 mod table;
 mod tcp;
 mod timeouts;

@@ -295,13 +295,25 @@ impl TcpTracker {
     /// allow such a segment, [`Reason::TcpClosed`] once the connection is over.
     #[inline]
     pub fn observe(&mut self, direction: Direction, segment: &Segment) -> Result<TcpEvent, Reason> {
-        let plain = segment.flags & (flag::SYN | flag::FIN | flag::RST | flag::ACK) == flag::ACK;
-        if plain && self.state() == TcpState::Established && self.status.get() & ANY_UNSEEN == 0 {
-            self.check(direction, segment)?;
-            self.account(direction, segment);
+        if self.observe_plain(direction, segment) {
             return Ok(TcpEvent::Accepted);
         }
         self.observe_rare(direction, segment)
+    }
+
+    /// As [`TcpTracker::observe`], for a segment with nothing but ACK on an established connection
+    /// both of whose sides were seen. False: it is another one, or does not fit, and nothing has
+    /// changed.
+    #[inline]
+    pub fn observe_plain(&mut self, direction: Direction, segment: &Segment) -> bool {
+        const SEEN_AND_ESTABLISHED: u8 = TcpState::Established as u8 + 1;
+        let plain = segment.flags & (flag::SYN | flag::FIN | flag::RST | flag::ACK) == flag::ACK;
+        let open = self.status.get() & (0x0f | ANY_UNSEEN) == SEEN_AND_ESTABLISHED;
+        if !plain || !open || self.check(direction, segment).is_err() {
+            return false;
+        }
+        self.account(direction, segment);
+        true
     }
 
     const fn side(&self, direction: Direction) -> &Side {

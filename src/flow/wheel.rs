@@ -32,6 +32,11 @@ pub(super) const fn tick(nanos: u64) -> u64 {
     nanos >> TICK_SHIFT
 }
 
+/// When a tick begins, in nanoseconds.
+pub(super) const fn tick_start(tick: u64) -> u64 {
+    if tick > u64::MAX >> TICK_SHIFT { u64::MAX } else { tick << TICK_SHIFT }
+}
+
 impl Wheel {
     /// For entries 0 to `limit`, exclusive, which is at most 2^31.
     pub(super) fn new(limit: usize) -> Self {

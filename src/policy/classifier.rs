@@ -4,6 +4,7 @@
 use super::matcher::{Matcher, Probe};
 use super::spec::RuleSpec;
 use super::tuple_space::TupleSpace;
+use crate::model::Addr;
 use std::ops::ControlFlow;
 
 /// Up to this many rules have a bit each.
@@ -61,8 +62,8 @@ pub(super) struct BitVectors {
     protocols: Vector<u8>,
     ports: Vector<u16>,
     source_ports: Vector<u16>,
-    destinations: Vector<u128>,
-    sources: Vector<u128>,
+    destinations: Addresses,
+    sources: Addresses,
     /// Rules that ask for no port, the only ones for protocols without.
     portless: u128,
     /// Rules that ask for an ICMP type, which is looked at by itself.
@@ -78,8 +79,8 @@ impl BitVectors {
             protocols: Vector::build(rules.iter().map(|rule| rule.protocols.ranges())),
             ports: Vector::build(rules.iter().map(|rule| rule.ports.ranges())),
             source_ports: Vector::build(rules.iter().map(|rule| rule.source_ports.ranges())),
-            destinations: Vector::build(rules.iter().map(|rule| rule.destinations.ranges())),
-            sources: Vector::build(rules.iter().map(|rule| rule.sources.ranges())),
+            destinations: Addresses::build(rules.iter().map(|rule| rule.destinations.ranges())),
+            sources: Addresses::build(rules.iter().map(|rule| rule.sources.ranges())),
             portless: bits(|r| r.ports.ranges().is_none() && r.source_ports.ranges().is_none()),
             icmp: bits(|rule| rule.icmp.is_some()),
         }
@@ -96,7 +97,35 @@ impl BitVectors {
         if set == 0 {
             return 0;
         }
-        set & self.destinations.find(tuple.dst.bits()) & self.sources.find(tuple.src.bits())
+        set & self.destinations.find(tuple.dst) & self.sources.find(tuple.src)
+    }
+}
+
+/// Addresses of both families, IPv4 by itself: its numbers are compared four times as fast.
+#[derive(Debug)]
+struct Addresses {
+    v4: Vector<u32>,
+    all: Vector<u128>,
+}
+
+impl Addresses {
+    /// From what each rule lists, in ranges that do not overlap, `None` being everything.
+    fn build(rules: impl Iterator<Item = Option<Vec<(u128, u128)>>> + Clone) -> Self {
+        let (low, high) = (Addr::v4([0; 4]).bits(), Addr::v4([255; 4]).bits());
+        let v4 = |&(first, last): &(u128, u128)| {
+            let inside = first <= high && last >= low;
+            inside.then(|| (first.max(low) as u32, last.min(high) as u32))
+        };
+        Self {
+            v4: Vector::build(
+                rules.clone().map(|list| list.map(|ranges| ranges.iter().filter_map(v4).collect())),
+            ),
+            all: Vector::build(rules),
+        }
+    }
+
+    fn find(&self, addr: Addr) -> u128 {
+        if addr.is_v4() { self.v4.find(addr.bits() as u32) } else { self.all.find(addr.bits()) }
     }
 }
 
@@ -159,6 +188,12 @@ impl Successor for u8 {
 }
 
 impl Successor for u16 {
+    fn successor(self) -> Option<Self> {
+        self.checked_add(1)
+    }
+}
+
+impl Successor for u32 {
     fn successor(self) -> Option<Self> {
         self.checked_add(1)
     }

@@ -110,6 +110,7 @@ impl Policy {
 
     /// The scope of a packet; `None` is an endpoint that is listed nowhere, or a packet without
     /// one where only listed endpoints are taken.
+    #[inline]
     #[must_use]
     pub fn scope(&self, endpoint: Option<EndpointId>) -> Option<ScopeId> {
         self.locator.scope(endpoint)

@@ -47,10 +47,55 @@ impl ScopeRegistry {
     }
 }
 
+/// Scopes by endpoint, looked up for every packet: an open table of twice as many places as
+/// endpoints. Whoever writes them is trusted, so that the hash need be no secret.
+#[derive(Clone, Debug, Default)]
+struct Endpoints {
+    places: Vec<Option<(EndpointId, ScopeId)>>,
+    shift: u32,
+}
+
+impl Endpoints {
+    /// Of two entries for one endpoint the later one counts.
+    fn build(entries: &[(EndpointId, ScopeId)]) -> Self {
+        let places = entries.len().saturating_mul(2).next_power_of_two().max(2);
+        let shift = u64::BITS - places.trailing_zeros();
+        let mut table = Self { places: vec![None; places], shift };
+        for &(endpoint, scope) in entries {
+            let start = table.home(endpoint);
+            let free = (start..places).chain(0..start).find(|&at| {
+                table.places.get(at).is_some_and(|p| p.is_none_or(|(there, _)| there == endpoint))
+            });
+            if let Some(place) = free.and_then(|at| table.places.get_mut(at)) {
+                *place = Some((endpoint, scope));
+            }
+        }
+        table
+    }
+
+    #[inline]
+    fn home(&self, EndpointId(id): EndpointId) -> usize {
+        (id.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> self.shift) as usize
+    }
+
+    #[inline]
+    fn find(&self, endpoint: EndpointId) -> Option<ScopeId> {
+        let start = self.home(endpoint);
+        let (before, behind) = self.places.split_at_checked(start)?;
+        for place in behind.iter().chain(before) {
+            let (there, scope) = (*place)?;
+            if there == endpoint {
+                return Some(scope);
+            }
+        }
+        None
+    }
+}
+
 /// Everything that tells segments.
 #[derive(Clone, Debug)]
 pub(super) struct Locator {
-    by_endpoint: HashMap<EndpointId, ScopeId, FixedState>,
+    by_endpoint: Endpoints,
     by_proxy_endpoint: HashMap<EndpointId, SegmentId, FixedState>,
     /// Unlisted endpoints and bare packets are in the common scope.
     common_any: bool,
@@ -84,7 +129,7 @@ impl Locator {
             let prefixes: Vec<Prefix> = segment.networks.iter().map(Prefix::new).collect();
             prefixes.into_iter().map(move |prefix| (prefix, id))
         };
-        let mut by_endpoint = HashMap::default();
+        let mut by_endpoint: Vec<(EndpointId, ScopeId)> = Vec::new();
         if let CommonEndpoints::List(list) = &spec.common {
             by_endpoint.extend(list.iter().map(|&endpoint| (endpoint, COMMON_SCOPE)));
         }
@@ -111,7 +156,7 @@ impl Locator {
         }
         let home = numbered().filter(|(s, _)| s.kind != SegmentKind::Partner).flat_map(networks);
         Ok(Self {
-            by_endpoint,
+            by_endpoint: Endpoints::build(&by_endpoint),
             by_proxy_endpoint,
             common_any: spec.common == CommonEndpoints::Any,
             all: Holders::build(numbered().flat_map(networks)),
@@ -122,9 +167,10 @@ impl Locator {
         })
     }
 
+    #[inline]
     pub(super) fn scope(&self, endpoint: Option<EndpointId>) -> Option<ScopeId> {
-        let listed = endpoint.and_then(|endpoint| self.by_endpoint.get(&endpoint));
-        listed.copied().or(self.common_any.then_some(COMMON_SCOPE))
+        let listed = endpoint.and_then(|endpoint| self.by_endpoint.find(endpoint));
+        listed.or(self.common_any.then_some(COMMON_SCOPE))
     }
 
     pub(super) fn scope_of(&self, segment: SegmentId) -> Option<ScopeId> {

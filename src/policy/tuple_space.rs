@@ -104,6 +104,7 @@ impl Listed {
 #[derive(Debug)]
 pub(super) struct TupleSpace {
     tables: Vec<Table>,
+    filter: Filter,
     buckets: HashTable<Bucket>,
     listed: Vec<Listed>,
 }
@@ -139,6 +140,7 @@ impl TupleSpace {
         };
         let mut space = Self {
             tables: tables.into_iter().map(table).collect(),
+            filter: Filter::new(keyed.len()),
             buckets: HashTable::new(),
             listed: Vec::with_capacity(keyed.len()),
         };
@@ -154,6 +156,7 @@ impl TupleSpace {
         let start = here(self.listed.len());
         self.listed.extend(run.iter().map(|(_, listed)| listed));
         let bucket = Bucket { key, start, end: here(self.listed.len()) };
+        self.filter.add(key.hash());
         self.buckets.insert_unique(key.hash(), bucket, |bucket| bucket.key.hash());
     }
 
@@ -165,16 +168,24 @@ impl TupleSpace {
         probe: Probe<'_>,
         mut visit: impl FnMut(usize) -> ControlFlow<()>,
     ) -> ControlFlow<()> {
+        let mut hashes = [0; TABLES_LIMIT];
+        let mut candidates = self.candidates(probe, &mut hashes);
         let mut lists: [&[Listed]; TABLES_LIMIT] = [&[]; TABLES_LIMIT];
         let mut open = 0;
-        let mut tables = self.tables.iter().zip(0..).peekable();
         loop {
             let mut best = u32::MAX;
             for list in lists.iter().take(open) {
                 best = best.min(list.first().map_or(u32::MAX, |listed| listed.rule));
             }
-            while let Some((table, at)) = tables.next_if(|(table, _)| table.first <= best) {
-                let list = self.look(at, table, probe);
+            while candidates != 0 {
+                let at = candidates.trailing_zeros() as u16;
+                let Some(table) = self.tables.get(usize::from(at)) else { break };
+                if table.first > best {
+                    break;
+                }
+                candidates &= candidates.wrapping_sub(1);
+                let hash = hashes.get(usize::from(at)).copied().unwrap_or_default();
+                let list = self.look(hash, table.key(at, probe));
                 let Some(first) = list.first() else { continue };
                 best = best.min(first.rule);
                 if let Some(slot) = lists.get_mut(open) {
@@ -200,24 +211,72 @@ impl TupleSpace {
         }
     }
 
-    /// The rules that one table holds for a probe.
-    fn look(&self, at: u16, table: &Table, probe: Probe<'_>) -> &[Listed] {
-        let tuple = probe.tuple;
-        let shape = table.shape;
-        let other = if tuple.dst.is_v4() { Family::V6 } else { Family::V4 };
-        if shape.family == other || (shape.port && !tuple.protocol.has_ports()) {
-            return &[];
+    /// A bit for each table that may hold something for a probe, whose hashes there go to `hashes`.
+    /// The tables do not wait for each other here, as they do where rules are compared.
+    fn candidates(&self, probe: Probe<'_>, hashes: &mut [u64; TABLES_LIMIT]) -> u32 {
+        let ports = probe.tuple.protocol.has_ports();
+        let other = if probe.tuple.dst.is_v4() { Family::V6 } else { Family::V4 };
+        let mut candidates = 0;
+        for ((table, at), place) in self.tables.iter().zip(0..).zip(hashes) {
+            let hash = table.key(at, probe).hash();
+            let may = self.filter.may_hold(hash)
+                && table.shape.family != other
+                && (ports || !table.shape.port);
+            candidates |= u32::from(may) << at;
+            *place = hash;
         }
-        let key = Key {
-            dst: tuple.dst.bits() & table.dst_mask,
-            src: tuple.src.bits() & table.src_mask,
+        candidates
+    }
+
+    /// The rules under a key.
+    fn look(&self, hash: u64, key: Key) -> &[Listed] {
+        let found = self.buckets.find(hash, |bucket| bucket.key == key);
+        let range = found.map(|bucket| bucket.start as usize..bucket.end as usize);
+        range.and_then(|range| self.listed.get(range)).unwrap_or_default()
+    }
+}
+
+impl Table {
+    /// What this table, which is number `at`, takes of a probe.
+    #[inline]
+    fn key(&self, at: u16, probe: Probe<'_>) -> Key {
+        let (tuple, shape) = (probe.tuple, self.shape);
+        Key {
+            dst: tuple.dst.bits() & self.dst_mask,
+            src: tuple.src.bits() & self.src_mask,
             table: at,
             port: if shape.port { tuple.dst_port } else { 0 },
             protocol: if shape.protocol { tuple.protocol } else { Protocol(0) },
-        };
-        let found = self.buckets.find(key.hash(), |bucket| bucket.key == key);
-        let range = found.map(|bucket| bucket.start as usize..bucket.end as usize);
-        range.and_then(|range| self.listed.get(range)).unwrap_or_default()
+        }
+    }
+}
+
+/// Tells in one look that no table has a key: one bit of sixteen for each key, by its hash.
+#[derive(Debug)]
+struct Filter {
+    words: Vec<u64>,
+    mask: u64,
+}
+
+impl Filter {
+    /// Bits for each key: one key in sixteen that is not there seems to be.
+    const BITS: usize = 16;
+
+    fn new(keys: usize) -> Self {
+        let words = keys.saturating_mul(Self::BITS).div_ceil(64).next_power_of_two();
+        Self { words: vec![0; words], mask: (words as u64).wrapping_sub(1) }
+    }
+
+    fn add(&mut self, hash: u64) {
+        if let Some(word) = self.words.get_mut((hash >> 32 & self.mask) as usize) {
+            *word |= 1 << (hash >> 26 & 63);
+        }
+    }
+
+    #[inline]
+    fn may_hold(&self, hash: u64) -> bool {
+        let word = self.words.get((hash >> 32 & self.mask) as usize);
+        word.is_some_and(|word| word >> (hash >> 26 & 63) & 1 != 0)
     }
 }
 
@@ -417,13 +476,18 @@ fn single_ports(list: &[PortRange]) -> Vec<Option<u16>> {
 impl Key {
     /// What is stored is the operator's, and a shared hash costs a comparison, not the answer, so
     /// the constants need be no secret.
+    #[inline]
     const fn hash(&self) -> u64 {
         let (dst, src) = (self.dst, self.src);
         let rest = (self.table as u64) << 24 | (self.port as u64) << 8 | self.protocol.0 as u64;
         let dst =
             fold(dst as u64 ^ 0x243f_6a88_85a3_08d3, (dst >> 64) as u64 ^ 0x1319_8a2e_0370_7344);
-        let src =
-            fold(src as u64 ^ 0xa409_3822_299f_31d0, (src >> 64) as u64 ^ 0x082e_fa98_ec4e_6c89);
+        // Most rules ask for no source.
+        let src = if src == 0 {
+            0
+        } else {
+            fold(src as u64 ^ 0xa409_3822_299f_31d0, (src >> 64) as u64 ^ 0x082e_fa98_ec4e_6c89)
+        };
         fold(dst ^ rest ^ 0x4528_21e6_38d0_1377, src ^ 0xbe54_66cf_34e9_0c6c)
     }
 }

@@ -75,7 +75,7 @@ pub(super) fn gwlb(options: &[u8]) -> Result<Gwlb, Reason> {
 
 /// The form GWLB sends: the three in order and nothing else. Everything else takes the long way.
 #[inline(always)]
-fn usual(options: &[u8]) -> Option<Gwlb> {
+pub(super) fn usual(options: &[u8]) -> Option<Gwlb> {
     /// Class, type and length; not the three reserved bits before the length.
     const MASK: u32 = 0xffff_ff1f;
     let options: &[u8; 32] = options.try_into().ok()?;

@@ -15,7 +15,9 @@ pub const LINKS: [Link; 6] =
 /// If an invariant is broken.
 pub fn check(frame: &[u8], link: Link) {
     for settings in [Settings::GWLB, Settings::CAPTURE] {
-        if let Ok(packet) = parse(frame, link, &settings) {
+        let parsed = parse(frame, link, &settings);
+        assert_eq!(parsed, super::parse::general(frame, link, &settings), "two readings");
+        if let Ok(packet) = parsed {
             assert_eq!(packet.link, link);
             places_are_within(frame, &packet);
             reflection_is_its_own_inverse(frame, &packet, &settings);

@@ -14,11 +14,13 @@ mod geneve;
 mod icmp;
 mod ip;
 mod link;
+pub mod near;
 mod outer;
 mod packet;
 mod parse;
 mod tcp;
 mod transport;
+mod usual;
 mod vxlan;
 
 #[cfg(any(test, fuzzing))]
@@ -33,6 +35,6 @@ pub use ip::IPV6_EXTENSION_LIMIT;
 pub use link::{Link, VLAN_LIMIT};
 pub use outer::{Outer, reflect};
 pub use packet::{Body, Fragment, Packet};
-pub use parse::{Checksums, Decapsulation, ENCAPSULATION_LIMIT, Settings, parse};
+pub use parse::{Checksums, Decapsulation, ENCAPSULATION_LIMIT, Settings, parse, read};
 pub use tcp::{TcpFlags, TcpSegment, timestamp};
 pub use vxlan::VXLAN_PORT;

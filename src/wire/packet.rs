@@ -2,7 +2,7 @@
 //! changed, held or sent while its `Packet` is kept.
 
 use super::{Link, Outer, Quoted, TcpSegment};
-use crate::model::{FiveTuple, Protocol};
+use crate::model::{Addr, FiveTuple, Protocol};
 
 /// One parsed frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,6 +34,28 @@ pub struct Packet {
 }
 
 impl Packet {
+    /// What stands where no packet was read.
+    pub const NONE: Self = Self {
+        outer: None,
+        tuple: FiveTuple {
+            src: Addr::v4([0; 4]),
+            dst: Addr::v4([0; 4]),
+            src_port: 0,
+            dst_port: 0,
+            protocol: Protocol(0),
+        },
+        link: Link::RawIp,
+        network: 0,
+        ip: 0,
+        ip_len: 0,
+        transport: 0,
+        payload: 0,
+        payload_len: 0,
+        ttl: 0,
+        fragment: Fragment::Whole,
+        body: Body::Other,
+    };
+
     /// The inner packet from its IP header on, without link-layer padding.
     #[must_use]
     pub fn inner<'f>(&self, frame: &'f [u8]) -> &'f [u8] {

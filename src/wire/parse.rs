@@ -2,6 +2,7 @@
 //! checksums are not looked at here (see [`super::transport_checksum_ok`]).
 
 use super::ip::{self, Ip, Space, Version};
+use super::usual::usual;
 use super::{Fragment, Link, Outer, Packet, geneve, link, outer, transport, vxlan};
 use crate::model::{Protocol, Reason};
 
@@ -58,6 +59,30 @@ impl Settings {
 /// The reason to drop it.
 #[inline]
 pub fn parse(frame: &[u8], link: Link, settings: &Settings) -> Result<Packet, Reason> {
+    let mut packet = Packet::NONE;
+    match read(frame, link, settings, &mut packet) {
+        None => Ok(packet),
+        Some(reason) => Err(reason),
+    }
+}
+
+/// As [`parse`], into a place that is there; the reason to drop the frame, if there is one. Then the
+/// place is as it was.
+#[inline]
+pub fn read(frame: &[u8], link: Link, settings: &Settings, packet: &mut Packet) -> Option<Reason> {
+    if usual(frame, link, settings, packet).is_some() {
+        return None;
+    }
+    match general(frame, link, settings) {
+        Ok(general) => *packet = general,
+        Err(reason) => return Some(reason),
+    }
+    None
+}
+
+/// Any frame, header by header.
+#[inline(never)]
+pub(super) fn general(frame: &[u8], link: Link, settings: &Settings) -> Result<Packet, Reason> {
     let (network, version) = link::network(frame, link)?;
     match settings.decapsulation {
         Decapsulation::Gwlb => {

@@ -2,6 +2,8 @@
 //! sent in a conversation stands in `talk`.
 
 mod talk;
+#[cfg(test)]
+mod tests;
 
 use super::dice::Dice;
 use super::rules::{self, Rules};
@@ -16,6 +18,8 @@ use std::fmt;
 const SMALL: usize = 64;
 /// Inner lengths of IMIX and how often each comes, out of twelve.
 const IMIX: [(usize, usize); 3] = [(7, 64), (4, 576), (1, 1500)];
+/// Datagrams after which the engine is through with a flow of no known protocol.
+const OPENING: usize = 5;
 /// Frames of a tape: far more bytes than any cache holds.
 const FRAMES: usize = 1 << 20;
 
@@ -147,7 +151,7 @@ impl Mix {
     pub fn opening(self, number: usize, rules: &Rules) -> Vec<(Vec<u8>, bool)> {
         let tuple = self.tuple(number, rules);
         match self {
-            Self::Small(_) | Self::Imix => vec![(small(&tuple, SMALL), true)],
+            Self::Small(_) | Self::Imix => vec![(small(&tuple, SMALL), true); OPENING],
             Self::Segments(_) => talk::opening(tuple),
             _ => Vec::new(),
         }
