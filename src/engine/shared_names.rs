@@ -43,6 +43,7 @@ impl SharedNames {
             self.crowded = (self.crowded + 1) % SHARED_NAMES_MAX;
         }
         if self.known.len() < SHARED_NAMES_MAX {
+            self.crowded = 0;
             self.known.insert(Arc::clone(&name));
         }
         name
