@@ -20,16 +20,17 @@ impl Engine {
     /// Lets time pass up to `now`; it never runs backwards.
     #[inline]
     pub(super) fn advance(&mut self, now: Timestamp, out: &mut Output) {
+        let later = now > self.now;
         self.now = self.now.max(now);
         if self.now >= self.wake || self.has_fragments() {
-            self.wake_up(out);
+            self.wake_up(later, out);
         }
     }
 
     /// Sees to everything that time brings: expired rules, flows and fragments.
     #[inline(never)]
-    fn wake_up(&mut self, out: &mut Output) {
-        if self.now >= self.next_expiry {
+    fn wake_up(&mut self, later: bool, out: &mut Output) {
+        if later && self.now >= self.next_expiry {
             self.pass_expiry();
         }
         let due = &mut self.due;

@@ -159,6 +159,7 @@ pub(super) struct Cases {
     slots: Vec<Option<Box<Case>>>,
     free: Vec<u32>,
     /// Memory of cases that are closed, for the next ones.
+    #[expect(clippy::vec_box, reason = "what is kept is the memory that a box owns")]
     spare: Vec<Box<Case>>,
 }
 

@@ -14,7 +14,7 @@ const BITS_LIMIT: usize = u128::BITS as usize;
 #[derive(Debug)]
 pub(super) enum Classifier {
     /// A bit for each rule.
-    Bits(BitVectors),
+    Bits(Box<BitVectors>),
     /// Prefixes hashed.
     Search(TupleSpace),
 }
@@ -23,7 +23,7 @@ impl Classifier {
     /// `matchers` are those of `rules`.
     pub(super) fn build(rules: &[RuleSpec], matchers: &[Matcher]) -> Self {
         if rules.len() <= BITS_LIMIT {
-            Self::Bits(BitVectors::build(matchers))
+            Self::Bits(Box::new(BitVectors::build(matchers)))
         } else {
             Self::Search(TupleSpace::build(rules))
         }
