@@ -36,6 +36,7 @@ impl Subject {
     pub fn new(policy: &Arc<Policy>, flows: usize, gap: Span) -> Self {
         let limits = Limits {
             flows: flows.max(1 << 16),
+            inspections: flows.max(1 << 18),
             held_bytes: 256 << 20,
             answers_per_second: u32::MAX,
             ..Limits::default()
