@@ -36,9 +36,15 @@ fn socket(interface: u32, protocol: u16, prepare: impl FnOnce(i32)) -> i32 {
     fd
 }
 
-/// Reflects what comes to UDP 6081 on the interface until it is told to stop; gives the number of
-/// frames.
-pub(crate) fn reflect(interface: u32, stop: &AtomicBool) -> u64 {
+/// An open ring, and the socket frames leave by.
+pub(crate) struct Reflector {
+    receive: i32,
+    transmit: i32,
+    ring: *mut libc::c_void,
+}
+
+/// Opens the ring of an interface.
+pub(crate) fn open(interface: u32) -> Reflector {
     let request = libc::tpacket_req3 {
         tp_block_size: BLOCK as u32,
         tp_block_nr: BLOCKS as u32,
@@ -58,6 +64,12 @@ pub(crate) fn reflect(interface: u32, stop: &AtomicBool) -> u64 {
     let ring =
         unsafe { libc::mmap(std::ptr::null_mut(), len, access, libc::MAP_SHARED, receive, 0) };
     assert!(ring != libc::MAP_FAILED, "{}", io::Error::last_os_error());
+    Reflector { receive, transmit, ring }
+}
+
+/// Reflects what comes to UDP 6081 until it is told to stop; gives the number of frames.
+pub(crate) fn reflect(reflector: Reflector, stop: &AtomicBool) -> u64 {
+    let Reflector { receive, transmit, ring } = reflector;
     let (mut count, mut block) = (0, 0);
     while !stop.load(Ordering::Relaxed) {
         // SAFETY: the block lies within the ring.
@@ -78,7 +90,7 @@ pub(crate) fn reflect(interface: u32, stop: &AtomicBool) -> u64 {
     }
     // SAFETY: made above, used no more.
     unsafe {
-        libc::munmap(ring, len);
+        libc::munmap(ring, BLOCK * BLOCKS);
         libc::close(receive);
         libc::close(transmit);
     }

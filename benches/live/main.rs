@@ -112,8 +112,7 @@ fn engine() -> Engine {
 fn at_target(
     wire: &Wire,
     subject: Subject,
-    stop: &AtomicBool,
-    count: &AtomicBool,
+    [stop, count, ready]: [&AtomicBool; 3],
 ) -> (u64, Duration) {
     let port = |backend| {
         let settings = PortSettings { backend, ..PortSettings::on("fw0") };
@@ -126,18 +125,19 @@ fn at_target(
             let _taken = std::net::UdpSocket::bind("10.99.0.2:6081").expect("the port is free");
             let all = datalink::interfaces();
             let index = all.iter().find(|one| one.name == "fw0").expect("fw0").index;
-            while !count.load(Ordering::Relaxed) {
-                std::thread::sleep(Duration::from_millis(1));
-            }
+            let reflector = bare::open(index);
+            ready.store(true, Ordering::Relaxed);
             let from = cpu();
-            (bare::reflect(index, stop), cpu() - from)
+            (bare::reflect(reflector, stop), cpu() - from)
         }
         Subject::Port(backend) => {
             let mut port = port(backend);
+            ready.store(true, Ordering::Relaxed);
             work(port.as_mut(), stop, count, &mut |_, frames, _| turn(frames))
         }
         Subject::Engine(backend) => {
             let (mut port, mut engine) = (port(backend), engine());
+            ready.store(true, Ordering::Relaxed);
             work(port.as_mut(), stop, count, &mut |_, frames, out| {
                 engine.process(frames, out);
                 out.events.clear();
@@ -169,10 +169,10 @@ fn measure(subject: Subject, in_flight: u16, payload: usize, seconds: u64) -> Fi
     let wire = Wire::make(9001, 1).expect("network namespaces, which need root");
     let settings = PortSettings { backend: Backend::AfPacket, ..PortSettings::on("gw0") };
     let mut gateway = wire.gateway.run(|| open(&settings)).expect("a port").ports.remove(0);
-    let (stop, count) = (AtomicBool::new(false), AtomicBool::new(false));
+    let [stop, count, ready] = [const { AtomicBool::new(false) }; 3];
     let trips = AtomicU64::new(0);
     std::thread::scope(|scope| {
-        let target = scope.spawn(|| at_target(&wire, subject, &stop, &count));
+        let target = scope.spawn(|| at_target(&wire, subject, [&stop, &count, &ready]));
         let gateway = scope.spawn(|| {
             pin(0);
             let (mut times, mut last) = (Vec::with_capacity(1 << 20), wall());
@@ -187,10 +187,8 @@ fn measure(subject: Subject, in_flight: u16, payload: usize, seconds: u64) -> Fi
             });
             times
         });
-        std::thread::sleep(Duration::from_millis(150));
-        if subject == Subject::Bare {
-            count.store(true, Ordering::Relaxed);
-            std::thread::sleep(Duration::from_millis(50));
+        while !ready.load(Ordering::Relaxed) {
+            std::thread::sleep(Duration::from_millis(5));
         }
         inject(&wire, in_flight, payload);
         std::thread::sleep(Duration::from_millis(150));

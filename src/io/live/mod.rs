@@ -9,6 +9,7 @@
 
 mod assembler;
 mod batch;
+mod bpf;
 mod clock;
 mod error;
 mod filter;
@@ -18,6 +19,7 @@ mod mailbox;
 pub mod memory;
 mod packet;
 mod passive;
+mod program;
 mod settings;
 mod spread;
 mod sys;
@@ -41,7 +43,8 @@ use std::time::Duration;
 ///
 /// The port sends every frame whose verdict is [`Forward`](crate::model::Verdict::Forward) and every
 /// extra of the output, in the order [`Extra::before`](crate::engine::Extra::before) gives. Events and
-/// discards are the judge's: it takes them out, or they are forgotten with the batch.
+/// discards are the judge's: it takes them out, or they are forgotten with the batch. A frame may be
+/// changed within its outer headers; of changes behind them it is not said that they are sent.
 pub type Judge<'j> = &'j mut dyn FnMut(Timestamp, &mut [Frame<'_>], &mut Output);
 
 /// One worker's way to the network.
@@ -142,9 +145,24 @@ pub fn open(settings: &PortSettings) -> Result<Opened, PortError> {
             Err((error, socket)) => (socket, Some(error)),
         },
     };
-    let ports = packet::open(settings, &interface, &Arc::new(taken))?;
-    let detail = "rings of the kernel's packet socket".to_owned();
+    let mut held = vec![taken];
+    held.extend(keep_from_kernel(&interface));
+    let detail = match held.len() {
+        1 => "packet rings",
+        _ => "packet rings, datagrams dropped behind them",
+    };
+    let ports = packet::open(settings, &interface, &Arc::from(held))?;
+    let detail = detail.to_owned();
     Ok(Opened { ports, backend: Backend::AfPacket, fallback, detail, mtu })
+}
+
+/// Has the kernel drop datagrams as soon as packet sockets have them, so that it does not take them
+/// through all of IP and UDP to be dropped there. None where it is too old or not permitted: the cost
+/// is time alone.
+fn keep_from_kernel(interface: &Interface) -> Option<OwnedFd> {
+    let code = program::drop(interface.address, GENEVE_PORT);
+    let program = bpf::load(&code, bpf::Kind::Ingress).ok()?;
+    bpf::link(&program, interface.index, bpf::Place::Ingress).ok()
 }
 
 fn open_passive(interface: &Interface) -> Result<Opened, PortError> {

@@ -38,12 +38,12 @@ const CAPABILITY: &str = "CAP_NET_RAW";
 pub(super) fn open(
     settings: &PortSettings,
     interface: &Interface,
-    taken: &Arc<OwnedFd>,
+    held: &Arc<[OwnedFd]>,
 ) -> Result<Vec<Box<dyn Port>>, PortError> {
     let clock = Clock::start();
     let mut ports: Vec<PacketPort> = Vec::with_capacity(settings.workers);
     for _ in 0..settings.workers {
-        ports.push(PacketPort::open(settings, interface, clock, taken)?);
+        ports.push(PacketPort::open(settings, interface, clock, held)?);
     }
     if settings.workers > 1 {
         let spread = Spread::new(settings.seed, settings.workers);
@@ -102,8 +102,8 @@ struct PacketPort {
     out: Output,
     /// Room for a batch, kept between exchanges; always empty.
     room: Vec<Frame<'static>>,
-    /// Holds the UDP port, so that the kernel does not answer for us.
-    _taken: Arc<OwnedFd>,
+    /// The UDP port, so that the kernel does not answer for us, and what else ends with the ports.
+    _held: Arc<[OwnedFd]>,
 }
 
 impl PacketPort {
@@ -111,7 +111,7 @@ impl PacketPort {
         settings: &PortSettings,
         interface: &Interface,
         clock: Clock,
-        taken: &Arc<OwnedFd>,
+        held: &Arc<[OwnedFd]>,
     ) -> Result<Self, PortError> {
         let what = "opening a packet socket";
         let fault = |error| PortError::of_call(what, CAPABILITY, error);
@@ -149,7 +149,7 @@ impl PacketPort {
             overrun: Cell::new(0),
             out: Output::default(),
             room: Vec::with_capacity(BATCH_FRAMES),
-            _taken: Arc::clone(taken),
+            _held: Arc::clone(held),
         })
     }
 

@@ -2,10 +2,8 @@
 //! frames lie in one memory shared by all workers. The network card spreads by the outer header; a
 //! frame of another worker's flow is handed over where it lies and sent by that worker.
 
-mod bpf;
 mod open;
 mod port;
-mod program;
 mod ring;
 mod socket;
 mod store;

@@ -1,16 +1,15 @@
 //! Opening the AF_XDP back end: memory, sockets, program, in the order in which each of them needs the
 //! one before. What cannot be done here is told, so that the other back end can be taken instead.
 
+use super::super::bpf::{self, Kind, Place};
 use super::super::clock::Clock;
 use super::super::gather::Gather;
 use super::super::interface::Interface;
 use super::super::mailbox::mailboxes;
 use super::super::settings::PortSettings;
 use super::super::spread::Spread;
-use super::super::{Port, PortError, sys};
-use super::bpf::{self, Place};
+use super::super::{Port, PortError, program, sys};
 use super::port::{Others, Parts, RESERVE_CHUNKS, XdpPort};
-use super::program::program;
 use super::socket::{Binding, Socket};
 use super::store::Store;
 use super::umem::{CHUNK_BYTES, Chunk, Umem};
@@ -78,14 +77,15 @@ impl<'s> Opener<'s> {
         let frags = interface.mtu as usize > limit;
         let map = bpf::socket_map(queues).map_err(fault("making a map of AF_XDP sockets"))?;
         let descriptor = std::os::fd::AsRawFd::as_raw_fd(&map);
-        let code = program(interface.address, GENEVE_PORT, descriptor);
-        let program = bpf::load(&code, frags).map_err(|error| match error.raw_os_error() {
-            // A kernel that does not know frames in several buffers.
-            Some(libc::EINVAL) if frags => {
-                PortError::Mtu { mtu: interface.mtu, limit: u32::try_from(limit).unwrap_or(0) }
-            }
-            _ => fault("loading the XDP program")(error),
-        })?;
+        let code = program::redirect(interface.address, GENEVE_PORT, descriptor);
+        let program =
+            bpf::load(&code, Kind::Xdp { frags }).map_err(|error| match error.raw_os_error() {
+                // A kernel that does not know frames in several buffers.
+                Some(libc::EINVAL) if frags => {
+                    PortError::Mtu { mtu: interface.mtu, limit: u32::try_from(limit).unwrap_or(0) }
+                }
+                _ => fault("loading the XDP program")(error),
+            })?;
         let driver = bpf::link(&program, interface.index, Place::Driver);
         let (link, place) = match driver {
             Ok(link) => (link, Place::Driver),

@@ -127,8 +127,9 @@ impl XdpPort {
                     Some(others) => others.sort(now, packet, &joined, store, done, losses),
                     None => Some(packet),
                 };
-                if let Some(packet) = kept {
-                    batch.push(Received { packet, socket: number, joined });
+                match kept {
+                    Some(packet) => batch.push(Received { packet, socket: number, joined }),
+                    None => store.reuse(joined),
                 }
             }
             socket.received();
@@ -228,7 +229,7 @@ impl XdpPort {
                             sent += self.send_received(received);
                             break;
                         }
-                        self.store.discard(received.packet);
+                        self.discard(received);
                     }
                     continue;
                 }
@@ -244,7 +245,7 @@ impl XdpPort {
             }
         }
         for (_, received) in frames {
-            self.store.discard(received.packet);
+            self.discard(received);
         }
         (self.batch, self.plan) = (batch, plan);
         for socket in &mut self.sockets {
@@ -258,7 +259,13 @@ impl XdpPort {
         if !joined.is_empty() {
             self.store.part(&mut packet, &joined);
         }
+        self.store.reuse(joined);
         self.send_by(socket, packet)
+    }
+
+    fn discard(&mut self, received: Received) {
+        self.store.reuse(received.joined);
+        self.store.discard(received.packet);
     }
 
     /// Sends a frame; where the ring is full, after the kernel has had a chance to empty it.

@@ -6,6 +6,11 @@ use super::socket::Packet;
 use super::umem::{CHUNK_BYTES, Chunk, Piece, Umem};
 use std::sync::Arc;
 
+/// Bytes at the start of a frame that its judge may change; the outer headers are a tenth of it.
+pub(super) const HEADERS_MAX: usize = 512;
+/// Joined frames whose room is kept.
+const SPARE_MAX: usize = 64;
+
 /// The chunks, and the way home for those of others.
 #[derive(Debug)]
 pub(super) struct Store {
@@ -15,11 +20,13 @@ pub(super) struct Store {
     /// Chunks of each worker: numbers below this are the first one's, and so on.
     each: u32,
     home: Option<(Post<Chunk>, Mailbox<Chunk>)>,
+    /// Room for frames in several buffers, used again.
+    spare: Vec<Vec<u8>>,
 }
 
 impl Store {
     pub(super) fn new(umem: Arc<Umem>, worker: usize, free: Vec<Chunk>, each: u32) -> Self {
-        Self { umem, free, worker, each: each.max(1), home: None }
+        Self { umem, free, worker, each: each.max(1), home: None, spare: Vec::new() }
     }
 
     /// Opens the way home; each mailbox has room for all chunks of its worker.
@@ -70,24 +77,32 @@ impl Store {
     }
 
     /// The bytes of a frame in several buffers, put together; nothing if it lies in one.
-    pub(super) fn join(&self, packet: &mut Packet) -> Vec<u8> {
+    pub(super) fn join(&mut self, packet: &mut Packet) -> Vec<u8> {
         if packet.rest.is_empty() {
             return Vec::new();
         }
-        let mut joined = self.umem.bytes(&mut packet.head).to_vec();
-        for piece in &mut packet.rest {
+        let mut joined = self.spare.pop().unwrap_or_default();
+        for piece in std::iter::once(&mut packet.head).chain(&mut packet.rest) {
             joined.extend_from_slice(self.umem.bytes(piece));
         }
         joined
     }
 
-    /// Puts the bytes that were joined back into the buffers they came from.
+    /// Puts the beginning of the bytes that were joined back into the buffer it came from: nothing
+    /// behind the headers is ever changed in a frame that goes on.
     pub(super) fn part(&self, packet: &mut Packet, joined: &[u8]) {
-        let mut rest = joined;
-        for piece in std::iter::once(&mut packet.head).chain(&mut packet.rest) {
-            let Some((part, behind)) = rest.split_at_checked(piece.len()) else { return };
-            self.umem.bytes(piece).copy_from_slice(part);
-            rest = behind;
+        let head = self.umem.bytes(&mut packet.head);
+        let len = head.len().min(HEADERS_MAX);
+        if let Some((to, from)) = head.get_mut(..len).zip(joined.get(..len)) {
+            to.copy_from_slice(from);
+        }
+    }
+
+    /// Takes the room of a joined frame back.
+    pub(super) fn reuse(&mut self, mut joined: Vec<u8>) {
+        if joined.capacity() > 0 && self.spare.len() < SPARE_MAX {
+            joined.clear();
+            self.spare.push(joined);
         }
     }
 }
@@ -127,14 +142,18 @@ mod tests {
     }
 
     #[test]
-    fn what_was_changed_in_the_joined_frame_is_changed_in_its_buffers() {
+    fn what_was_changed_in_the_headers_of_a_joined_frame_is_changed_in_its_buffers() {
         let mut store = store(3);
         let mut packet = store.copy_of(&vec![1; 2 * CHUNK_BYTES + 5]).unwrap();
         let mut joined = store.join(&mut packet);
-        joined[7] = 9;
-        *joined.last_mut().unwrap() = 8;
+        for at in [0, HEADERS_MAX - 1, HEADERS_MAX] {
+            joined[at] = 9;
+        }
         store.part(&mut packet, &joined);
+        joined[HEADERS_MAX] = 1;
         assert_eq!(store.join(&mut packet), joined);
+        store.reuse(joined);
+        assert!(store.join(&mut packet).capacity() >= 2 * CHUNK_BYTES + 5);
     }
 
     #[test]

@@ -1,5 +1,5 @@
-//! bpf(2): a map of sockets, a program, and the link that puts the program on an interface. All three
-//! are descriptors; when the process goes, the program goes.
+//! bpf(2): a map of sockets, programs, and the links that put them on an interface. All of them are
+//! descriptors; when the process goes, the programs go. What they do is written elsewhere.
 #![expect(unsafe_code, reason = "the bpf system call; each block has its proof")]
 
 use std::io;
@@ -37,20 +37,36 @@ const MAP_UPDATE_ELEM: libc::c_int = 2;
 const PROG_LOAD: libc::c_int = 5;
 const LINK_CREATE: libc::c_int = 28;
 const MAP_TYPE_XSKMAP: u32 = 17;
+const PROG_TYPE_SCHED_CLS: u32 = 3;
 const PROG_TYPE_XDP: u32 = 6;
 const ATTACH_XDP: u32 = 37;
+const ATTACH_TCX_INGRESS: u32 = 46;
 /// The program can handle frames in several buffers.
 const HAS_FRAGS: u32 = 1 << 5;
 const FLAG_SKB_MODE: u32 = 1 << 1;
 const FLAG_DRIVER_MODE: u32 = 1 << 2;
 
+/// What a program is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// To decide where a frame goes, XDP; with `frags` also one that came in several buffers.
+    Xdp {
+        /// Whether those are taken.
+        frags: bool,
+    },
+    /// To decide behind packet sockets whether the kernel gets a frame, tc.
+    Ingress,
+}
+
 /// Where a program is run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Place {
-    /// In the driver, before the kernel makes anything of a frame.
+    /// XDP in the driver, before the kernel makes anything of a frame.
     Driver,
-    /// Behind the driver, on what the kernel made: any interface can.
+    /// XDP behind the driver, on what the kernel made: any interface can.
     Generic,
+    /// Behind packet sockets and before everything else (tcx, since Linux 6.6).
+    Ingress,
 }
 
 /// The members of `union bpf_attr` that are used; the kernel takes a prefix of the union.
@@ -146,20 +162,25 @@ pub(super) fn set_socket(map: impl AsFd, queue: u32, socket: impl AsFd) -> io::R
     unsafe { call(MAP_UPDATE_ELEM, &attributes) }.map(drop)
 }
 
-/// Loads an XDP program; with `frags` it takes frames in several buffers.
-pub(super) fn load(code: &[Instruction], frags: bool) -> io::Result<OwnedFd> {
+/// Loads a program.
+pub(super) fn load(code: &[Instruction], kind: Kind) -> io::Result<OwnedFd> {
+    let (prog_type, flags, expected_attach) = match kind {
+        Kind::Xdp { frags: true } => (PROG_TYPE_XDP, HAS_FRAGS, ATTACH_XDP),
+        Kind::Xdp { frags: false } => (PROG_TYPE_XDP, 0, ATTACH_XDP),
+        Kind::Ingress => (PROG_TYPE_SCHED_CLS, 0, ATTACH_TCX_INGRESS),
+    };
     let license = c"Apache-2.0";
     // SAFETY: all its members are integers, for which zero is a value.
     let mut attributes: ProgLoad = unsafe { zeroed() };
-    attributes.prog_type = PROG_TYPE_XDP;
+    attributes.prog_type = prog_type;
     attributes.count = u32::try_from(code.len()).map_err(io::Error::other)?;
     attributes.code = code.as_ptr().addr() as u64;
     attributes.license = license.as_ptr().addr() as u64;
-    attributes.flags = if frags { HAS_FRAGS } else { 0 };
+    attributes.flags = flags;
     for (to, from) in attributes.name.iter_mut().zip(b"lockgate") {
         *to = *from;
     }
-    attributes.expected_attach = ATTACH_XDP;
+    attributes.expected_attach = expected_attach;
     // SAFETY: `code` is that many instructions of the layout the kernel reads, the license ends with
     // a zero, no log is asked for; the kernel only reads, during the call.
     unsafe { call(PROG_LOAD, &attributes) }.map(owned)
@@ -167,12 +188,13 @@ pub(super) fn load(code: &[Instruction], frags: bool) -> io::Result<OwnedFd> {
 
 /// Puts a program on an interface until the link is closed.
 pub(super) fn link(program: impl AsFd, interface: u32, place: Place) -> io::Result<OwnedFd> {
-    let flags = match place {
-        Place::Driver => FLAG_DRIVER_MODE,
-        Place::Generic => FLAG_SKB_MODE,
+    let (attach, flags) = match place {
+        Place::Driver => (ATTACH_XDP, FLAG_DRIVER_MODE),
+        Place::Generic => (ATTACH_XDP, FLAG_SKB_MODE),
+        Place::Ingress => (ATTACH_TCX_INGRESS, 0),
     };
     let program = number(program.as_fd());
-    let attributes = LinkCreate { program, interface, attach: ATTACH_XDP, flags };
+    let attributes = LinkCreate { program, interface, attach, flags };
     // SAFETY: there is no address in it.
     unsafe { call(LINK_CREATE, &attributes) }.map(owned)
 }

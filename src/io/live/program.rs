@@ -1,6 +1,7 @@
-//! The program the driver runs on every frame: GENEVE datagrams to our address go to the socket of the
-//! queue they came in by, everything else to the kernel. Written as instructions, so that neither
-//! a compiler for it nor an object file is needed. It is loaded elsewhere.
+//! What the kernel runs on every frame: GENEVE datagrams to our address go to the socket of the queue
+//! they came in by (XDP), or no further once packet sockets have them (tc); everything else is the
+//! kernel's. Written as instructions, so that neither a compiler for them nor an object file is
+//! needed. Programs are loaded elsewhere.
 
 use super::bpf::Instruction;
 use std::net::Ipv4Addr;
@@ -13,13 +14,15 @@ const R3: u8 = 3;
 const R4: u8 = 4;
 const R5: u8 = 5;
 
-/// Fields of `struct xdp_md`.
-const DATA: i16 = 0;
-const DATA_END: i16 = 4;
-const RX_QUEUE: i16 = 16;
+/// Fields of `struct xdp_md`, and the answer that gives a frame to the kernel (`enum xdp_action`).
+const XDP_DATA: i16 = 0;
+const XDP_QUEUE: i16 = 16;
+const XDP_PASS: i32 = 2;
 
-/// Answers of a program (`enum xdp_action`).
-const PASS: i32 = 2;
+/// A field of `struct __sk_buff`, and answers of `enum tcx_action_base`.
+const TC_DATA: i16 = 76;
+const TC_NEXT: i32 = -1;
+const TC_DROP: i32 = 2;
 
 const REDIRECT_MAP: i32 = 51;
 
@@ -71,7 +74,8 @@ impl Writer {
         self.put(code, left, right, 0, number);
     }
 
-    fn finish(mut self) -> Vec<Instruction> {
+    /// Where jumps lead: the answer is `pass`.
+    fn finish(mut self, pass: i32) -> Vec<Instruction> {
         let end = self.code.len();
         for at in self.passes {
             let distance = end.saturating_sub(at).saturating_sub(1);
@@ -79,28 +83,50 @@ impl Writer {
                 jump.offset = i16::try_from(distance).unwrap_or(0);
             }
         }
-        self.code.push(Instruction::new(SET, R0, 0, 0, PASS));
+        self.code.push(Instruction::new(SET, R0, 0, 0, pass));
         self.code.push(Instruction::new(EXIT, 0, 0, 0, 0));
         self.code
     }
 }
 
-/// The program for datagrams to `address` and `port`, which finds sockets in the map with this
-/// descriptor.
-pub(super) fn program(address: Ipv4Addr, port: u16, map: i32) -> Vec<Instruction> {
+/// Gives datagrams to `address` and `port` to the socket of their queue, which stands in the map with
+/// this descriptor; everything else, and what came by a queue without a socket, to the kernel.
+pub(super) fn redirect(address: Ipv4Addr, port: u16, map: i32) -> Vec<Instruction> {
     let mut asm = Writer::default();
-    asm.load(LOAD_WORD, R2, R1, DATA);
-    asm.load(LOAD_WORD, R3, R1, DATA_END);
+    datagrams(&mut asm, XDP_DATA, address, port);
+    asm.load(LOAD_WORD, R2, R1, XDP_QUEUE);
+    asm.code.extend(Instruction::map(R1, map));
+    asm.put(SET, R3, 0, 0, XDP_PASS);
+    asm.put(CALL, 0, 0, 0, REDIRECT_MAP);
+    asm.put(EXIT, 0, 0, 0, 0);
+    asm.finish(XDP_PASS)
+}
+
+/// Drops datagrams to `address` and `port`, which packet sockets have seen by then, so that the kernel
+/// does not work on them for nothing.
+pub(super) fn drop(address: Ipv4Addr, port: u16) -> Vec<Instruction> {
+    let mut asm = Writer::default();
+    datagrams(&mut asm, TC_DATA, address, port);
+    asm.put(SET, R0, 0, 0, TC_DROP);
+    asm.put(EXIT, 0, 0, 0, 0);
+    asm.finish(TC_NEXT)
+}
+
+/// Leaves for the kernel unless the frame is a datagram to `address` and `port`. `data` is where the
+/// context has the frame's start, and its end behind it; the context stays in `R1`.
+fn datagrams(asm: &mut Writer, data: i16, address: Ipv4Addr, port: u16) {
+    asm.load(LOAD_WORD, R2, R1, data);
+    asm.load(LOAD_WORD, R3, R1, data + 4);
     // The verifier wants to see that every byte read is there.
     asm.put(COPY, R4, R2, 0, 0);
     asm.put(ADD, R4, 0, 0, HEADERS);
     asm.pass_if(IF_ABOVE_REGISTER, R4, R3, 0);
-    half(&mut asm, R2, 12);
+    half(asm, R2, 12);
     asm.pass_if(UNLESS_EQUAL, R5, 0, 0x0800);
     asm.load(LOAD_BYTE, R5, R2, ETHERNET + 9);
     asm.pass_if(UNLESS_EQUAL, R5, 0, 17);
     // A first fragment is ours, to be refused and counted; a later one has no port.
-    half(&mut asm, R2, ETHERNET + 6);
+    half(asm, R2, ETHERNET + 6);
     asm.pass_if(IF_ANY_BIT, R5, 0, 0x1fff);
     asm.load(LOAD_WORD, R5, R2, ETHERNET + 16);
     asm.put(BIG_ENDIAN, R5, 0, 0, 32);
@@ -115,15 +141,8 @@ pub(super) fn program(address: Ipv4Addr, port: u16, map: i32) -> Vec<Instruction
     asm.put(COPY, R0, R4, 0, 0);
     asm.put(ADD, R0, 0, 0, i32::from(ETHERNET) + 4);
     asm.pass_if(IF_ABOVE_REGISTER, R0, R3, 0);
-    half(&mut asm, R4, ETHERNET + 2);
+    half(asm, R4, ETHERNET + 2);
     asm.pass_if(UNLESS_EQUAL, R5, 0, i32::from(port));
-    // bpf_redirect_map(map, queue, PASS): a queue without a socket is the kernel's.
-    asm.load(LOAD_WORD, R2, R1, RX_QUEUE);
-    asm.code.extend(Instruction::map(R1, map));
-    asm.put(SET, R3, 0, 0, PASS);
-    asm.put(CALL, 0, 0, 0, REDIRECT_MAP);
-    asm.put(EXIT, 0, 0, 0, 0);
-    asm.finish()
 }
 
 /// `R5 =` the two bytes at `from + offset`.
@@ -138,15 +157,16 @@ mod tests {
 
     #[test]
     fn every_pass_leads_to_the_last_two_instructions() {
-        let code = program(Ipv4Addr::new(10, 99, 0, 2), 6081, 7);
-        let mut jumps = 0;
-        for (at, step) in code.iter().enumerate() {
-            if step.offset != 0 && step.code & 0x07 >= 0x05 {
-                assert_eq!(at + 1 + usize::try_from(step.offset).unwrap(), code.len() - 2);
-                jumps += 1;
+        let address = Ipv4Addr::new(10, 99, 0, 2);
+        for (code, len) in [(redirect(address, 6081, 7), 36), (drop(address, 6081), 32)] {
+            let mut jumps = 0;
+            for (at, step) in code.iter().enumerate() {
+                if step.offset != 0 && step.code & 0x07 >= 0x05 && step.code != SET {
+                    assert_eq!(at + 1 + usize::try_from(step.offset).unwrap(), code.len() - 2);
+                    jumps += 1;
+                }
             }
+            assert_eq!((jumps, code.len()), (8, len));
         }
-        assert_eq!(jumps, 8);
-        assert_eq!(code.len(), 36);
     }
 }
