@@ -39,6 +39,8 @@ policies:
 /// What stands at the target.
 #[derive(Clone, Copy, PartialEq)]
 enum Subject {
+    /// The kernel, which routes every frame back. It works in the sender's time.
+    Kernel,
     /// The least there is.
     Bare,
     /// A port that turns every frame round.
@@ -120,6 +122,17 @@ fn at_target(
     };
     pin(1);
     match subject {
+        Subject::Kernel => {
+            let name = wire.target.name();
+            let own = "net.ipv4.ip_forward=1 net.ipv4.conf.all.send_redirects=0 \
+                       net.ipv4.conf.fw0.send_redirects=0 net.ipv4.conf.all.rp_filter=0";
+            lab::must(&format!("ip netns exec {name} sysctl -qw {own}"));
+            ready.store(true, Ordering::Relaxed);
+            while !stop.load(Ordering::Relaxed) {
+                std::thread::sleep(WAIT);
+            }
+            (0, Duration::ZERO)
+        }
         Subject::Bare => {
             wire.target.enter();
             let _taken = std::net::UdpSocket::bind("10.99.0.2:6081").expect("the port is free");
@@ -146,8 +159,22 @@ fn at_target(
     }
 }
 
+/// Turns frames round that the kernel has routed: addressed to the gateway, they go to the target's MAC
+/// address again, with all the hops they had.
+fn turn_routed(frames: &mut [Frame<'_>]) {
+    for frame in frames {
+        let Some(headers) = frame.bytes.get_mut(..34) else { continue };
+        headers[..12].rotate_left(6);
+        headers[22] = 255;
+        headers[24..26].fill(0);
+        let sum = lockgate::wire::Sum::default().bytes(&headers[14..34]).finish();
+        headers[24..26].copy_from_slice(&sum);
+        frame.verdict = Verdict::Forward;
+    }
+}
+
 /// Puts so many frames in, each of a flow of its own.
-fn inject(wire: &Wire, frames: u16, payload: usize) {
+fn inject(wire: &Wire, subject: Subject, frames: u16, payload: usize) {
     wire.gateway.run(|| {
         let all = datalink::interfaces();
         let interface = all.iter().find(|one| one.name == "gw0").expect("gw0");
@@ -159,7 +186,11 @@ fn inject(wire: &Wire, frames: u16, payload: usize) {
         for port in 0..frames {
             let tuple = packet::tuple((src, 1000 + port), (dst, 53), Protocol::UDP);
             let inner = packet::udp(&tuple, &vec![0x5a; payload]);
-            let frame = Encapsulation::of(EndpointId(7)).wrap(&inner);
+            let mut around = Encapsulation::of(EndpointId(7));
+            if subject == Subject::Kernel {
+                (around.gateway, around.target) = ([10, 98, 0, 1], around.gateway);
+            }
+            let frame = around.wrap(&inner);
             sender.send_to(&frame, None).expect("sent").expect("sent");
         }
     });
@@ -177,7 +208,11 @@ fn measure(subject: Subject, in_flight: u16, payload: usize, seconds: u64) -> Fi
             pin(0);
             let (mut times, mut last) = (Vec::with_capacity(1 << 20), wall());
             work(gateway.as_mut(), &stop, &count, &mut |_, frames, _| {
-                turn(frames);
+                if subject == Subject::Kernel {
+                    turn_routed(frames)
+                } else {
+                    turn(frames)
+                }
                 let now = wall();
                 if !frames.is_empty() && times.len() < times.capacity() {
                     times.push((now - last).as_nanos() as u64);
@@ -190,7 +225,7 @@ fn measure(subject: Subject, in_flight: u16, payload: usize, seconds: u64) -> Fi
         while !ready.load(Ordering::Relaxed) {
             std::thread::sleep(Duration::from_millis(5));
         }
-        inject(&wire, in_flight, payload);
+        inject(&wire, subject, in_flight, payload);
         std::thread::sleep(Duration::from_millis(150));
         count.store(true, Ordering::Relaxed);
         let (from, before) = (wall(), trips.load(Ordering::Relaxed));
@@ -200,9 +235,30 @@ fn measure(subject: Subject, in_flight: u16, payload: usize, seconds: u64) -> Fi
         let (judged, cpu) = target.join().expect("it did not panic");
         let mut trips = gateway.join().expect("it did not panic");
         trips.sort_unstable();
-        let cpu_us = cpu.as_secs_f64() * 1e6 / judged.max(1) as f64;
+        let cpu_us = cpu.as_secs_f64() * 1e6 / judged as f64;
         Figures { frames, cpu_us, wall, trips }
     })
+}
+
+/// A line of the table; a round trip is only seen with one frame in flight.
+fn row(name: &str, in_flight: u16, bytes: usize, figures: &Figures) -> String {
+    let rate = figures.frames as f64 / figures.wall.as_secs_f64();
+    let gigabits = rate * bytes as f64 * 8.0 / 1e9;
+    let figure = |value: f64, digits: usize| match value.is_finite() {
+        true => format!("{value:.digits$}"),
+        false => "-".to_owned(),
+    };
+    let trip = |part: f64| {
+        let at = (figures.trips.len() as f64 * part) as usize;
+        let nanos = figures.trips.get(at).filter(|_| in_flight == 1);
+        nanos.map_or(f64::NAN, |nanos| *nanos as f64 / 1e3)
+    };
+    format!(
+        "{name:24} {in_flight:>9} {bytes:>6} {rate:>10.0} {gigabits:>8.2} {:>7} {:>8} {:>9}",
+        figure(figures.cpu_us, 2),
+        figure(trip(0.5), 1),
+        figure(trip(0.999), 1),
+    )
 }
 
 fn main() {
@@ -212,6 +268,7 @@ fn main() {
     }
     let seconds = std::env::var("LIVE_SECONDS").ok().and_then(|s| s.parse().ok()).unwrap_or(1);
     let subjects = [
+        ("kernel, routing", Subject::Kernel),
         ("bare ring (TPACKET_V3)", Subject::Bare),
         ("af-packet, reflecting", Subject::Port(Backend::AfPacket)),
         ("af-packet, engine", Subject::Engine(Backend::AfPacket)),
@@ -219,24 +276,13 @@ fn main() {
         ("af-xdp, engine", Subject::Engine(Backend::AfXdp)),
     ];
     println!(
-        "{:24} {:>8} {:>6} {:>10} {:>8} {:>9} {:>9}",
-        "subject", "in flight", "bytes", "frames/s", "CPU us", "p50 us", "p99.9 us"
+        "{:24} {:>9} {:>6} {:>10} {:>8} {:>7} {:>8} {:>9}",
+        "subject", "in flight", "bytes", "frames/s", "Gbit/s", "CPU us", "p50 us", "p99.9 us"
     );
     for (in_flight, payload) in [(1, 32), (32, 32), (192, 32), (192, 1372), (192, 8472)] {
         for (name, subject) in subjects {
             let figures = measure(subject, in_flight, payload, seconds);
-            let rate = figures.frames as f64 / figures.wall.as_secs_f64();
-            let at = |part: f64| {
-                let index = (figures.trips.len() as f64 * part) as usize;
-                figures.trips.get(index).map_or(f64::NAN, |nanos| *nanos as f64 / 1e3)
-            };
-            let (p50, p999) =
-                if in_flight == 1 { (at(0.5), at(0.999)) } else { (f64::NAN, f64::NAN) };
-            println!(
-                "{name:24} {in_flight:>8} {:>6} {rate:>10.0} {:>8.2} {p50:>9.1} {p999:>9.1}",
-                payload + 28,
-                figures.cpu_us
-            );
+            println!("{}", row(name, in_flight, payload + 28, &figures));
         }
     }
 }
