@@ -196,13 +196,19 @@ capture() {
     done
 }
 
+# ended NAME: ends a capture.
+ended() {
+    local pid
+    sleep 1
+    for pid in ${dumps[$1]:-}; do kill "$pid" 2>/dev/null || true; wait "$pid" 2>/dev/null || true; done
+    dumps[$1]=
+}
+
 # wrapped NAME SITE ENDPOINT [FILE]: ends the capture of one site; what it holds goes to
 # tests/NAME.pcap (or FILE) as GWLB delivers it from ENDPOINT.
 wrapped() {
-    local name=$1 site=$2 endpoint=$3 file=${4:-$1.pcap} pid
-    sleep 1
-    for pid in ${dumps[$name]:-}; do kill "$pid" 2>/dev/null || true; wait "$pid" 2>/dev/null || true; done
-    dumps[$name]=
+    local name=$1 site=$2 endpoint=$3 file=${4:-$1.pcap}
+    ended "$name"
     # What belongs to the link alone never reaches a GWLB endpoint.
     tcpdump -r "$work/$name-$site.pcap" -w "$work/clean.pcap" 'not ip6 net fe80::/10 and not ip6 net ff02::/16' 2>/dev/null
     "$lockgate" wrap "$work/clean.pcap" "$captures/$file" --endpoint "$endpoint"

@@ -92,6 +92,11 @@ shipped! {
         "tests/acme.pcap", "tests/acme.yaml", "tests/conditions.yaml", "tests/globex.pcap",
         "tests/globex.yaml", "tests/lambdas.pcap", "tests/lambdas.yaml",
     ],
+    "traffic-mirroring": [
+        "README.md", "lockgate.yaml", "partners/acme.yaml", "partners/globex.yaml",
+        "tests/acme.pcap", "tests/acme.yaml", "tests/conditions.yaml", "tests/globex.pcap",
+        "tests/globex.yaml",
+    ],
 }
 
 impl Shipped {
