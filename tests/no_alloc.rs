@@ -1,7 +1,7 @@
 //! A packet of a decided flow costs no allocation, whatever the size of the batch it comes in. Every
 //! allocation of this process is counted, by the thread that makes it.
-#![expect(unsafe_code, reason = "an allocator that counts can only be written so; proofs below")]
 
+use lockgate::bench::allocations::{self, Counting};
 use lockgate::bench::mix::Mix;
 use lockgate::bench::rules::Rules;
 use lockgate::bench::tape::Tape;
@@ -9,38 +9,15 @@ use lockgate::engine::{Engine, Frame, Limits, Output};
 use lockgate::flow::Secret;
 use lockgate::model::{Span, Timestamp, Verdict};
 use lockgate::wire::{Link, Settings};
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::cell::Cell;
 use std::sync::Arc;
-
-thread_local! {
-    static ALLOCATIONS: Cell<u64> = const { Cell::new(0) };
-}
-
-struct Counting;
-
-// SAFETY: every call goes to the system's allocator as it came; counting touches no memory that it
-// hands out, and allocates nothing itself (a thread-local cell without a destructor).
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        ALLOCATIONS.with(|count| count.set(count.get() + 1));
-        // SAFETY: the caller's promises about `layout` are passed on.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, place: *mut u8, layout: Layout) {
-        // SAFETY: `place` came from `alloc` above, which is the system's.
-        unsafe { System.dealloc(place, layout) }
-    }
-}
 
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
 
 fn counted(work: impl FnOnce()) -> u64 {
-    let before = ALLOCATIONS.with(Cell::get);
+    let before = allocations::so_far();
     work();
-    ALLOCATIONS.with(Cell::get) - before
+    allocations::so_far() - before
 }
 
 /// Runs a tape in batches of this size; gives the allocations of the engine alone.

@@ -1,6 +1,8 @@
 //! The edge where a benchmark meets the machine: time of this thread, pinning, memory in use. No
 //! figure is made here.
 
+use perf_event::Counter;
+use perf_event::events::Hardware;
 use rustix::thread::{CpuSet, sched_setaffinity};
 use rustix::time::{ClockId, clock_gettime};
 use std::fs;
@@ -21,6 +23,26 @@ fn nanos(clock: ClockId) -> u64 {
     let time = clock_gettime(clock);
     let seconds = u64::try_from(time.tv_sec).unwrap_or_default();
     seconds.saturating_mul(1_000_000_000).saturating_add(u64::try_from(time.tv_nsec).unwrap_or(0))
+}
+
+/// Counts this thread's cycles outside the kernel.
+#[derive(Debug)]
+pub struct Cycles(Option<Counter>);
+
+impl Cycles {
+    /// Counts from now on, where processor and kernel let it; a guest often has no such counter.
+    #[must_use]
+    pub fn count() -> Self {
+        let counter = perf_event::Builder::new(Hardware::CPU_CYCLES).exclude_kernel(true).build();
+        let mut counter = counter.ok();
+        let counting = counter.as_mut().is_some_and(|counter| counter.enable().is_ok());
+        Self(counter.filter(|_| counting))
+    }
+
+    /// How many so far; none where they cannot be read.
+    pub fn so_far(&mut self) -> Option<u64> {
+        self.0.as_mut().and_then(|counter| counter.read().ok())
+    }
 }
 
 /// Keeps this thread on one core; where that is refused it stays where it is.

@@ -30,6 +30,10 @@ pub struct MixFigures {
     pub ratio: f64,
     /// Bytes of memory the process took for each flow while they were opened; none for few flows.
     pub flow_bytes: Option<f64>,
+    /// Allocations for a thousand frames in the engine; those of its flows too, where it opens some.
+    pub allocations_per_thousand: f64,
+    /// Cycles of one core for a frame in the engine; none where they cannot be read.
+    pub engine_cycles: Option<f64>,
     /// Time in the engine of a batch of [`LATENCY_BATCH`] frames, by percentile.
     pub latency: Vec<Percentile>,
     /// Where the engine's time goes.

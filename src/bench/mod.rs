@@ -7,6 +7,7 @@
 //!                    └───▶ floor ──────┘
 //! ```
 
+pub mod allocations;
 pub mod captures;
 pub mod clock;
 pub mod dice;

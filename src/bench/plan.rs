@@ -106,13 +106,19 @@ fn measure(
     subject.settle(&mut load.tape, load.settling);
     let places: Vec<_> = load.tape.parts().1.iter().map(super::tape::Mark::place).collect();
     let frames = load.tape.len().max(1) as f64;
-    let (mut engine_ns, mut floor_ns) = (Vec::new(), Vec::new());
+    let (mut engine_ns, mut floor_ns, mut cycles) = (Vec::new(), Vec::new(), Vec::new());
+    let mut allocations: u64 = 0;
+    let mut meter = clock::Cycles::count();
     let before = subject.counters().clone();
     // One round more than asked for: the first only warms up.
     for round in 0..=rounds {
         let of_floor = run_floor(&mut floor, &mut load.tape, &places, round as u32) as f64 / frames;
+        let (asked, began) = (subject.allocations(), meter.so_far());
         let of_engine = subject.run(&mut load.tape) as f64 / frames;
         if round > 0 {
+            allocations += subject.allocations().saturating_sub(asked);
+            let took = meter.so_far().zip(began).map(|(now, began)| now.saturating_sub(began));
+            cycles.extend(took.map(|took| took as f64 / frames));
             floor_ns.push(of_floor);
             engine_ns.push(of_engine);
         }
@@ -139,6 +145,8 @@ fn measure(
         floor_ns: Spread::over(&floor_ns),
         ratio: median(&ratios),
         flow_bytes,
+        allocations_per_thousand: allocations as f64 * 1000.0 / frames / rounds.max(1) as f64,
+        engine_cycles: (!cycles.is_empty()).then(|| median(&cycles)),
         latency: PERCENTILES
             .into_iter()
             .map(|percent| Percentile { percent, ns: latency.value_at_percentile(percent) })

@@ -1,6 +1,7 @@
 //! An engine with the frames it is measured by: filled with flows first, then run over its tape again
 //! and again.
 
+use super::allocations;
 use super::clock;
 use super::floor::Floor;
 use super::mix::Mix;
@@ -28,6 +29,7 @@ pub struct Subject {
     out: Output,
     now: Timestamp,
     gap: Span,
+    allocations: u64,
 }
 
 impl Subject {
@@ -43,7 +45,7 @@ impl Subject {
         };
         let secret = Secret::new(0x6c6f_636b_6761_7465, 0x0062_656e_6368);
         let engine = Engine::new(Arc::clone(policy), limits, Settings::GWLB, secret);
-        Self { engine, out: Output::default(), now: START, gap }
+        Self { engine, out: Output::default(), now: START, gap, allocations: 0 }
     }
 
     /// Opens the flows of a mix.
@@ -104,7 +106,9 @@ impl Subject {
                 self.now = self.now + self.gap;
                 frames.push(Frame::new(self.now, Link::Ethernet, 0, bytes));
             }
+            let before = allocations::so_far();
             judge(&mut self.engine, &mut frames, &mut self.out);
+            self.allocations += allocations::so_far().saturating_sub(before);
             self.out.clear();
         }
     }
@@ -113,6 +117,12 @@ impl Subject {
     #[must_use]
     pub fn flows(&self) -> usize {
         self.engine.flows()
+    }
+
+    /// Allocations of the engine so far, where the program counts them.
+    #[must_use]
+    pub const fn allocations(&self) -> u64 {
+        self.allocations
     }
 
     /// What has been counted so far.

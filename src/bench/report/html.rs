@@ -72,14 +72,17 @@ pub fn page(figures: &Figures) -> String {
 fn table(page: &mut String, mixes: &[MixFigures]) {
     page.push_str(
         "<div class=\"wide\"><table><tr><th>mix<th>flows<th>bytes a frame<th>floor, ns<th>engine, \
-         ns<th>engine / floor<th>million a second<th>Gbit/s<th>bytes a flow<th>new flows</tr>\n",
+         ns<th>engine / floor<th>million a second<th>Gbit/s<th>bytes a flow<th>new \
+         flows<th>allocations<th>cycles</tr>\n",
     );
     for mix in mixes {
         let weight = mix.flow_bytes.map_or_else(|| "–".to_owned(), |bytes| format!("{bytes:.0}"));
+        let cycles =
+            mix.engine_cycles.map_or_else(|| "–".to_owned(), |count| format!("{count:.0}"));
         let _ = writeln!(
             page,
             "<tr><td>{}<td>{}<td>{:.0}<td>{:.1}<td>{:.1}<td>{:.2}<td>{:.1}<td>{:.1}<td>{weight}\
-             <td>{:.0} %</tr>",
+             <td>{:.0} %<td>{:.3}<td>{cycles}</tr>",
             mix.mix,
             short(mix.flows as f64),
             mix.frame_bytes,
@@ -88,7 +91,8 @@ fn table(page: &mut String, mixes: &[MixFigures]) {
             mix.ratio,
             mix.millions(),
             mix.gigabits(),
-            mix.new_flows_share * 100.0
+            mix.new_flows_share * 100.0,
+            mix.allocations_per_thousand / 1000.0,
         );
     }
     page.push_str("</table></div>\n");

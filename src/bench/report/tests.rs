@@ -29,6 +29,8 @@ fn mix(word: &str, flows: usize, floor: f64, engine: f64) -> MixFigures {
         floor_ns: spread(floor),
         ratio: engine / floor,
         flow_bytes: (flows > 50_000 && !fresh).then_some(145.0),
+        allocations_per_thousand: if fresh { 2015.5 } else { 0.0 },
+        engine_cycles: (flows > 50_000).then_some(engine * 2.6),
         latency: latency.collect(),
         stages: stages.map(|(stage, ns)| StageFigures { stage, ns, share: ns / engine }).collect(),
     }

@@ -88,13 +88,18 @@ fn stages(out: &mut String, mixes: &[MixFigures]) {
     for stage in &first.stages {
         let _ = write!(out, " {:>14}", stage.stage);
     }
-    let _ = writeln!(out);
+    let _ = writeln!(out, "  allocs");
     for mix in mixes {
         let _ = write!(out, "{:<11}", mix.mix);
         for stage in &mix.stages {
             let _ = write!(out, " {:>7.1} {:>6}", stage.ns, percent(stage.share));
         }
-        let _ = writeln!(out);
+        let _ = writeln!(out, " {:>7.3}", mix.allocations_per_thousand / 1000.0);
+    }
+    let readable = mixes.iter().filter_map(|mix| Some((&mix.mix, mix.engine_cycles?)));
+    for (at, (mix, cycles)) in readable.enumerate() {
+        let _ = write!(out, "{}", if at == 0 { "\ncycles a frame\n" } else { "" });
+        let _ = writeln!(out, "{mix:<11} {cycles:>14.1}");
     }
 }
 
