@@ -87,6 +87,11 @@ shipped! {
         "partners/initech.yaml", "tests/acme.pcap", "tests/acme.yaml", "tests/conditions.yaml",
         "tests/globex.pcap", "tests/globex.yaml", "tests/initech.pcap", "tests/initech.yaml",
     ],
+    "transit-vpc": [
+        "README.md", "lockgate.yaml", "partners/acme.yaml", "partners/contractors.yaml",
+        "partners/initech.yaml", "partners/outside.yaml", "tests/conditions.yaml",
+        "tests/inside.pcap", "tests/inside.yaml", "tests/outside.pcap", "tests/outside.yaml",
+    ],
     "private-apis": [
         "README.md", "lockgate.yaml", "partners/acme.yaml", "partners/globex.yaml",
         "tests/acme.pcap", "tests/acme.yaml", "tests/conditions.yaml", "tests/globex.pcap",
