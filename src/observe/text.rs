@@ -37,12 +37,12 @@ pub fn text_lines<'r>(
 ) -> String {
     let rows: Vec<Row> = records.into_iter().map(|record| row(record, names)).collect();
     let mut out = String::new();
-    for row in &rows {
-        match layout {
-            Layout::Columns(columns) if columns < NARROW_BELOW => narrow(&mut out, row, columns),
-            Layout::Columns(columns) => wide(&mut out, row, &widths(&rows, columns)),
-            Layout::Unbounded => wide(&mut out, row, &widths(&rows, usize::MAX)),
+    match layout {
+        Layout::Columns(columns) if columns < NARROW_BELOW => {
+            rows.iter().for_each(|row| narrow(&mut out, row, columns));
         }
+        Layout::Columns(columns) => table(&mut out, &rows, &widths(&rows, columns)),
+        Layout::Unbounded => table(&mut out, &rows, &widths(&rows, usize::MAX)),
     }
     out
 }
@@ -83,12 +83,14 @@ fn wanted_after(wanted: &[usize], turn: usize) -> usize {
     wanted.iter().skip(turn.saturating_add(1)).sum()
 }
 
-fn wide(out: &mut String, row: &Row, widths: &Widths) {
-    let parts = [&row.verdict, &row.pair, &row.tuple, &row.name, &row.cause];
-    for (part, width) in parts.into_iter().zip(*widths) {
-        let _ = write!(out, "{:width$}  ", shorten(part, width));
+fn table(out: &mut String, rows: &[Row], widths: &Widths) {
+    for row in rows {
+        let parts = [&row.verdict, &row.pair, &row.tuple, &row.name, &row.cause];
+        for (part, width) in parts.into_iter().zip(*widths) {
+            let _ = write!(out, "{:width$}  ", shorten(part, width));
+        }
+        let _ = writeln!(out, "{}", row.volume);
     }
-    let _ = writeln!(out, "{}", row.volume);
 }
 
 /// Verdict, pair and five-tuple; below them name, cause and volume.
