@@ -2,12 +2,12 @@
 
 use super::check::date;
 use super::clock;
-use crate::model::{EndpointId, Timestamp};
-use crate::pipeline::ReplayOptions;
+use super::reading::{Reading, load};
+use super::say::{Failed, fail, note};
+use crate::model::Timestamp;
 use crate::policy::Policy;
 use crate::prove::diff::{self, Diff, FlowDiff};
-use crate::ruleset::{self, Date, Loaded, Options};
-use crate::wire::{Checksums, Settings};
+use crate::ruleset::{Date, Options};
 use clap::{Args, ValueEnum};
 use std::fs::File;
 use std::io::{BufReader, Write};
@@ -46,9 +46,8 @@ pub(super) struct DiffArgs {
     /// The day (UTC) from which on flows are looked at, such as 2027-06-30; today if left out
     #[arg(long, value_name = "DATE", value_parser = date)]
     at: Option<Date>,
-    /// Take frames without GWLB encapsulation as from this GWLB endpoint
-    #[arg(long, value_name = "VPCE")]
-    endpoint: Option<EndpointId>,
+    #[command(flatten)]
+    reading: Reading,
 }
 
 /// How the change is written.
@@ -64,9 +63,6 @@ enum Format {
     Html,
 }
 
-/// Something on the way failed and was told.
-struct Failed;
-
 /// Compares; 0 is no change, 3 a change, 1 a failure.
 #[must_use]
 pub(super) fn run(args: &DiffArgs) -> ExitCode {
@@ -79,7 +75,8 @@ pub(super) fn run(args: &DiffArgs) -> ExitCode {
 
 fn try_run(args: &DiffArgs) -> Result<bool, Failed> {
     let today = args.at.unwrap_or_else(clock::today);
-    let (old, new) = (load(&args.old, today), load(&args.new, today));
+    let options = Options { today: Some(today), ..Options::default() };
+    let (old, new) = (load(&args.old, &options), load(&args.new, &options));
     let (old, new) = (old?, new?);
     let mut diff = diff::diff(&old, &new, today);
     diff.flows = flows(args, Arc::new(old.policy), Arc::new(new.policy), today)?;
@@ -94,14 +91,6 @@ fn try_run(args: &DiffArgs) -> Result<bool, Failed> {
     Ok(Diff::is_empty(&diff))
 }
 
-fn load(path: &Path, today: Date) -> Result<Loaded, Failed> {
-    let options = Options { today: Some(today), ..Options::default() };
-    ruleset::load(path, &options).map_err(|refused| {
-        eprintln!("{refused}");
-        Failed
-    })
-}
-
 /// What becomes of real flows, if any were given.
 fn flows(
     args: &DiffArgs,
@@ -111,20 +100,20 @@ fn flows(
 ) -> Result<Option<FlowDiff>, Failed> {
     let mut all: Option<FlowDiff> = None;
     if !args.capture.is_empty() {
-        // Captures taken on the sending host hold sums that are not there yet.
-        let checksums = Checksums::Ignore;
-        let settings = Settings { checksums, outer_udp: checksums, ..Settings::CAPTURE };
-        let options =
-            ReplayOptions { settings, endpoint: args.endpoint, ..ReplayOptions::default() };
+        let options = args.reading.options(&args.capture, |sample| {
+            if sample.suspected() {
+                note(sample);
+            }
+        });
         let found = diff::replayed(&old, &new, &args.capture, &options);
-        all = Some(found.map_err(|fault| complain(&fault))?);
+        all = Some(found.map_err(|fault| fail(&fault))?);
     }
     let now = Timestamp::from_secs(u64::from(today.days()).saturating_mul(SECS_PER_DAY));
     for path in &args.flows {
         let name = path.display().to_string();
-        let file = File::open(path).map_err(|error| complain(&format_args!("{name}: {error}")))?;
+        let file = File::open(path).map_err(|error| fail(&format_args!("{name}: {error}")))?;
         let log = (name.as_str(), BufReader::new(file));
-        let found = diff::of_log(&old, &new, log, now).map_err(|fault| complain(&fault))?;
+        let found = diff::of_log(&old, &new, log, now).map_err(|fault| fail(&fault))?;
         all.get_or_insert_default().merge(found);
     }
     Ok(all)
@@ -137,13 +126,8 @@ fn write(path: Option<&Path>, text: &str) -> Result<(), Failed> {
     };
     match written {
         Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
-            Err(complain(&format_args!("the change cannot be written: {error}")))
+            Err(fail(&format_args!("the change cannot be written: {error}")))
         }
         _ => Ok(()),
     }
-}
-
-fn complain(what: &dyn std::fmt::Display) -> Failed {
-    eprintln!("error: {what}");
-    Failed
 }

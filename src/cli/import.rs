@@ -1,6 +1,7 @@
 //! `lockgate import`: rules of AWS Network Firewall and Suricata into a ruleset. No logic of its own.
 
-use super::inputs::{Failed, fail, write};
+use super::inputs::write;
+use super::say::{Failed, fail};
 use crate::model::Action;
 use crate::prove::import::{
     Fidelity, INPUT_LIMIT_BYTES, Imported, Input, Options, Order, import, ruleset,

@@ -1,14 +1,15 @@
 //! `lockgate replay`: captures through the engine, a line for each flow. No logic of its own.
 
-use super::terminal::{self, Bar};
+use super::reading::{self, Reading};
+use super::say::{Failed, fail, note};
+use super::terminal;
 use crate::io::merge::Captures;
-use crate::io::pcap::{CaptureWriter, Format as CaptureFormat, STANDARD_INPUT};
-use crate::model::{Action, EndpointId, Reason};
+use crate::io::pcap::{CaptureWriter, Format as CaptureFormat};
+use crate::model::{Action, Reason};
 use crate::observe::{Layout, Out, Recorder, RecorderError, Style, Summary, summary_json};
-use crate::pipeline::{ReplayOptions, Replayed, WORKERS_MAX, offload, replay};
+use crate::pipeline::{ReplayOptions, Replayed, replay};
 use crate::policy::Policy;
-use crate::ruleset::{self, Options};
-use crate::wire::{Checksums, Settings};
+use crate::ruleset::Options;
 use clap::{Args, ValueEnum};
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
@@ -36,15 +37,8 @@ pub(super) struct ReplayArgs {
     /// Write dropped frames, as they came, to a capture (.pcap or .pcapng)
     #[arg(long, value_name = "FILE")]
     write_dropped: Option<PathBuf>,
-    /// Worker threads; the result does not depend on it
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=WORKERS_MAX as i64))]
-    workers: Option<u16>,
-    /// Whether wrong checksums drop packets; `auto` looks for signs of checksum offload first
-    #[arg(long, value_enum, default_value_t = ChecksumChoice::Auto)]
-    checksums: ChecksumChoice,
-    /// Take frames without GWLB encapsulation as from this GWLB endpoint
-    #[arg(long, value_name = "VPCE")]
-    endpoint: Option<EndpointId>,
+    #[command(flatten)]
+    reading: Reading,
     /// List only flows of these verdicts (the summary counts all)
     #[arg(long, value_enum, value_delimiter = ',', value_name = "VERDICT")]
     only: Vec<Only>,
@@ -67,17 +61,6 @@ enum Format {
     Csv,
 }
 
-/// Whether wrong checksums drop packets.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum ChecksumChoice {
-    /// They do.
-    Verify,
-    /// They do not.
-    Ignore,
-    /// They do unless a sample shows checksum offload.
-    Auto,
-}
-
 /// A verdict of a flow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Only {
@@ -86,9 +69,6 @@ enum Only {
     Reject,
     Pending,
 }
-
-/// Something on the way failed and was told.
-struct Failed;
 
 /// Replays; 0 if everything was read and written, 1 if something was not.
 #[must_use]
@@ -101,18 +81,10 @@ pub(super) fn run(args: &ReplayArgs) -> ExitCode {
 
 fn try_run(args: &ReplayArgs) -> Result<(), Failed> {
     let policy = load(args);
-    let captures = Captures::open(&args.captures).map_err(|errors| {
-        errors.iter().for_each(|error| complain(error));
-        Failed
-    });
+    let captures = reading::open(&args.captures);
     let (policy, mut captures) = (policy?, captures?);
     spare_inputs(args)?;
-    let options = ReplayOptions {
-        endpoint: args.endpoint,
-        workers: args.workers.map_or_else(cores, usize::from),
-        settings: settings(args),
-        ..ReplayOptions::default()
-    };
+    let options = args.reading.options(&args.captures, |sample| note(sample));
     let recorder = Recorder::new(&*policy, style(args), Box::new(BufWriter::new(io::stdout())))
         .only((!args.only.is_empty()).then(|| args.only.iter().map(|only| only.action()).collect()))
         .forwarded(writer(args.write_forwarded.as_ref())?)
@@ -120,14 +92,9 @@ fn try_run(args: &ReplayArgs) -> Result<(), Failed> {
     match judge(args, &policy, &mut captures, &options, recorder) {
         Ok(()) => {}
         Err(error) if error.is_broken_pipe() => return Ok(()),
-        Err(error) => {
-            complain(&error);
-            return Err(Failed);
-        }
+        Err(error) => return Err(fail(&error)),
     }
-    captures.warnings().iter().for_each(|warning| note(warning));
-    captures.faults().iter().for_each(|fault| complain(fault));
-    if captures.faults().is_empty() { Ok(()) } else { Err(Failed) }
+    reading::close(&captures)
 }
 
 /// The run itself, and its summary.
@@ -138,7 +105,7 @@ fn judge(
     options: &ReplayOptions,
     mut recorder: Recorder<'_, Policy>,
 ) -> Result<(), RecorderError> {
-    let bar = Bar::new(total_bytes(args));
+    let bar = reading::bar(&args.captures);
     let replayed =
         replay(policy, captures, options, &mut recorder, &mut |progress| bar.show(progress));
     bar.clear();
@@ -152,41 +119,12 @@ fn judge(
 }
 
 fn load(args: &ReplayArgs) -> Result<Arc<Policy>, Failed> {
-    match ruleset::load(&args.ruleset, &Options::default()) {
-        Ok(loaded) => {
-            if !loaded.warnings.is_empty() {
-                let count = loaded.warnings.len();
-                note(&format_args!(
-                    "{count} warnings about the ruleset; `lockgate check` has them"
-                ));
-            }
-            Ok(Arc::new(loaded.policy))
-        }
-        Err(refused) => {
-            eprintln!("{refused}");
-            Err(Failed)
-        }
+    let loaded = reading::load(&args.ruleset, &Options::default())?;
+    if !loaded.warnings.is_empty() {
+        let count = loaded.warnings.len();
+        note(&format_args!("{count} warnings about the ruleset; `lockgate check` has them"));
     }
-}
-
-fn settings(args: &ReplayArgs) -> Settings {
-    let checksums = match args.checksums {
-        ChecksumChoice::Verify => Checksums::Verify,
-        ChecksumChoice::Ignore => Checksums::Ignore,
-        ChecksumChoice::Auto if args.captures.iter().any(|name| name == STANDARD_INPUT) => {
-            note(&"checksums are verified: standard input cannot be looked at beforehand");
-            Checksums::Verify
-        }
-        ChecksumChoice::Auto => {
-            let relaxed = Settings { checksums: Checksums::Ignore, ..Settings::CAPTURE };
-            let sample = Captures::open(&args.captures)
-                .map(|mut captures| offload(&mut captures, &relaxed))
-                .unwrap_or_default();
-            note(&sample);
-            if sample.suspected() { Checksums::Ignore } else { Checksums::Verify }
-        }
-    };
-    Settings { checksums, outer_udp: checksums, ..Settings::CAPTURE }
+    Ok(Arc::new(loaded.policy))
 }
 
 /// Columns that text is laid out for; none: as wide as it is.
@@ -226,7 +164,7 @@ fn write_summary(
 /// What is likely not what the user meant.
 fn hints(args: &ReplayArgs, policy: &Policy, summary: &Summary, replayed: &Replayed) {
     let unknown = summary.totals.dropped(Reason::UnknownSegment);
-    if unknown > 0 && args.endpoint.is_none() && policy.scope(None).is_none() {
+    if unknown > 0 && args.reading.endpoint.is_none() && policy.scope(None).is_none() {
         note(&format_args!(
             "{unknown} packets belong to no segment; captures without GWLB encapsulation need \
              --endpoint, or a ruleset with `common_endpoints: any`"
@@ -247,53 +185,26 @@ fn spare_inputs(args: &ReplayArgs) -> Result<(), Failed> {
             real(output).is_some_and(|path| fs::canonicalize(name).is_ok_and(|input| input == path))
         });
         if input {
-            complain(&format_args!(
-                "{}: is read as a capture and cannot be written",
-                output.display()
-            ));
-            return Err(Failed);
+            let output = output.display();
+            return Err(fail(&format_args!(
+                "{output}: is read as a capture and cannot be written"
+            )));
         }
     }
     if let [first, second] = outputs.as_slice()
         && (first == second || (real(first).is_some() && real(first) == real(second)))
     {
-        complain(&"--write-forwarded and --write-dropped name the same file");
-        return Err(Failed);
+        return Err(fail(&"--write-forwarded and --write-dropped name the same file"));
     }
     Ok(())
 }
 
 fn writer(path: Option<&PathBuf>) -> Result<Option<CaptureWriter<Out<'static>>>, Failed> {
     let Some(path) = path else { return Ok(None) };
-    match File::create(path) {
-        Ok(file) => {
-            let format = CaptureFormat::for_name(&path.to_string_lossy());
-            Ok(Some(CaptureWriter::new(Box::new(BufWriter::new(file)), format)))
-        }
-        Err(error) => {
-            complain(&format_args!("{}: cannot be written ({error})", path.display()));
-            Err(Failed)
-        }
-    }
-}
-
-/// Bytes of all captures; none if one of them is no plain file.
-fn total_bytes(args: &ReplayArgs) -> Option<u64> {
-    let size =
-        |name: &String| fs::metadata(name).ok().filter(fs::Metadata::is_file).map(|m| m.len());
-    args.captures.iter().map(size).sum()
-}
-
-fn cores() -> usize {
-    std::thread::available_parallelism().map_or(1, usize::from).min(WORKERS_MAX)
-}
-
-fn complain(what: &dyn std::fmt::Display) {
-    eprintln!("error: {what}");
-}
-
-fn note(what: &dyn std::fmt::Display) {
-    eprintln!("note: {what}");
+    let file = File::create(path)
+        .map_err(|error| fail(&format_args!("{}: cannot be written ({error})", path.display())))?;
+    let format = CaptureFormat::for_name(&path.to_string_lossy());
+    Ok(Some(CaptureWriter::new(Box::new(BufWriter::new(file)), format)))
 }
 
 impl Only {

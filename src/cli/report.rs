@@ -1,7 +1,10 @@
 //! `lockgate report`: one HTML page over captures or flow logs. No logic of its own.
 
-use super::inputs::{Failed, Inputs, load, write};
+use super::inputs::{Inputs, write};
+use super::reading::load;
+use super::say::Failed;
 use crate::prove::report::{About, Report, html};
+use crate::ruleset::Options;
 use clap::Args;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -31,7 +34,7 @@ pub(super) fn run(args: &ReportArgs) -> ExitCode {
 }
 
 fn try_run(args: &ReportArgs) -> Result<(), Failed> {
-    let policy = Arc::new(load(&args.ruleset)?.policy);
+    let policy = Arc::new(load(&args.ruleset, &Options::default())?.policy);
     let mut report = Report::default();
     let replayed = args.inputs.each(&policy, |sighting| report.add(&sighting))?;
     report.counters = replayed.map(|replayed| replayed.counters);

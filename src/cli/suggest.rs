@@ -1,6 +1,8 @@
 //! `lockgate suggest`: the smallest policy that allows what was seen. No logic of its own.
 
-use super::inputs::{Failed, Inputs, fail, load, note, write};
+use super::inputs::{Inputs, write};
+use super::reading::load;
+use super::say::{Failed, fail, note};
 use crate::policy::Policy;
 use crate::policy::spec::Mode;
 use crate::prove::suggest::tally::{Ask, Tallies, Wanted};
@@ -52,7 +54,7 @@ pub(super) fn run(args: &SuggestArgs) -> ExitCode {
 }
 
 fn try_run(args: &SuggestArgs) -> Result<(), Failed> {
-    let loaded = load(&args.ruleset)?;
+    let loaded = load(&args.ruleset, &Options::default())?;
     for name in &args.partner {
         if !loaded.spec.segments.iter().any(|segment| segment.name == *name) {
             return Err(fail(&format_args!("the ruleset has no segment `{name}`")));

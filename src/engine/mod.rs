@@ -126,8 +126,22 @@ impl Engine {
         settings: wire::Settings,
         secret: Secret,
     ) -> Self {
+        let places = limits.flows;
+        Self::with_places(policy, limits, settings, secret, places)
+    }
+
+    /// An engine that is told beforehand how many flows there will ever be, and takes memory for no
+    /// more. Its limits stay what they are: shares of segments do not depend on `places`.
+    #[must_use]
+    pub fn with_places(
+        policy: Arc<Policy>,
+        limits: Limits,
+        settings: wire::Settings,
+        secret: Secret,
+        places: usize,
+    ) -> Self {
         Self {
-            table: FlowTable::new(limits.flows, secret),
+            table: FlowTable::new(limits.flows.min(places), secret),
             cases: Cases::default(),
             candidates: HashMap::new(),
             asides: Asides::default(),

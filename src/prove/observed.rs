@@ -182,7 +182,9 @@ impl<'a> Run<'a> {
     fn new(packets: &'a Packets, policy: &'a Arc<Policy>) -> Self {
         let options = ReplayOptions::default();
         let (limits, secret) = (options.limits, options.secret);
-        let engine = Engine::new(Arc::clone(policy), limits, packets.settings, secret)
+        // A packet opens one flow at most. A run of few packets is made thousands of times for mutants.
+        let (policy_of, places) = (Arc::clone(policy), packets.len());
+        let engine = Engine::with_places(policy_of, limits, packets.settings, secret, places)
             .with_bare_endpoint(packets.endpoint)
             .watched();
         Self {

@@ -1,0 +1,103 @@
+//! How commands read rulesets and captures: the same flags, notes and errors for each of them. What is
+//! done with the packets is theirs.
+
+use super::say::{Failed, complain, fail, note};
+use super::terminal::Bar;
+use crate::io::merge::Captures;
+use crate::io::pcap::STANDARD_INPUT;
+use crate::model::EndpointId;
+use crate::pipeline::{Offload, ReplayOptions, WORKERS_MAX, offload};
+use crate::ruleset::{self, Loaded, Options};
+use crate::wire::{Checksums, Settings};
+use clap::{Args, ValueEnum};
+use std::fs;
+use std::path::Path;
+
+/// How captures are judged.
+#[derive(Args, Debug)]
+pub(super) struct Reading {
+    /// Worker threads; the result does not depend on it
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=WORKERS_MAX as i64))]
+    workers: Option<u16>,
+    /// Whether wrong checksums drop packets; `auto` looks for signs of checksum offload first
+    #[arg(long, value_enum, default_value_t = ChecksumChoice::Auto)]
+    checksums: ChecksumChoice,
+    /// Take frames without GWLB encapsulation as from this GWLB endpoint
+    #[arg(long, value_name = "VPCE")]
+    pub(super) endpoint: Option<EndpointId>,
+}
+
+/// Whether wrong checksums drop packets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum ChecksumChoice {
+    /// They do.
+    Verify,
+    /// They do not.
+    Ignore,
+    /// They do unless a sample shows checksum offload.
+    Auto,
+}
+
+/// Reads a ruleset; errors go to standard error.
+pub(super) fn load(path: &Path, options: &Options) -> Result<Loaded, Failed> {
+    ruleset::load(path, options).map_err(|refused| {
+        eprintln!("{refused}");
+        Failed
+    })
+}
+
+/// Opens captures; tells of every one that cannot be read.
+pub(super) fn open(names: &[String]) -> Result<Captures, Failed> {
+    Captures::open(names).map_err(|errors| {
+        errors.iter().for_each(|error| complain(error));
+        Failed
+    })
+}
+
+/// Tells what became of captures that have been read.
+pub(super) fn close(captures: &Captures) -> Result<(), Failed> {
+    captures.warnings().iter().for_each(|warning| note(warning));
+    let told = captures.faults().iter().map(|fault| fail(fault)).last();
+    told.map_or(Ok(()), Err)
+}
+
+/// Progress over captures.
+pub(super) fn bar(names: &[String]) -> Bar {
+    let size = |name: &String| fs::metadata(name).ok().filter(fs::Metadata::is_file);
+    // None if one of them is no plain file.
+    Bar::new(names.iter().map(|name| size(name).map(|found| found.len())).sum())
+}
+
+impl Reading {
+    /// What a replay of these captures needs to know. `tell` hears the sample that was taken for
+    /// `--checksums auto`.
+    pub(super) fn options(&self, names: &[String], tell: impl FnOnce(&Offload)) -> ReplayOptions {
+        let cores = || std::thread::available_parallelism().map_or(1, usize::from);
+        let checksums = self.checksums(names, tell);
+        ReplayOptions {
+            endpoint: self.endpoint,
+            workers: self.workers.map_or_else(cores, usize::from).min(WORKERS_MAX),
+            settings: Settings { checksums, outer_udp: checksums, ..Settings::CAPTURE },
+            ..ReplayOptions::default()
+        }
+    }
+
+    fn checksums(&self, names: &[String], tell: impl FnOnce(&Offload)) -> Checksums {
+        match self.checksums {
+            ChecksumChoice::Verify => Checksums::Verify,
+            ChecksumChoice::Ignore => Checksums::Ignore,
+            ChecksumChoice::Auto if names.iter().any(|name| name == STANDARD_INPUT) => {
+                note(&"checksums are verified: standard input cannot be looked at beforehand");
+                Checksums::Verify
+            }
+            ChecksumChoice::Auto => {
+                let relaxed = Settings { checksums: Checksums::Ignore, ..Settings::CAPTURE };
+                let sample = Captures::open(names)
+                    .map(|mut captures| offload(&mut captures, &relaxed))
+                    .unwrap_or_default();
+                tell(&sample);
+                if sample.suspected() { Checksums::Ignore } else { Checksums::Verify }
+            }
+        }
+    }
+}
