@@ -223,6 +223,21 @@ fn a_flow_expires_after_its_idle_time_and_not_before() {
 }
 
 #[test]
+fn an_engine_has_as_many_places_as_it_was_told_and_no_more_than_its_limit() {
+    for (places, limit) in [(2, 1000), (1000, 2), (2, 2)] {
+        let limits = Limits { flows: limit, ..Limits::default() };
+        let mut bench = Bench::with(&spec(), limits.clone());
+        let policy = Arc::new(Policy::compile(&spec(), None).unwrap());
+        let secret = Secret::new(1, 2);
+        bench.engine = Engine::with_places(policy, limits, Settings::GWLB, secret, places);
+        let flow = |port| FiveTuple { src_port: port, ..tuple(514, Protocol::UDP) };
+        let verdicts = [1, 2, 3].map(|port| bench.give(&packet::udp(&flow(port), b"<1>x")));
+        let full = Verdict::Drop(Reason::LimitFlows);
+        assert_eq!(verdicts, [Verdict::Forward, Verdict::Forward, full], "{places} {limit}");
+    }
+}
+
+#[test]
 fn a_full_table_refuses_new_flows_and_keeps_old_ones() {
     let limits = Limits { flows: 2, ..Limits::default() };
     let mut bench = Bench::with(&spec(), limits);
