@@ -1,7 +1,7 @@
 //! How commands read rulesets and captures: the same flags, notes and errors for each of them. What is
 //! done with the packets is theirs.
 
-use super::say::{Failed, complain, fail, note};
+use super::say::{Failed, complain, note};
 use super::terminal::Bar;
 use crate::io::merge::Captures;
 use crate::io::pcap::STANDARD_INPUT;
@@ -57,8 +57,8 @@ pub(super) fn open(names: &[String]) -> Result<Captures, Failed> {
 /// Tells what became of captures that have been read.
 pub(super) fn close(captures: &Captures) -> Result<(), Failed> {
     captures.warnings().iter().for_each(|warning| note(warning));
-    let told = captures.faults().iter().map(|fault| fail(fault)).last();
-    told.map_or(Ok(()), Err)
+    captures.faults().iter().for_each(|fault| complain(fault));
+    if captures.faults().is_empty() { Ok(()) } else { Err(Failed) }
 }
 
 /// Progress over captures.
