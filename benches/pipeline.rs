@@ -5,35 +5,15 @@ use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use lockgate::bench::captures::write_tape;
 use lockgate::bench::mix::Mix;
 use lockgate::bench::rules::Rules;
-use lockgate::engine::record::Event;
+use lockgate::bench::shards::Nobody;
 use lockgate::io::merge::Captures;
 use lockgate::io::pcap::CaptureReader;
-use lockgate::pipeline::{ReplayOptions, Settled, Sink, replay};
+use lockgate::pipeline::{ReplayOptions, replay};
 use lockgate::wire::Settings;
-use std::convert::Infallible;
 use std::io::Cursor;
 use std::sync::Arc;
 
 const FRAMES: usize = 50_000;
-
-/// Takes no frames and forgets events.
-struct Nobody;
-
-impl Sink for Nobody {
-    type Error = Infallible;
-
-    fn wants_frames(&self) -> bool {
-        false
-    }
-
-    fn frame(&mut self, _frame: Settled<'_>) -> Result<(), Infallible> {
-        Ok(())
-    }
-
-    fn event(&mut self, _event: Event) -> Result<(), Infallible> {
-        Ok(())
-    }
-}
 
 fn pipeline(c: &mut Criterion) {
     let rules = Rules::new(1_000);

@@ -141,8 +141,9 @@ fn through_pipeline(tape: &Tape, workers: usize, policy: &Arc<Policy>) -> f64 {
     median(&rates)
 }
 
-/// Takes no frames and forgets events.
-struct Nobody;
+/// A sink that takes no frames and forgets events.
+#[derive(Clone, Copy, Debug)]
+pub struct Nobody;
 
 impl Sink for Nobody {
     type Error = Infallible;
