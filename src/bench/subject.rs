@@ -97,8 +97,9 @@ impl Subject {
         mut judge: impl FnMut(&mut Engine, &mut [Frame<'_>], &mut Output),
     ) {
         let (mut rest, marks) = tape.parts();
+        let mut frames: Vec<Frame<'_>> = Vec::with_capacity(BATCH);
         for marks in marks.chunks(BATCH) {
-            let mut frames: Vec<Frame<'_>> = Vec::with_capacity(BATCH);
+            frames.clear();
             for mark in marks {
                 let (slot, behind) = rest.split_at_mut_checked(mark.stride()).unwrap_or_default();
                 rest = behind;

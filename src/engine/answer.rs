@@ -34,6 +34,7 @@ impl Engine {
     /// Writes a denial into a flow.
     pub(super) fn end_flow(&mut self, id: FlowId, verdict: FlowVerdict) {
         let now = self.now;
+        self.note_last(id);
         if let Some(flow) = self.table.get_mut(id) {
             flow.set_verdict(verdict);
             flow.set_stage(Stage::Final);

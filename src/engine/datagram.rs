@@ -6,7 +6,7 @@ use super::entry::Mark;
 use super::state::{Case, Inspection, Stage};
 use super::stream::{Reading, deny};
 use super::{Engine, Output, Parcel};
-use crate::flow::{FlowId, FlowKey};
+use crate::flow::FlowId;
 use crate::inspect::Outcome;
 use crate::inspect::proxy::headers_len;
 use crate::model::{App, Direction, Fact, Reason, Verdict};
@@ -71,7 +71,7 @@ impl Engine {
                 Verdict::Drop(verdict.reason)
             }
             Reading::Goes => {
-                if let Some(scope) = self.table.key(id).map(FlowKey::scope) {
+                if let Some(scope) = self.table.key(id).map(|key| key.scope()) {
                     let message = parcel.payload.get(message_at(case, parcel.payload)..);
                     self.hear(scope, case, direction, message.unwrap_or_default());
                 }
@@ -177,7 +177,7 @@ impl Engine {
     fn tells_nothing(&self, id: FlowId, case: &Case) -> bool {
         case.facts.app.known() == Some(&App::Other)
             && self.table.get(id).is_some_and(|flow| {
-                let [original, _] = flow.tally;
+                let original = flow.tally(Direction::Original);
                 !flow.is(Mark::Monitored)
                     && original.packets().saturating_add(1) >= UNNAMED_DATAGRAMS_MAX
             })

@@ -6,7 +6,7 @@ use super::frame::Output;
 use super::record::{Ended, Event, FlowRecord};
 use super::state::{CaseRef, Stage};
 use crate::flow::{Fate, FlowId};
-use crate::model::{Action, App, Epoch, Fact, Facts, FiveTuple, Reason, Span, Timestamp};
+use crate::model::{Action, App, Epoch, Fact, Facts, FiveTuple, Reason, Timestamp};
 
 /// Flows that end with one packet: few, so that no packet waits long behind them, and more than one,
 /// so that flows end at least as fast as they can begin. A flow that is due is over for whatever comes
@@ -36,7 +36,7 @@ impl Engine {
         let due = &mut self.due;
         self.table.expire(self.now, |expired| {
             due.push(expired.id);
-            Fate::Keep(Span::ZERO)
+            Fate::Overdue
         });
         if !self.due.is_empty() {
             self.expire_due(DUE_AT_ONCE, out);
@@ -193,7 +193,7 @@ impl Engine {
         record.from = Some(flow.from);
         record.to = Some(flow.to);
         record.icmp = flow.icmp();
-        record.end = flow.last;
+        record.end = self.last_packet(id, flow);
         record.volume = self.asides.volume(id.index(), flow);
         record.verdict = (flow.stage() != Stage::Pending).then_some(flow.verdict());
         record.enforced = !flow.is(Mark::Monitored);

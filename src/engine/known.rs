@@ -3,9 +3,10 @@
 use super::entry::{Flow, Mark};
 use super::record::Ended;
 use super::state::Stage;
-use super::{Engine, Output, Parcel, Prepared};
-use crate::flow::{Candidate, FlowId, TcpEvent, TcpState, TcpTracker, flag};
-use crate::model::{Direction, Protocol, Reason, Span, Verdict};
+use super::tally::PairRef;
+use super::{Engine, Output, Parcel, Prepared, Soon};
+use crate::flow::{Candidate, FlowId, Segment, TcpEvent, TcpState, TcpTracker, flag};
+use crate::model::{Direction, Protocol, Reason, Span, Timestamp, Verdict};
 use crate::policy::spec::Midstream;
 use crate::wire::{self, Body, Packet, TcpSegment};
 
@@ -13,36 +14,73 @@ use crate::wire::{self, Body, Packet, TcpSegment};
 const CANDIDATES_MAX: usize = 4096;
 
 impl Engine {
-    /// Whether this is a packet of a settled flow that fits: then windows, counters and deadline have
-    /// been seen to, and it is forwarded. Otherwise nothing has changed.
+    /// The pair a packet of a settled flow that fits belongs to: then windows, counters and deadline
+    /// have been seen to, and it is forwarded. Otherwise nothing has changed.
     #[inline(always)]
-    pub(super) fn settled_packet(&mut self, prepared: &Prepared) -> bool {
+    pub(super) fn settled_usual(&mut self, soon: &Soon) -> Option<PairRef> {
         let (now, epoch) = (self.now, self.epoch.0);
-        let (tcp_idle, udp_idle) = (self.timeouts.tcp_idle, self.timeouts.udp);
-        let packet = &prepared.packet;
-        let counted = &mut self.tally;
-        self.table.visit_live(&prepared.key, prepared.hash, now, |flow| {
-            if !flow.is_settled(epoch) {
-                return None;
+        let idle = match soon.key.protocol() {
+            Protocol::UDP => self.timeouts.udp,
+            _ => self.timeouts.tcp_idle,
+        };
+        let segment = Segment {
+            seq: soon.tcp.seq,
+            ack: soon.tcp.ack,
+            flags: soon.tcp.flags.0,
+            window: soon.tcp.window,
+            wscale: None,
+            payload_len: u32::from(soon.payload_len),
+        };
+        let tcp = (soon.key.protocol() == Protocol::TCP).then_some(&segment);
+        let mut pair = PairRef::NONE;
+        let settled = self.table.visit_likely(soon.likely, &soon.key, now, |flow| {
+            pair = flow.pair;
+            settle(flow, epoch, soon.reversed, tcp, u32::from(soon.ip_len), now, idle)
+        });
+        settled.then_some(pair)
+    }
+
+    /// As [`Engine::settled_usual`], for a frame that was parsed in full.
+    #[inline]
+    pub(super) fn settled_packet(&mut self, prepared: &Prepared) -> Option<PairRef> {
+        if !prepared.plain {
+            return None;
+        }
+        let (now, epoch, packet) = (self.now, self.epoch.0, &prepared.packet);
+        let (tcp, idle) = match &packet.body {
+            Body::Tcp(segment) => {
+                (Some(super::segment_of(segment, packet)), self.timeouts.tcp_idle)
             }
-            let direction = flow.direction(prepared.reversed);
-            let tally = flow.tally.get_mut(direction.index())?;
-            if !tally.takes(packet.ip_len) {
-                return None;
-            }
-            let idle = match &packet.body {
-                Body::Udp => udp_idle,
-                Body::Tcp(segment) => {
-                    let segment = super::segment_of(segment, packet);
-                    flow.tcp.observe_plain(direction, &segment).then_some(tcp_idle)?
-                }
-                _ => return None,
-            };
-            tally.add(packet.ip_len);
-            counted.at(flow.pair);
-            flow.last = now;
-            Some(idle)
-        })
+            Body::Udp => (None, self.timeouts.udp),
+            _ => return None,
+        };
+        let mut pair = PairRef::NONE;
+        let settled = self.table.visit_live(&prepared.key, prepared.hash, now, |flow| {
+            pair = flow.pair;
+            settle(flow, epoch, prepared.reversed, tcp.as_ref(), packet.ip_len, now, idle)
+        });
+        settled.then_some(pair)
+    }
+
+    /// When the last packet of a flow came.
+    pub(super) fn last_packet(&self, id: FlowId, flow: &Flow) -> Timestamp {
+        let (Some(key), Some(deadline)) = (self.table.key(id), self.table.deadline(id)) else {
+            return Timestamp::ZERO;
+        };
+        let timeouts = self.timeouts_at(flow.epoch(self.epoch.0));
+        let idle = match key.protocol() {
+            Protocol::UDP => timeouts.udp,
+            _ => timeouts.tcp_idle,
+        };
+        flow.last(deadline, idle)
+    }
+
+    /// Writes down when the last packet of a flow came: its deadline or epoch is about to change.
+    pub(super) fn note_last(&mut self, id: FlowId) {
+        let Some(last) = self.table.get(id).map(|flow| self.last_packet(id, flow)) else { return };
+        if let Some(flow) = self.table.get_mut(id) {
+            flow.set_last(last);
+        }
     }
 
     /// Judges a packet of a known flow.
@@ -305,6 +343,7 @@ impl Engine {
 
     /// Sets when a flow ends if nothing more comes. A refused flow is not kept alive by retries.
     pub(super) fn rest(&mut self, id: FlowId, protocol: Protocol) {
+        self.note_last(id);
         let Some(flow) = self.table.get(id) else { return };
         if flow.is_refused() {
             return;
@@ -333,10 +372,39 @@ impl Engine {
     ) {
         let now = self.now;
         let Some(flow) = self.table.get_mut(id) else { return };
-        flow.last = now;
+        flow.set_last(now);
         let forwarded = verdict == Verdict::Forward;
         self.asides.count(id.index(), flow, direction, packet.ip_len, forwarded);
     }
+}
+
+/// The idle time of a settled flow after this packet, which has been counted and fits; none where
+/// another hand is needed. Then nothing has changed.
+#[inline(always)]
+fn settle(
+    flow: &mut Flow,
+    epoch: u32,
+    reversed: bool,
+    tcp: Option<&Segment>,
+    bytes: u32,
+    now: Timestamp,
+    idle: Span,
+) -> Option<Span> {
+    // At the end of time a deadline would not tell when the packet came.
+    if !flow.is_settled(epoch) || now.as_nanos().checked_add(idle.as_nanos()).is_none() {
+        return None;
+    }
+    let direction = flow.direction(reversed);
+    if !flow.has_room(direction, bytes) {
+        return None;
+    }
+    if let Some(segment) = tcp
+        && !flow.tcp.observe_plain(direction, segment)
+    {
+        return None;
+    }
+    flow.roll(direction, bytes);
+    Some(idle)
 }
 
 /// A packet of a flow that nobody reads: what is decided passes, what is not never does.

@@ -2,6 +2,7 @@
 //!
 //! The way of a packet is [`Engine::process`] and `judge` below it. No I/O, no clock, no thread.
 
+mod ahead;
 mod answer;
 pub mod bindings;
 mod case;
@@ -31,6 +32,7 @@ mod stream;
 mod tally;
 #[cfg(test)]
 mod tests;
+mod volume;
 mod watch;
 
 pub use counters::Counters;
@@ -42,24 +44,20 @@ pub use tally::{Load, PAIRS_MAX, PairTally, Tally};
 pub use watch::{ASKED_MAX, Asked};
 
 use crate::flow::{Candidate, FlowHash, FlowId, FlowKey, FlowTable, Found, Secret, Timeouts};
-use crate::model::{EndpointId, Epoch, Reason, ScopeId, Timestamp, Verdict};
+use crate::model::{EndpointId, Epoch, ScopeId, Timestamp, Verdict};
 use crate::policy::Policy;
 use crate::wire::{self, Body, Packet};
+use ahead::{Ahead, LOOKAHEAD, Next, Prepared, Soon};
 use bindings::{Answered, Bindings};
-use entry::{Asides, Endpoints, Flow};
+use entry::{Endpoints, Flow};
 use fragments::Assembly;
 use gate::Gate;
 use hashbrown::HashMap;
 use shared_names::SharedNames;
 use state::Cases;
+use std::collections::VecDeque;
 use std::sync::Arc;
-
-/// How far ahead of judgement a frame's headers are asked for.
-const HEADERS_AHEAD: usize = 32;
-/// How far ahead frames are parsed and the index of the flow table is asked for.
-const LOOKAHEAD: usize = 16;
-/// How far ahead the flow's entry is asked for.
-const ENTRY_AHEAD: usize = 8;
+use volume::Asides;
 
 /// One worker's engine: flow state and the policy it is judged by.
 #[derive(Debug)]
@@ -97,24 +95,17 @@ pub struct Engine {
     learned: Vec<Answered>,
     /// Idle times of flows, as the policy has them.
     timeouts: Timeouts,
+    /// Those of policies before, with the last epoch each was in force, oldest first.
+    past_timeouts: VecDeque<(u32, Timeouts)>,
+    /// What of the present batch has been read but not judged; kept for its room.
+    ahead: Option<Box<Ahead>>,
+    /// Which of the last eight frames were of no settled flow: one bit each.
+    busy: u8,
     /// When the next rule expires.
     next_expiry: Timestamp,
     /// Before this, time brings nothing but fragments to see to.
     wake: Timestamp,
     watch: watch::Watch,
-}
-
-/// A frame that has been parsed and whose flow's place in the table is on its way to the cache.
-struct Prepared {
-    packet: Packet,
-    /// Why it could not be parsed; then nothing else here counts.
-    fault: Option<Reason>,
-    /// A whole TCP or UDP packet in a known scope.
-    plain: bool,
-    scope: Option<ScopeId>,
-    key: FlowKey,
-    hash: FlowHash,
-    reversed: bool,
 }
 
 impl Engine {
@@ -163,6 +154,9 @@ impl Engine {
             bindings: Bindings::default(),
             learned: Vec::new(),
             timeouts: timeouts_of(&policy),
+            past_timeouts: VecDeque::new(),
+            ahead: Some(Box::default()),
+            busy: u8::MAX,
             next_expiry: expiry_after(&policy, Timestamp::ZERO),
             wake: Timestamp::ZERO,
             policy,
@@ -187,77 +181,59 @@ impl Engine {
 
     /// Judges every frame of the batch, in order; forwarded frames are ready to send.
     pub fn process(&mut self, frames: &mut [Frame<'_>], out: &mut Output) {
-        let mut ahead: [Prepared; LOOKAHEAD] = [const { Prepared::NONE }; LOOKAHEAD];
-        for frame in frames.iter().take(HEADERS_AHEAD) {
-            wire::near::prefetch_headers(frame.bytes);
-        }
+        let mut ahead = self.ahead.take().unwrap_or_default();
+        Self::begin_batch(frames);
         for step in 0..frames.len().saturating_add(LOOKAHEAD) {
-            if let Some(frame) = frames.get(step.saturating_add(HEADERS_AHEAD)) {
-                wire::near::prefetch_headers(frame.bytes);
-            }
-            if let Some(soon) = ahead.get(step.wrapping_sub(LOOKAHEAD - ENTRY_AHEAD) % LOOKAHEAD) {
-                self.table.prefetch_entry(soon.hash);
-            }
-            let Some(prepared) = ahead.get_mut(step % LOOKAHEAD) else { return };
             if let Some(position) = step.checked_sub(LOOKAHEAD)
                 && let Some(frame) = frames.get_mut(position)
             {
-                frame.verdict = self.judge(frame, prepared, position, out);
-                self.counters.count(frame.verdict, frame.bytes.len());
-                self.tally.count(frame.verdict, frame.bytes.len());
+                self.judge(frame, ahead.next(position), position, out);
             }
-            if let Some(frame) = frames.get(step) {
-                self.prepare(frame, prepared);
-            }
+            self.look_ahead(step, frames, &mut ahead);
         }
+        self.ahead = Some(ahead);
         out.answers.append(&mut self.learned);
     }
 
-    /// Parses a frame and asks the cache for its flow.
+    /// The way of a packet: that of a settled flow at once, any other by headers, scope, fragments,
+    /// flow.
     #[inline(always)]
-    fn prepare(&self, frame: &Frame<'_>, prepared: &mut Prepared) {
-        let mut settings = self.settings;
-        if frame.vouched {
-            settings.outer_udp = wire::Checksums::Ignore;
-        }
-        prepared.fault = wire::read(frame.bytes, frame.link, &settings, &mut prepared.packet);
-        prepared.plain = false;
-        if prepared.fault.is_some() {
+    fn judge(&mut self, frame: &mut Frame<'_>, next: Next<'_>, position: usize, out: &mut Output) {
+        self.advance(frame.at, out);
+        let len = frame.bytes.len();
+        let settled = match next {
+            Next::Usual(soon) => self.settled_usual(soon),
+            Next::Whole(prepared) => self.settled_packet(prepared),
+        };
+        self.busy = self.busy << 1 | u8::from(settled.is_none());
+        if let Some(pair) = settled {
+            match next {
+                Next::Usual(_) => wire::reflect_usual(frame.bytes),
+                Next::Whole(prepared) => wire::reflect(frame.bytes, &prepared.packet),
+            }
+            frame.verdict = Verdict::Forward;
+            self.counters.count(Verdict::Forward, len);
+            self.tally.count_at(pair, Verdict::Forward, len);
             return;
         }
-        let packet = &prepared.packet;
-        if let (Some(gateways), Some(outer)) = (&self.gateways, &packet.outer)
-            && !gateways.believe(outer.source)
-        {
-            prepared.fault = Some(Reason::UnknownGateway);
-            return;
-        }
-        let endpoint = packet.outer.map_or(self.bare_endpoint, |outer| Some(outer.endpoint));
-        prepared.scope = self.policy.scope(endpoint);
-        (prepared.key, prepared.reversed) =
-            FlowKey::new(prepared.scope.unwrap_or_default(), &packet.tuple);
-        prepared.hash = self.table.hash(&prepared.key);
-        prepared.plain = prepared.scope.is_some()
-            && !packet.is_fragment()
-            && matches!(packet.body, Body::Tcp(_) | Body::Udp);
-        self.table.prefetch_bucket(prepared.hash);
+        frame.verdict = match next {
+            Next::Usual(soon) => self.judge_at_length(frame, soon, position, out),
+            Next::Whole(prepared) => self.judge_any(frame, prepared, position, out),
+        };
+        self.counters.count(frame.verdict, len);
+        self.tally.count(frame.verdict, len);
     }
 
-    /// The way of a packet: headers, scope, fragments, flow, verdict.
-    #[inline(always)]
-    fn judge(
+    #[inline(never)]
+    fn judge_at_length(
         &mut self,
         frame: &mut Frame<'_>,
-        prepared: &Prepared,
+        soon: &Soon,
         position: usize,
         out: &mut Output,
     ) -> Verdict {
-        self.advance(frame.at, out);
-        if prepared.plain && self.settled_packet(prepared) {
-            wire::reflect(frame.bytes, &prepared.packet);
-            return Verdict::Forward;
-        }
-        self.judge_any(frame, prepared, position, out)
+        let prepared = soon.prepared(frame);
+        self.judge_any(frame, &prepared, position, out)
     }
 
     /// Everything that is no packet of a settled flow.
@@ -362,18 +338,6 @@ struct Parcel<'a> {
     position: usize,
     /// All fragments of the packet, in order; none for a packet that came whole.
     parts: &'a [fragments::Part],
-}
-
-impl Prepared {
-    const NONE: Self = Self {
-        packet: Packet::NONE,
-        fault: None,
-        plain: false,
-        scope: None,
-        key: FlowKey::NONE,
-        hash: FlowHash::NONE,
-        reversed: false,
-    };
 }
 
 /// Idle times, as a policy has them.

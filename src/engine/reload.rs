@@ -6,7 +6,7 @@ use super::entry::{Flow, Mark};
 use super::state::Stage;
 use super::tally::PairRef;
 use super::{Engine, Output, Parcel, Tally, expiry_after, timeouts_of};
-use crate::flow::FlowId;
+use crate::flow::{FlowId, Timeouts};
 use crate::model::{
     Action, App, Epoch, Fact, Facts, FlowVerdict, Protocol, ProxyIdentity, Reason, SegmentId,
 };
@@ -14,16 +14,38 @@ use crate::policy::spec::Mode;
 use crate::policy::{Decision, Located, Policy};
 use std::sync::Arc;
 
+/// Idle times of rulesets before that are remembered: as many as a flow can tell epochs apart.
+const PAST_TIMEOUTS_MAX: usize = 1 << 16;
+
 impl Engine {
     /// Replaces the policy. Flows go on; each is decided again when its next packet comes.
     pub fn install(&mut self, policy: Arc<Policy>) {
         self.gate.renew(&policy, &self.limits);
         self.tally = Tally::new(&policy);
-        self.timeouts = timeouts_of(&policy);
+        self.renew_timeouts(timeouts_of(&policy));
         self.next_expiry = expiry_after(&policy, self.now);
         self.wake = self.wake.min(self.next_expiry);
         self.policy = policy;
         self.epoch = Epoch(self.epoch.0.wrapping_add(1));
+    }
+
+    /// Other idle times from the next epoch on; those before are kept, as flows may still say by them
+    /// when their last packet came.
+    fn renew_timeouts(&mut self, timeouts: Timeouts) {
+        let before = std::mem::replace(&mut self.timeouts, timeouts);
+        if before == timeouts {
+            return;
+        }
+        if self.past_timeouts.len() >= PAST_TIMEOUTS_MAX {
+            self.past_timeouts.pop_front();
+        }
+        self.past_timeouts.push_back((self.epoch.0, before));
+    }
+
+    /// The idle times that were in force in an epoch.
+    pub(super) fn timeouts_at(&self, epoch: u32) -> &Timeouts {
+        let at = self.past_timeouts.partition_point(|(last, _)| *last < epoch);
+        self.past_timeouts.get(at).map_or(&self.timeouts, |(_, timeouts)| timeouts)
     }
 
     /// A rule's last day is over: what it allowed is decided again.
@@ -66,6 +88,7 @@ impl Engine {
     /// none any more.
     fn relocate(&mut self, id: FlowId) -> bool {
         let placed = self.placed(&self.policy, id);
+        self.note_last(id);
         let Some(flow) = self.table.get_mut(id) else { return true };
         flow.set_epoch(self.epoch.0);
         flow.pair = PairRef::NONE;

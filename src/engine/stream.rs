@@ -5,7 +5,7 @@ use super::case::Identity;
 use super::entry::Mark;
 use super::state::{Case, Cleared, Inspection, Lane, Stage};
 use super::{Engine, Output, Parcel};
-use crate::flow::{FlowId, FlowKey};
+use crate::flow::FlowId;
 use crate::inspect::stream::StreamHead;
 use crate::inspect::{Inspector, Outcome, Progress};
 use crate::model::{Action, App, Direction, Fact, Facts, FlowVerdict, Reason, ScopeId, Verdict};
@@ -132,7 +132,7 @@ impl Engine {
         direction: Direction,
         first: u32,
     ) -> Reading {
-        let scope = self.table.key(id).map_or_else(ScopeId::default, FlowKey::scope);
+        let scope = self.table.key(id).map_or_else(ScopeId::default, |key| key.scope());
         let midstream = self.table.get(id).is_some_and(|flow| flow.is(Mark::Midstream));
         let mut turn = direction;
         let mut idle = 0;

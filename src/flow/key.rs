@@ -1,22 +1,109 @@
 //! The key of a flow, and its keyed hash. No table and no direction beyond "was it swapped".
 
 use crate::model::{Addr, FiveTuple, Protocol, ScopeId};
+use std::cmp::Ordering;
 use std::fmt;
 
 /// Scope and canonical five-tuple in 40 bytes: the numerically smaller side (address, then port)
 /// comes first, so both directions of a flow have one key.
 ///
-/// Words 0 and 1 hold the first address, 2 and 3 the second, 4 both ports, the scope, the
-/// protocol and what kind of key this is.
-#[derive(Clone, Copy, Debug, Default, PartialOrd, Ord, Eq)]
-pub struct FlowKey([u64; 5]);
+/// Of an IPv4 flow everything is in [`Near`], so that telling two of them apart takes one line of
+/// memory; what is behind is zero. Of any other key the words are the lower half of the first
+/// address, then as in `Near`, then the upper half of the first address and both of the second.
+#[derive(Clone, Copy, Debug, Default, Eq)]
+pub struct FlowKey {
+    near: Near,
+    far: Far,
+}
+
+/// The first two words of a key. Word 0 holds both addresses of an IPv4 flow; word 1 both ports, the
+/// scope, the protocol and what kind of key this is.
+#[derive(Clone, Copy, Debug, Default, Eq)]
+#[repr(transparent)]
+pub struct Near([u64; 2]);
+
+/// The other words.
+pub(super) type Far = [u64; 3];
 
 const FLOW: u64 = 1;
 const FRAGMENT: u64 = 2;
+/// Both addresses are IPv4.
+const V4: u64 = 4;
+/// The upper half of an IPv4 address in its mapped form, and what is above the address in the lower.
+const MAPPED: u64 = 0xffff_0000_0000;
+
+impl Near {
+    /// What stands where there is no key.
+    pub const NONE: Self = Self([0; 2]);
+
+    /// The key of an IPv4 packet's flow from addresses and ports as numbers, and whether the packet's
+    /// sides had to be swapped. Says what [`FlowKey::new`] says.
+    #[inline(always)]
+    #[must_use]
+    pub const fn v4(
+        scope: ScopeId,
+        protocol: Protocol,
+        (src, src_port): (u32, u16),
+        (dst, dst_port): (u32, u16),
+    ) -> (Self, bool) {
+        let one = (src as u64) << 16 | src_port as u64;
+        let two = (dst as u64) << 16 | dst_port as u64;
+        // Branch-free: which side is smaller is as good as random on real traffic.
+        let swapped = two < one;
+        let crossed = (one ^ two) & (swapped as u64).wrapping_neg();
+        let (first, second) = (one ^ crossed, two ^ crossed);
+        let ports = (first & 0xffff) << 48 | (second & 0xffff) << 32;
+        let addresses = first >> 16 << 32 | second >> 16;
+        (Self([addresses, ports | rest(scope, protocol, FLOW | V4)]), swapped)
+    }
+
+    /// The keyed hash of the key this is all of.
+    #[inline(always)]
+    #[must_use]
+    pub const fn hash(&self, secret: &Secret) -> FlowHash {
+        let key = &secret.0;
+        let mixed = folded_multiply(self.0[0] ^ key[0], self.0[1] ^ key[1]);
+        FlowHash(folded_multiply(mixed ^ key[4], key[5]))
+    }
+
+    /// The protocol.
+    #[inline]
+    #[must_use]
+    pub const fn protocol(&self) -> Protocol {
+        Protocol((self.0[1] >> 8) as u8)
+    }
+
+    /// Whether this is no key of anything (a free place of a table).
+    #[inline]
+    pub(super) const fn is_vacant(&self) -> bool {
+        self.0[1] as u8 == 0
+    }
+
+    #[inline]
+    const fn is_v4(&self) -> bool {
+        self.0[1] & V4 != 0
+    }
+}
+
+impl PartialEq for Near {
+    /// One branch instead of one a word.
+    #[inline(always)]
+    fn eq(&self, other: &Self) -> bool {
+        let ([a, b], [v, w]) = (self.0, other.0);
+        (a ^ v) | (b ^ w) == 0
+    }
+}
+
+impl From<Near> for FlowKey {
+    /// The key this is all of.
+    fn from(near: Near) -> Self {
+        Self { near, far: [0; 3] }
+    }
+}
 
 impl FlowKey {
     /// What stands where there is no key.
-    pub const NONE: Self = Self([0; 5]);
+    pub const NONE: Self = Self { near: Near::NONE, far: [0; 3] };
 
     /// The key of a packet's flow, and whether the packet's sides had to be swapped.
     /// Branch-free: which side is smaller is as good as random on real traffic.
@@ -33,14 +120,8 @@ impl FlowKey {
         let low = (src_low ^ dst_low) & mask;
         let port = (src_port ^ dst_port) & mask;
         let last = (src_port ^ port) << 48 | (dst_port ^ port) << 32;
-        let key = Self([
-            src_high ^ high,
-            src_low ^ low,
-            dst_high ^ high,
-            dst_low ^ low,
-            last | rest(scope, tuple.protocol, FLOW),
-        ]);
-        (key, swapped)
+        let addresses = [src_high ^ high, src_low ^ low, dst_high ^ high, dst_low ^ low];
+        (Self::of(addresses, last | rest(scope, tuple.protocol, FLOW)), swapped)
     }
 
     /// The key of a train of fragments: directed, with the identification in place of the ports.
@@ -56,13 +137,52 @@ impl FlowKey {
         let [src_high, src_low] = halves(src.bits());
         let [dst_high, dst_low] = halves(dst.bits());
         let last = u64::from(id) << 32 | rest(scope, protocol, FRAGMENT);
-        Self([src_high, src_low, dst_high, dst_low, last])
+        Self::of([src_high, src_low, dst_high, dst_low], last)
+    }
+
+    #[inline]
+    const fn of([first_high, first_low, second_high, second_low]: [u64; 4], last: u64) -> Self {
+        let other = first_high | second_high | (first_low ^ MAPPED | second_low ^ MAPPED) >> 32;
+        if other == 0 {
+            let addresses = first_low << 32 | second_low & 0xffff_ffff;
+            return Self { near: Near([addresses, last | V4]), far: [0; 3] };
+        }
+        Self { near: Near([first_low, last]), far: [first_high, second_high, second_low] }
+    }
+
+    /// The halves of the first and the second address, then the last word.
+    #[inline]
+    const fn words(&self) -> [u64; 5] {
+        let [low, last] = self.near.0;
+        if self.near.is_v4() {
+            return [0, MAPPED | low >> 32, 0, MAPPED | low & 0xffff_ffff, last & !V4];
+        }
+        let [first_high, second_high, second_low] = self.far;
+        [first_high, low, second_high, second_low, last]
+    }
+
+    /// A key from its two parts.
+    #[inline]
+    pub(super) const fn from_parts(near: Near, far: Far) -> Self {
+        Self { near, far }
+    }
+
+    /// Its two parts.
+    #[inline]
+    pub(super) const fn parts(&self) -> (Near, Far) {
+        (self.near, self.far)
+    }
+
+    /// Whether it is the key of these two parts; of an IPv4 key the second is not looked at.
+    #[inline(always)]
+    pub(super) fn is(&self, near: &Near, far: &Far) -> bool {
+        self.near == *near && (self.near.is_v4() || self.far == *far)
     }
 
     /// The five-tuple as a packet saw it that was (or was not) `swapped` to make this key.
     #[must_use]
     pub fn tuple(&self, swapped: bool) -> FiveTuple {
-        let [first_high, first_low, second_high, second_low, last] = self.0;
+        let [first_high, first_low, second_high, second_low, last] = self.words();
         let tuple = FiveTuple {
             src: address(first_high, first_low),
             dst: address(second_high, second_low),
@@ -76,26 +196,30 @@ impl FlowKey {
     /// The scope the flow lives in.
     #[must_use]
     pub const fn scope(&self) -> ScopeId {
-        ScopeId((self.0[4] >> 16) as u16)
+        ScopeId((self.near.0[1] >> 16) as u16)
     }
 
     /// The protocol.
     #[must_use]
     pub const fn protocol(&self) -> Protocol {
-        Protocol((self.0[4] >> 8) as u8)
+        self.near.protocol()
     }
 
     /// Whether this is no key of anything (a free place of a table).
     #[inline]
     pub(super) const fn is_vacant(&self) -> bool {
-        self.0[4] as u8 == 0
+        self.near.is_vacant()
     }
 
-    /// The keyed hash: three folded multiplications, two of them independent of each other.
+    /// The keyed hash: two folded multiplications, or three of which two are independent of each
+    /// other.
     #[inline]
     #[must_use]
-    pub fn hash(&self, secret: &Secret) -> FlowHash {
-        let [first_high, first_low, second_high, second_low, last] = self.0;
+    pub const fn hash(&self, secret: &Secret) -> FlowHash {
+        if self.near.is_v4() {
+            return self.near.hash(secret);
+        }
+        let [first_high, first_low, second_high, second_low, last] = self.words();
         let key = &secret.0;
         let first = folded_multiply(first_high ^ key[0], first_low ^ key[1]);
         let second = folded_multiply(second_high ^ key[2], second_low ^ key[3]);
@@ -104,24 +228,35 @@ impl FlowKey {
 
     /// Another keyed hash, independent of [`FlowKey::hash`].
     #[inline]
-    pub(super) fn shard_hash(&self, secret: &Secret) -> u64 {
+    pub(super) const fn shard_hash(&self, secret: &Secret) -> u64 {
         let FlowHash(hash) = self.hash(secret);
         folded_multiply(hash ^ secret.0[5], secret.0[0])
     }
 }
 
 impl PartialEq for FlowKey {
-    /// One branch instead of one a word.
     #[inline]
     fn eq(&self, other: &Self) -> bool {
-        let ([a, b, c, d, e], [v, w, x, y, z]) = (self.0, other.0);
-        (a ^ v) | (b ^ w) | (c ^ x) | (d ^ y) | (e ^ z) == 0
+        self.is(&other.near, &other.far)
+    }
+}
+
+impl PartialOrd for FlowKey {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for FlowKey {
+    /// By addresses, ports, scope and protocol.
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.words().cmp(&other.words())
     }
 }
 
 impl std::hash::Hash for FlowKey {
     fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
-        self.0.hash(state);
+        self.words().hash(state);
     }
 }
 
@@ -242,6 +377,36 @@ mod tests {
             let key = |scope, tuple| FlowKey::new(ScopeId(scope), tuple).0;
             prop_assert_eq!(key(1, &a) == key(1, &b), same);
             prop_assert_ne!(key(1, &a), key(2, &a));
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_key_read_from_numbers_is_the_key_of_the_tuple(
+            (src, dst, protocol, scope) in (0u32..4, 0u32..4, any::<u8>(), any::<u16>()),
+            (src_port, dst_port) in (0u16..3, 0u16..3),
+        ) {
+            let protocol = Protocol(protocol);
+            let [from, to] = [src, dst].map(|addr| Addr::v4(addr.to_be_bytes()));
+            let tuple = FiveTuple { src: from, dst: to, src_port, dst_port, protocol };
+            let (near, swapped) =
+                Near::v4(ScopeId(scope), protocol, (src, src_port), (dst, dst_port));
+            let secret = Secret::new(3, 4);
+            let (key, key_swapped) = FlowKey::new(ScopeId(scope), &tuple);
+            prop_assert_eq!((FlowKey::from(near), swapped), (key, key_swapped));
+            prop_assert_eq!(near.hash(&secret), key.hash(&secret));
+            prop_assert!(key.is(&near, &[9; 3]), "what is behind an IPv4 key is not looked at");
+        }
+
+        #[test]
+        fn keys_are_in_the_order_of_their_tuples(a in any_tuple(), b in any_tuple()) {
+            let key = |tuple| FlowKey::new(ScopeId(1), tuple).0;
+            let (a, b) = (key(&a), key(&b));
+            let order = |key: &FlowKey| {
+                let tuple = key.tuple(false);
+                (tuple.src, tuple.dst, tuple.src_port, tuple.dst_port, tuple.protocol)
+            };
+            prop_assert_eq!(a.cmp(&b), order(&a).cmp(&order(&b)));
         }
     }
 

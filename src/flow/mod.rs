@@ -16,8 +16,8 @@ mod timeouts;
 mod wheel;
 
 pub use fragment::{Admission, FragmentKey, FragmentLimits, Fragments, Piece, Refused};
-pub use key::{FlowHash, FlowKey, Secret, symmetric_hash};
+pub use key::{FlowHash, FlowKey, Near, Secret, symmetric_hash};
 pub use limits::{SegmentFlows, SegmentLimit, TokenBucket};
-pub use table::{Expired, FLOWS_MAX, Fate, FlowId, FlowTable, Found, Full};
+pub use table::{Expired, FLOWS_MAX, Fate, FlowId, FlowTable, Found, Full, Likely};
 pub use tcp::{Candidate, Segment, TcpEvent, TcpState, TcpTracker, flag};
 pub use timeouts::Timeouts;

@@ -6,7 +6,7 @@
 //! 128 bytes, its timer 8, its share of the index 9.
 
 use super::index::Index;
-use super::key::{FlowHash, FlowKey, Secret};
+use super::key::{Far, FlowHash, FlowKey, Near, Secret};
 use super::wheel::{SPAN_TICKS, Wheel, tick, tick_start};
 use crate::model::{Span, Timestamp};
 use crate::wire::near::{ask_for_large_pages, prefetch};
@@ -32,6 +32,15 @@ impl FlowId {
     }
 }
 
+/// An entry that probably is the one looked for; nothing is lost if it is not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Likely(u32);
+
+impl Likely {
+    /// No entry.
+    pub const NONE: Self = Self(u32::MAX);
+}
+
 /// The table has as many entries as it may.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Full;
@@ -54,7 +63,7 @@ pub struct Expired<'a, S> {
     /// Its name, valid until the visit is over (and after, if kept).
     pub id: FlowId,
     /// Its key.
-    pub key: &'a FlowKey,
+    pub key: FlowKey,
     /// When it expired.
     pub deadline: Timestamp,
     /// Its state.
@@ -68,16 +77,27 @@ pub enum Fate {
     Remove,
     /// It stays for so long from now on.
     Keep(Span),
+    /// It stays, with the deadline that has passed, and is visited again a tick later.
+    Overdue,
 }
 
-/// One entry; with 80 bytes of state two cache lines, of the pair that processors fetch together.
+/// One entry; with 80 bytes of state two cache lines. The first 40 bytes of a state that is laid out
+/// in order lie in the first line, with all of an IPv4 flow's key.
 #[derive(Debug)]
 #[repr(C, align(128))]
 struct Slot<S> {
-    key: FlowKey,
+    near: Near,
     /// Nanoseconds since the epoch. In a free slot the number of the next free one.
     deadline: u64,
     state: S,
+    far: Far,
+}
+
+impl<S> Slot<S> {
+    #[inline]
+    const fn key(&self) -> FlowKey {
+        FlowKey::from_parts(self.near, self.far)
+    }
 }
 
 /// See the module documentation. `S::default()` is what a free place holds.
@@ -125,6 +145,13 @@ impl<S: Default> FlowTable<S> {
         key.hash(&self.secret)
     }
 
+    /// The hash of the key that `near` is all of.
+    #[inline(always)]
+    #[must_use]
+    pub const fn hash_near(&self, near: &Near) -> FlowHash {
+        near.hash(&self.secret)
+    }
+
     /// Entries in the table, expired ones that were not visited yet included.
     #[must_use]
     pub const fn len(&self) -> usize {
@@ -155,7 +182,7 @@ impl<S: Default> FlowTable<S> {
     #[inline]
     #[must_use]
     pub fn lookup(&self, key: &FlowKey, hash: FlowHash) -> Option<FlowId> {
-        self.index.find(hash, |id| self.slot(id).is_some_and(|slot| slot.key == *key)).map(FlowId)
+        self.index.find(hash, |id| self.holds(id, key)).map(FlowId)
     }
 
     /// The entry under `key`, and whether its deadline has passed: at `now == deadline` it has.
@@ -180,11 +207,31 @@ impl<S: Default> FlowTable<S> {
         now: Timestamp,
         visit: impl FnOnce(&mut S) -> Option<Span>,
     ) -> bool {
-        let is_it = |id| self.slot(id).is_some_and(|slot| slot.key == *key);
-        let Some(id) = self.index.find(hash, is_it) else { return false };
+        let Some(id) = self.index.find(hash, |id| self.holds(id, key)) else { return false };
         let Some(slot) = self.slot_mut(id).filter(|slot| slot.deadline > now.as_nanos()) else {
             return false;
         };
+        let Some(timeout) = visit(&mut slot.state) else { return false };
+        let deadline = (now + timeout).as_nanos();
+        let before = std::mem::replace(&mut slot.deadline, deadline);
+        if tick(deadline) < tick(before) {
+            self.advance_timer(id, deadline);
+        }
+        true
+    }
+
+    /// As [`FlowTable::visit_live`], for the whole key of an IPv4 flow and the entry it probably is.
+    /// False also where it is another entry.
+    #[inline(always)]
+    pub fn visit_likely(
+        &mut self,
+        Likely(id): Likely,
+        key: &Near,
+        now: Timestamp,
+        visit: impl FnOnce(&mut S) -> Option<Span>,
+    ) -> bool {
+        let live = |slot: &&mut Slot<S>| slot.near == *key && slot.deadline > now.as_nanos();
+        let Some(slot) = self.slot_mut(id).filter(live) else { return false };
         let Some(timeout) = visit(&mut slot.state) else { return false };
         let deadline = (now + timeout).as_nanos();
         let before = std::mem::replace(&mut slot.deadline, deadline);
@@ -217,7 +264,8 @@ impl<S: Default> FlowTable<S> {
             self.wheel.skip_to(tick(now.as_nanos()));
         }
         let deadline = (now + timeout).as_nanos();
-        let id = self.place(Slot { key, deadline, state }).ok_or(Full)?;
+        let (near, far) = key.parts();
+        let id = self.place(Slot { near, deadline, state, far }).ok_or(Full)?;
         if !self.index.insert(hash, id) {
             self.vacate(id);
             return Err(Full);
@@ -238,28 +286,28 @@ impl<S: Default> FlowTable<S> {
     #[inline]
     #[must_use]
     pub fn get(&self, FlowId(id): FlowId) -> Option<&S> {
-        self.slot(id).filter(|slot| !slot.key.is_vacant()).map(|slot| &slot.state)
+        self.slot(id).filter(|slot| !slot.near.is_vacant()).map(|slot| &slot.state)
     }
 
     /// The state of an entry, to change.
     #[inline]
     #[must_use]
     pub fn get_mut(&mut self, FlowId(id): FlowId) -> Option<&mut S> {
-        self.slot_mut(id).filter(|slot| !slot.key.is_vacant()).map(|slot| &mut slot.state)
+        self.slot_mut(id).filter(|slot| !slot.near.is_vacant()).map(|slot| &mut slot.state)
     }
 
     /// The key of an entry.
     #[inline]
     #[must_use]
-    pub fn key(&self, FlowId(id): FlowId) -> Option<&FlowKey> {
-        self.slot(id).map(|slot| &slot.key).filter(|key| !key.is_vacant())
+    pub fn key(&self, FlowId(id): FlowId) -> Option<FlowKey> {
+        self.slot(id).map(Slot::key).filter(|key| !key.is_vacant())
     }
 
     /// When an entry expires.
     #[inline]
     #[must_use]
     pub fn deadline(&self, FlowId(id): FlowId) -> Option<Timestamp> {
-        let slot = self.slot(id).filter(|slot| !slot.key.is_vacant())?;
+        let slot = self.slot(id).filter(|slot| !slot.near.is_vacant())?;
         Some(Timestamp::from_nanos(slot.deadline))
     }
 
@@ -268,7 +316,7 @@ impl<S: Default> FlowTable<S> {
     #[inline]
     pub fn touch(&mut self, FlowId(id): FlowId, now: Timestamp, timeout: Span) {
         let deadline = (now + timeout).as_nanos();
-        let Some(slot) = self.slot_mut(id).filter(|slot| !slot.key.is_vacant()) else { return };
+        let Some(slot) = self.slot_mut(id).filter(|slot| !slot.near.is_vacant()) else { return };
         let before = std::mem::replace(&mut slot.deadline, deadline);
         if tick(deadline) < tick(before) {
             self.advance_timer(id, deadline);
@@ -299,7 +347,7 @@ impl<S: Default> FlowTable<S> {
     #[inline]
     pub fn prefetch_index(&self, FlowId(id): FlowId) {
         if let Some(slot) = self.slot(id) {
-            self.index.prefetch(slot.key.hash(&self.secret));
+            self.index.prefetch(slot.key().hash(&self.secret));
         }
     }
 
@@ -317,22 +365,36 @@ impl<S: Default> FlowTable<S> {
         }
     }
 
+    /// The entry that `hash` most likely names, whose first line is brought near, or `all` of it; its
+    /// bucket should be near already.
+    #[inline(always)]
+    pub fn likely(&self, hash: FlowHash, all: bool) -> Likely {
+        let Some(id) = self.index.guess(hash) else { return Likely::NONE };
+        if let Some(slot) = self.slot(id) {
+            prefetch(&slot.near);
+            if all {
+                prefetch(&slot.far);
+            }
+        }
+        Likely(id)
+    }
+
     /// All entries, in no useful order.
-    pub fn iter(&self) -> impl Iterator<Item = (FlowId, &FlowKey, &S)> {
+    pub fn iter(&self) -> impl Iterator<Item = (FlowId, FlowKey, &S)> {
         let slots = self.chunks.iter().flatten();
         (0u32..)
             .zip(slots)
-            .filter(|(_, slot)| !slot.key.is_vacant())
-            .map(|(id, slot)| (FlowId(id), &slot.key, &slot.state))
+            .filter(|(_, slot)| !slot.near.is_vacant())
+            .map(|(id, slot)| (FlowId(id), slot.key(), &slot.state))
     }
 
     /// Entries at places `from` and on, `count` places at most: with [`Self::places`] a way to walk
     /// a large table a piece at a time.
-    pub fn range(&self, from: usize, count: usize) -> impl Iterator<Item = (FlowId, &FlowKey, &S)> {
+    pub fn range(&self, from: usize, count: usize) -> impl Iterator<Item = (FlowId, FlowKey, &S)> {
         (from..from.saturating_add(count).min(self.touched)).filter_map(|place| {
             let id = u32::try_from(place).ok()?;
-            let slot = self.slot(id).filter(|slot| !slot.key.is_vacant())?;
-            Some((FlowId(id), &slot.key, &slot.state))
+            let slot = self.slot(id).filter(|slot| !slot.near.is_vacant())?;
+            Some((FlowId(id), slot.key(), &slot.state))
         })
     }
 
@@ -366,7 +428,7 @@ impl<S: Default> FlowTable<S> {
             self.sort_out(at, last, end, &mut expiring);
             for (deadline, id) in expiring.drain(..) {
                 let Some(slot) = self.slot_mut(id) else { continue };
-                let Slot { key, state, .. } = slot;
+                let (key, state) = (slot.key(), &mut slot.state);
                 let deadline = Timestamp::from_nanos(deadline);
                 match visit(Expired { id: FlowId(id), key, deadline, state }) {
                     Fate::Remove => drop(self.forget(id)),
@@ -374,6 +436,7 @@ impl<S: Default> FlowTable<S> {
                         slot.deadline = (now + span).as_nanos();
                         self.wheel.link_from(end, id, tick((now + span).as_nanos()));
                     }
+                    Fate::Overdue => self.wheel.link_from(end, id, end),
                 }
             }
         }
@@ -399,7 +462,7 @@ impl<S: Default> FlowTable<S> {
                 expiring.push((deadline, id));
             }
         }
-        let key = |id| self.slot(id).map(|slot| slot.key);
+        let key = |id| self.slot(id).map(Slot::key);
         expiring.sort_unstable_by(|(one, first), (other, second)| {
             one.cmp(other).then_with(|| key(*first).cmp(&key(*second)))
         });
@@ -407,7 +470,7 @@ impl<S: Default> FlowTable<S> {
 
     /// Takes an entry out whose timer is in no list.
     fn forget(&mut self, id: u32) -> Option<S> {
-        let hash = self.slot(id)?.key.hash(&self.secret);
+        let hash = self.slot(id)?.key().hash(&self.secret);
         let known = self.index.remove(hash, id);
         debug_assert!(known, "an entry that the index does not hold");
         self.len = self.len.saturating_sub(1);
@@ -438,11 +501,16 @@ impl<S: Default> FlowTable<S> {
     fn vacate(&mut self, id: u32) -> Option<S> {
         let free = self.free;
         let slot = self.slot_mut(id)?;
-        slot.key = FlowKey::default();
+        (slot.near, slot.far) = FlowKey::NONE.parts();
         slot.deadline = free;
         let state = std::mem::take(&mut slot.state);
         self.free = u64::from(id);
         Some(state)
+    }
+
+    #[inline(always)]
+    fn holds(&self, id: u32, key: &FlowKey) -> bool {
+        self.slot(id).is_some_and(|slot| key.is(&slot.near, &slot.far))
     }
 
     #[inline]

@@ -138,7 +138,7 @@ fn a_visitor_may_keep_an_entry() {
     for second in 0..60 {
         table.expire(millis(START + second * 1000), |entry| {
             visits += 1;
-            assert_eq!(entry.key, &key(1));
+            assert_eq!(entry.key, key(1));
             Fate::Keep(Span::from_secs(10))
         });
     }

@@ -1,31 +1,31 @@
 //! Big-endian numbers at an offset of a slice; nothing where the slice ends before them.
 
 /// The byte at `at`.
-#[inline]
+#[inline(always)]
 pub(super) fn u8_at(bytes: &[u8], at: usize) -> Option<u8> {
     bytes.get(at).copied()
 }
 
 /// `N` bytes at `at`.
-#[inline]
+#[inline(always)]
 pub(super) fn array_at<const N: usize>(bytes: &[u8], at: usize) -> Option<[u8; N]> {
     bytes.get(at..)?.first_chunk().copied()
 }
 
 /// The 16-bit number at `at`.
-#[inline]
+#[inline(always)]
 pub(super) fn u16_at(bytes: &[u8], at: usize) -> Option<u16> {
     array_at(bytes, at).map(u16::from_be_bytes)
 }
 
 /// The 32-bit number at `at`.
-#[inline]
+#[inline(always)]
 pub(super) fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
     array_at(bytes, at).map(u32::from_be_bytes)
 }
 
 /// Writes `value` at `at`; nothing is written where the slice ends before it.
-#[inline]
+#[inline(always)]
 pub(super) fn put(bytes: &mut [u8], at: usize, value: &[u8]) {
     let place = at.checked_add(value.len()).and_then(|end| bytes.get_mut(at..end));
     if let Some(place) = place {

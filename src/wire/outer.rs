@@ -120,12 +120,14 @@ pub fn reflect(frame: &mut [u8], packet: &Packet) {
 }
 
 /// Exchanges the `N` bytes at `at` with the `N` bytes behind them.
-#[inline]
+#[inline(always)]
 pub(super) fn swap<const N: usize>(frame: &mut [u8], at: usize) {
     let end = at.saturating_add(N.saturating_mul(2));
-    let Some((first, second)) = frame.get_mut(at..end).and_then(|b| b.split_at_mut_checked(N))
+    let Some((first, behind)) = frame.get_mut(at..end).and_then(<[u8]>::split_first_chunk_mut::<N>)
     else {
         return;
     };
-    first.swap_with_slice(second);
+    if let Some(second) = behind.first_chunk_mut::<N>() {
+        std::mem::swap(first, second);
+    }
 }

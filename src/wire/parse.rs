@@ -2,7 +2,7 @@
 //! checksums are not looked at here (see [`super::transport_checksum_ok`]).
 
 use super::ip::{self, Ip, Space, Version};
-use super::usual::usual;
+use super::usual::{at_length, glimpse};
 use super::{Fragment, Link, Outer, Packet, geneve, link, outer, transport, vxlan};
 use crate::model::{Protocol, Reason};
 
@@ -70,7 +70,8 @@ pub fn parse(frame: &[u8], link: Link, settings: &Settings) -> Result<Packet, Re
 /// place is as it was.
 #[inline]
 pub fn read(frame: &[u8], link: Link, settings: &Settings, packet: &mut Packet) -> Option<Reason> {
-    if usual(frame, link, settings, packet).is_some() {
+    if let Some(usual) = usual(frame, link, settings) {
+        *packet = usual;
         return None;
     }
     match general(frame, link, settings) {
@@ -78,6 +79,12 @@ pub fn read(frame: &[u8], link: Link, settings: &Settings, packet: &mut Packet) 
         Err(reason) => return Some(reason),
     }
     None
+}
+
+/// A frame of the usual form.
+#[inline]
+fn usual(frame: &[u8], link: Link, settings: &Settings) -> Option<Packet> {
+    glimpse(frame, link, settings).and_then(|_| at_length(frame))
 }
 
 /// Any frame, header by header.

@@ -74,7 +74,7 @@ impl TcpFlags {
     /// Whether a connection can produce these: at most one of SYN, FIN and RST, and FIN or plain
     /// data only with ACK (RFC 9293 section 3.10).
     #[inline]
-    const fn are_sane(self) -> bool {
+    pub(super) const fn are_sane(self) -> bool {
         let ends = Self::SYN.0 | Self::FIN.0 | Self::RST.0;
         let starts = Self::SYN.0 | Self::RST.0 | Self::ACK.0;
         (self.0 & ends).count_ones() <= 1 && self.0 & starts != 0
