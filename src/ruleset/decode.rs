@@ -41,7 +41,7 @@ impl Reading {
         &mut self,
         node: &'n Node,
         what: &str,
-        known: &[(&'static str, bool)],
+        known: &[Field],
     ) -> Option<Vec<(&'static str, &'n Node)>> {
         let Value::Map(entries) = &node.value else {
             self.error(node.place, Fault::kind(what, "a mapping", node));
@@ -59,10 +59,11 @@ impl Reading {
             }
         }
         let spot = entries.first().map_or(node.place, |(key, _)| key.place);
-        for (name, _) in known.iter().filter(|(_, required)| *required) {
+        for (name, about) in known.iter().filter_map(|(name, need)| Some((name, (*need)?))) {
             if !fields.iter().any(|(k, _, _)| k == name) {
+                let help = format!("`{name}`: {}", description(about).trim_end_matches('.'));
                 let fault = Fault::new("missing-field", format!("{what} needs `{name}`"));
-                self.error(spot, fault.label(format!("`{name}` is missing here")));
+                self.error(spot, fault.label(format!("`{name}` is missing here")).help(help));
             }
         }
         Some(fields.into_iter().map(|(name, _, value)| (name, value)).collect())
@@ -73,7 +74,7 @@ impl Reading {
         key: &Node,
         name: &str,
         what: &str,
-        known: &[(&'static str, bool)],
+        known: &[Field],
     ) {
         let near = nearest(name, known.iter().map(|(k, _)| *k));
         let help = match near {
@@ -204,6 +205,9 @@ impl<T: Scalar> JsonSchema for At<T> {
     }
 }
 
+/// The key of a field; where it must be there, what it is.
+pub(crate) type Field = (&'static str, Option<&'static [&'static str]>);
+
 /// Joins doc comment lines to one description.
 pub(crate) fn description(lines: &[&str]) -> String {
     lines.iter().map(|l| l.trim()).collect::<Vec<_>>().join(" ")
@@ -238,8 +242,14 @@ macro_rules! record {
                 node: &$crate::ruleset::yaml::Node,
                 reading: &mut $crate::ruleset::decode::Reading,
             ) -> Option<Self> {
-                const KNOWN: &[(&str, bool)] =
-                    &[$(($crate::ruleset::decode::key!($field $($key)?), $crate::ruleset::decode::is_required(stringify!($need)))),+];
+                const KNOWN: &[$crate::ruleset::decode::Field] = &[$((
+                    $crate::ruleset::decode::key!($field $($key)?),
+                    if $crate::ruleset::decode::is_required(stringify!($need)) {
+                        Some(&[$($field_doc),+])
+                    } else {
+                        None
+                    },
+                )),+];
                 let subject = node.get($id).and_then(|n| n.text()).map(|id| format!("{} `{id}`", $what));
                 reading.within(subject, |reading| {
                     let mut record = Self { place: node.place, written: node.len(), ..Self::default() };
@@ -370,7 +380,7 @@ mod tests {
             [
                 "unknown field `mroe` / did you mean `more`?",
                 "`more` is given twice / keep one of them",
-                "thing needs `name` / ",
+                "thing needs `name` / `name`: Its name",
                 "`blue` is no colour / colour is one of: red, green",
                 "`gren` is no colour / did you mean `green`? colour is one of: red, green",
             ]
