@@ -1,6 +1,7 @@
 //! What is run: mixes one after the other, each in rounds in which engine and floor take turns, then
 //! the curves by rules and by workers.
 
+use super::allocations;
 use super::clock;
 use super::figures::{
     Figures, LATENCY_BATCH, MixFigures, PERCENTILES, Percentile, RuleFigures, Spread, median,
@@ -184,9 +185,10 @@ impl Counted {
 /// The connection storm with so many rules.
 fn by_rules(count: usize, plan: &Plan) -> Result<RuleFigures, CompileFault> {
     let rules = Rules::new(count);
-    let before = clock::thread_ns();
+    let (before, held) = (clock::thread_ns(), allocations::bytes_held());
     let policy = Arc::new(rules.compile()?);
     let compile_ms = clock::thread_ns().saturating_sub(before) as f64 / 1e6;
+    let compiled_bytes = usize::try_from(allocations::bytes_held() - held).unwrap_or(0);
     let Load { mut tape, room, gap, settling, .. } = Load::of_mix(Mix::Storm, &rules, plan.frames);
     let mut subject = Subject::new(&policy, room, gap);
     subject.settle(&mut tape, settling);
@@ -196,5 +198,5 @@ fn by_rules(count: usize, plan: &Plan) -> Result<RuleFigures, CompileFault> {
         ns.push(subject.run(&mut tape) as f64 / frames);
         tape.turn();
     }
-    Ok(RuleFigures { rules: count, storm_ns: median(&ns), compile_ms })
+    Ok(RuleFigures { rules: count, storm_ns: median(&ns), compile_ms, compiled_bytes })
 }

@@ -69,13 +69,7 @@ impl Reading {
         Some(fields.into_iter().map(|(name, _, value)| (name, value)).collect())
     }
 
-    fn unknown_field(
-        &mut self,
-        key: &Node,
-        name: &str,
-        what: &str,
-        known: &[Field],
-    ) {
+    fn unknown_field(&mut self, key: &Node, name: &str, what: &str, known: &[Field]) {
         let near = nearest(name, known.iter().map(|(k, _)| *k));
         let help = match near {
             Some(near) => format!("did you mean `{near}`?"),

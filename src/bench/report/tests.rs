@@ -55,7 +55,12 @@ fn sample() -> Figures {
         ],
         workers: vec![worker(1, 20e6), worker(2, 39e6)],
         by_rules: [(100, 120.0), (1_000, 130.0), (10_000, 150.0), (100_000, 170.0)]
-            .map(|(rules, storm_ns)| RuleFigures { rules, storm_ns, compile_ms: 1.5 })
+            .map(|(rules, storm_ns)| RuleFigures {
+                rules,
+                storm_ns,
+                compile_ms: 1.5,
+                compiled_bytes: rules * 48,
+            })
             .to_vec(),
         left_out: vec!["udp64-10m: needs 6 GiB of free memory".to_owned()],
     }

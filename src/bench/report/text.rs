@@ -18,9 +18,16 @@ pub fn text(figures: &Figures) -> String {
     latency(out, &figures.mixes);
     stages(out, &figures.mixes);
     if !figures.by_rules.is_empty() {
-        let _ = writeln!(out, "\n    rules  ns a new flow  ms to compile");
+        let _ = writeln!(out, "\n    rules  ns a new flow  ms to compile  KiB compiled");
         for by in &figures.by_rules {
-            let _ = writeln!(out, "{:>9} {:>14.1} {:>14.1}", by.rules, by.storm_ns, by.compile_ms);
+            let _ = writeln!(
+                out,
+                "{:>9} {:>14.1} {:>14.1} {:>13}",
+                by.rules,
+                by.storm_ns,
+                by.compile_ms,
+                by.compiled_bytes.div_ceil(1024),
+            );
         }
     }
     workers(out, &figures.workers);
