@@ -77,8 +77,10 @@ struct Flow {
     cookie: u32,
     port: u16,
     last: Duration,
-    /// FIN seen from the smaller side, from the larger.
-    fins: [bool; 2],
+    /// What acknowledges the FIN of the larger side, of the smaller; once it was seen.
+    fins: [Option<u32>; 2],
+    /// Whether it was acknowledged.
+    acknowledged: [bool; 2],
     closed: Option<Duration>,
 }
 
@@ -96,7 +98,11 @@ pub(crate) struct Gwlb {
     pub(crate) linger: Duration,
     targets: Vec<Target>,
     flows: HashMap<Key, Flow>,
+    /// The flow of each cookie in use.
+    cookies: HashMap<u32, Key>,
     next_cookie: u32,
+    /// No flow is over before.
+    next_end: Duration,
 }
 
 /// What is read of an inner packet.
@@ -104,8 +110,16 @@ struct Inner {
     key: Key,
     /// Whether it comes from the smaller side.
     smaller: bool,
-    flags: Option<u8>,
+    tcp: Option<Tcp>,
     icmp: bool,
+}
+
+/// What is read of a TCP segment.
+struct Tcp {
+    flags: u8,
+    acknowledges: u32,
+    /// The sequence number behind it.
+    end: u32,
 }
 
 impl Gwlb {
@@ -123,7 +137,9 @@ impl Gwlb {
             linger: Duration::ZERO,
             targets: targets.iter().map(target).collect(),
             flows: HashMap::new(),
+            cookies: HashMap::new(),
             next_cookie: 0xc0ff_ee01,
+            next_end: Duration::MAX,
         }
     }
 
@@ -155,15 +171,20 @@ impl Gwlb {
         }
         let packet = read(inner, self.stickiness).ok_or(Refusal::Malformed)?;
         if self.flows.get(&packet.key).is_none_or(|flow| flow.closed.is_some()) {
-            if packet.flags.is_some_and(|flags| flags & (SYN | ACK | RST) != SYN) {
+            if packet.tcp.as_ref().is_some_and(|tcp| tcp.flags & (SYN | ACK | RST) != SYN) {
                 return Err(Refusal::NoEntry);
             }
             let target = self.choose(&packet.key).ok_or(Refusal::NoTarget)?;
             let cookie = self.next_cookie;
             self.next_cookie = cookie.wrapping_add(1);
             let port = 49_152 | (hash(&packet.key) as u16 & 0x3fff);
-            let flow = Flow { target, cookie, port, last: now, fins: [false; 2], closed: None };
-            self.flows.insert(packet.key, flow);
+            let (fins, acknowledged) = ([None; 2], [false; 2]);
+            let flow = Flow { target, cookie, port, last: now, fins, acknowledged, closed: None };
+            if let Some(closed) = self.flows.insert(packet.key, flow) {
+                self.cookies.remove(&closed.cookie);
+            }
+            self.cookies.insert(cookie, packet.key);
+            self.next_end = self.next_end.min(now + self.idle(packet.key.0));
         }
         let again = self.flows.get(&packet.key).is_some_and(|flow| self.lost(flow.target));
         let elsewhere = if again { self.choose(&packet.key) } else { None };
@@ -199,9 +220,8 @@ impl Gwlb {
         let packet = read(inner, self.stickiness).ok_or(Refusal::Malformed)?;
         let cookie = u32::from_be_bytes([outer[64], outer[65], outer[66], outer[67]]);
         // What a target makes itself, an ICMP error, travels under the header of the flow it is about.
-        let by_cookie = self.flows.iter().find(|(_, flow)| flow.cookie == cookie);
-        let key = match by_cookie {
-            Some((key, _)) if packet.icmp || *key == packet.key => *key,
+        let key = match self.cookies.get(&cookie) {
+            Some(key) if packet.icmp || *key == packet.key => *key,
             _ if self.flows.contains_key(&packet.key) => return Err(Refusal::StaleCookie),
             _ => return Err(Refusal::UnknownFlow),
         };
@@ -223,24 +243,49 @@ impl Gwlb {
     fn observe(&mut self, now: Duration, key: Key, packet: &Inner) {
         let Some(flow) = self.flows.get_mut(&key) else { return };
         flow.last = now;
-        let Some(flags) = packet.flags else { return };
-        let closed = flow.fins == [true; 2] && flags & (FIN | ACK) == ACK;
-        flow.fins[usize::from(packet.smaller)] |= flags & FIN != 0;
-        if flags & RST != 0 || closed {
-            flow.closed.get_or_insert(now);
+        let Some(tcp) = &packet.tcp else { return };
+        let (from, to) = (usize::from(packet.smaller), usize::from(!packet.smaller));
+        if tcp.flags & FIN != 0 {
+            flow.fins[from].get_or_insert(tcp.end);
+        }
+        if tcp.flags & ACK != 0
+            && flow.fins[to].is_some_and(|end| tcp.acknowledges.wrapping_sub(end) < 1 << 31)
+        {
+            flow.acknowledged[to] = true;
+        }
+        if tcp.flags & RST != 0 || flow.acknowledged == [true; 2] {
+            let end = *flow.closed.get_or_insert(now) + self.linger;
+            self.next_end = self.next_end.min(end);
             self.expire(now);
         }
     }
 
+    /// How long a flow of this protocol may be idle.
+    fn idle(&self, protocol: u8) -> Duration {
+        if protocol == 6 { self.tcp_idle } else { Duration::from_secs(120) }
+    }
+
+    /// Forgets flows that are over. Looks at all of them only when one may be: a flood is many.
     fn expire(&mut self, now: Duration) {
-        let (tcp_idle, linger) = (self.tcp_idle, self.linger);
-        self.flows.retain(|(protocol, _), flow| {
-            if flow.closed.is_some_and(|at| now.saturating_sub(at) >= linger) {
+        if now < self.next_end {
+            return;
+        }
+        let end_of = |gwlb: &Self, key: &Key, flow: &Flow| match flow.closed {
+            Some(at) => at + gwlb.linger,
+            None => flow.last + gwlb.idle(key.0),
+        };
+        let mut flows = std::mem::take(&mut self.flows);
+        self.next_end = Duration::MAX;
+        flows.retain(|key, flow| {
+            let end = end_of(self, key, flow);
+            if now >= end {
+                self.cookies.remove(&flow.cookie);
                 return false;
             }
-            let idle = if *protocol == 6 { tcp_idle } else { Duration::from_secs(120) };
-            now.saturating_sub(flow.last) < idle
+            self.next_end = self.next_end.min(end);
+            true
         });
+        self.flows = flows;
     }
 
     fn lost(&self, target: usize) -> bool {
@@ -342,8 +387,19 @@ fn read(inner: &[u8], stickiness: Stickiness) -> Option<Inner> {
     let (source, destination) = ((src, ports.0), (dst, ports.1));
     let smaller = source <= destination;
     let sides = if smaller { [source, destination] } else { [destination, source] };
-    let flags = if protocol == 6 && !later { transport.get(13).copied() } else { None };
-    Some(Inner { key: (protocol_key, sides), smaller, flags, icmp: matches!(protocol, 1 | 58) })
+    let tcp = if protocol == 6 && !later { read_tcp(transport) } else { None };
+    Some(Inner { key: (protocol_key, sides), smaller, tcp, icmp: matches!(protocol, 1 | 58) })
+}
+
+/// Reads a segment that goes up to the end of the packet.
+fn read_tcp(segment: &[u8]) -> Option<Tcp> {
+    let word = |at: usize| Some(u32::from_be_bytes(segment.get(at..at + 4)?.try_into().ok()?));
+    let flags = *segment.get(13)?;
+    let header = usize::from(segment[12] >> 4) * 4;
+    let payload = u32::try_from(segment.len().checked_sub(header)?).ok()?;
+    let counted = u32::from(flags & SYN != 0) + u32::from(flags & FIN != 0);
+    let end = word(4)?.wrapping_add(payload).wrapping_add(counted);
+    Some(Tcp { flags, acknowledges: word(8)?, end })
 }
 
 #[cfg(test)]

@@ -2,8 +2,11 @@
 //! either back end. Needs root; skips loudly without.
 
 mod appliance;
+mod binary;
 mod end_to_end;
 mod gwlb;
 mod lab;
 mod network;
+mod overload;
 mod ports;
+mod web;

@@ -5,8 +5,10 @@ use crate::gwlb::{Gwlb, INNER_MAX, Refusal};
 use crate::lab::{Namespace, StopAtEnd, must, run};
 use lockgate::io::live::Clock;
 use pnet::datalink::{self, Channel, DataLinkReceiver, DataLinkSender};
+use rustix::net::{AddressFamily, SocketType, sockopt};
 use std::collections::HashMap;
 use std::net::UdpSocket;
+use std::os::fd::{IntoRawFd, OwnedFd};
 use std::process::{Command, Output};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -150,6 +152,16 @@ fn attach(gateway: &Namespace, link: u8, to: &Namespace, name: &str, mtu: usize,
     must(&format!("ip -n {to} link set {name} mtu {mtu}"));
 }
 
+/// A packet socket that can keep what comes while this process is not run: the gateway is to lose
+/// nothing, so that what is missing was lost elsewhere.
+fn roomy_socket() -> OwnedFd {
+    // Without a protocol it receives nothing until the channel binds it.
+    let socket = rustix::net::socket(AddressFamily::PACKET, SocketType::RAW, None);
+    let socket = socket.expect("a packet socket");
+    sockopt::set_socket_recv_buffer_size_force(&socket, 64 << 20).expect("root may");
+    socket
+}
+
 /// The gateway at work.
 struct Hub<'g> {
     /// One for each partner.
@@ -169,16 +181,17 @@ impl<'g> Hub<'g> {
         gwlbs: &'g [&'g Mutex<Gwlb>],
     ) -> (Vec<Box<dyn DataLinkReceiver>>, Self) {
         let all = datalink::interfaces();
-        let config = datalink::Config {
-            read_buffer_size: 1 << 14,
-            write_buffer_size: 1 << 14,
-            read_timeout: Some(Duration::from_millis(50)),
-            ..datalink::Config::default()
-        };
         let (mut receivers, mut senders) = (Vec::new(), Vec::new());
         for link in 0..links {
             let name = format!("port{link}");
             let interface = all.iter().find(|one| one.name == name).expect("it was made");
+            let config = datalink::Config {
+                read_buffer_size: 1 << 14,
+                write_buffer_size: 1 << 14,
+                read_timeout: Some(Duration::from_millis(50)),
+                socket_fd: Some(roomy_socket().into_raw_fd()),
+                ..datalink::Config::default()
+            };
             match datalink::channel(interface, config) {
                 Ok(Channel::Ethernet(sender, receiver)) => {
                     senders.push(Mutex::new(sender));

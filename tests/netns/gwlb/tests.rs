@@ -39,10 +39,14 @@ fn turned(datagram: &[u8]) -> Vec<u8> {
 }
 
 fn tcp(port: u16, flags: u8, reply: bool) -> Vec<u8> {
+    tcp_at(port, flags, reply, [1, 1])
+}
+
+fn tcp_at(port: u16, flags: u8, reply: bool, [seq, ack]: [u32; 2]) -> Vec<u8> {
     let (src, dst) = (("10.1.0.10".parse().unwrap(), port), ("10.2.0.20".parse().unwrap(), 443));
     let tuple = packet::tuple(src, dst, Protocol::TCP);
     let tuple = if reply { tuple.reverse() } else { tuple };
-    packet::tcp(&tuple, &Segment { seq: 1, ack: 1, flags, payload: b"" })
+    packet::tcp(&tuple, &Segment { seq, ack, flags, payload: b"" })
 }
 
 #[test]
@@ -121,15 +125,24 @@ fn both_directions_share_target_port_and_cookie() {
 
 #[test]
 fn a_flow_is_forgotten_at_its_close_and_the_next_one_has_a_new_cookie() {
+    let fin = flag::FIN | flag::ACK;
     for ending in [
-        &[(flag::RST, false)][..],
-        &[(flag::FIN | flag::ACK, false), (flag::FIN | flag::ACK, true), (flag::ACK, false)],
+        &[(flag::RST, false, [1, 1])][..],
+        &[(fin, false, [1, 1]), (fin, true, [1, 2]), (flag::ACK, false, [2, 2])],
+        // Both at once, and each acknowledged by itself.
+        &[
+            (fin, false, [1, 1]),
+            (fin, true, [1, 1]),
+            (flag::ACK, false, [2, 2]),
+            (flag::ACK, true, [2, 2]),
+        ],
     ] {
         let mut gwlb = one();
         let first = gwlb.send(NOW, &tcp(1, flag::SYN, false)).unwrap();
         gwlb.receive(NOW, &turned(&first)).unwrap();
-        for (flags, reply) in ending {
-            let sent = gwlb.send(NOW, &tcp(1, *flags, *reply)).unwrap();
+        for (flags, reply, numbers) in ending {
+            assert_eq!(gwlb.flows(), 1, "{ending:?}");
+            let sent = gwlb.send(NOW, &tcp_at(1, *flags, *reply, *numbers)).unwrap();
             gwlb.receive(NOW, &turned(&sent)).unwrap();
         }
         assert_eq!(gwlb.flows(), 0, "{ending:?}");
