@@ -6,6 +6,7 @@ mod binary;
 mod end_to_end;
 mod gwlb;
 mod lab;
+mod load;
 mod network;
 mod overload;
 mod ports;
