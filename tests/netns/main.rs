@@ -10,4 +10,5 @@ mod load;
 mod network;
 mod overload;
 mod ports;
+mod quic;
 mod web;
