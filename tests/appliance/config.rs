@@ -49,8 +49,9 @@ fn bounds_end_where_they_say() {
     fs::create_dir_all(&folder).unwrap();
     let path = folder.join("appliance.yaml");
     let good = |more: &str| {
-        let text = "appliance: 1\nruleset: r\ninterface: eth0\nmode: passive\n";
-        fs::write(&path, format!("{text}{more}\n")).unwrap();
+        let text = "appliance: 1\nruleset: r\ninterface: eth0\n";
+        let gateways = if more.contains("gateways") { "" } else { "gateways: [10.99.0.1]\n" };
+        fs::write(&path, format!("{text}{gateways}{more}\n")).unwrap();
         config::load(&path).is_ok()
     };
     for (more, expected) in [
@@ -58,6 +59,9 @@ fn bounds_end_where_they_say() {
         ("workers: 1", true),
         ("workers: 64", true),
         ("workers: 65", false),
+        ("mode: passive", true),
+        ("mode: passive\nworkers: 1", true),
+        ("mode: passive\nworkers: 2", false),
         ("ring: 1MiB", true),
         ("ring: 1023KiB", false),
         ("limits: { flows: 0 }", false),

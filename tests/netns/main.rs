@@ -7,6 +7,7 @@ mod end_to_end;
 mod gwlb;
 mod lab;
 mod load;
+mod mirror;
 mod network;
 mod overload;
 mod ports;

@@ -42,6 +42,16 @@ impl Tap {
         (0..25).find_map(|_| self.receive())
     }
 
+    /// How many frames with IPv4 from this MAC address have come, until nothing does for 200 ms.
+    pub(crate) fn ip_frames_from(&mut self, mac: [u8; 6]) -> usize {
+        let mut found = 0;
+        while let Ok(frame) = self.receiver.next() {
+            let ip = frame.get(12..14) == Some(&[8, 0]);
+            found += usize::from(ip && frame.get(6..12) == Some(&mac));
+        }
+        found
+    }
+
     /// The next GENEVE datagram from the target, within 200 ms.
     pub(crate) fn receive(&mut self) -> Option<Vec<u8>> {
         while let Ok(frame) = self.receiver.next() {
@@ -318,7 +328,10 @@ fn mirrored_traffic_is_judged_and_nothing_is_sent() {
         let (from, to) = ("10.9.0.1".parse().unwrap(), "10.9.0.2".parse().unwrap());
         let mirror = packet::tuple((from, 9), (to, 4789), Protocol::UDP);
         tap.send(&Encapsulation::of(EndpointId(7)).wrap(&packet::udp(&mirror, &vxlan)));
-        for _ in 0..20 {
+        for _ in 0..500 {
+            if seen.len() >= 2 {
+                break;
+            }
             port.exchange(Duration::from_millis(20), &mut |_, frames, _| {
                 for frame in frames.iter_mut() {
                     let read = wire::parse(frame.bytes, frame.link, &Settings::CAPTURE).unwrap();

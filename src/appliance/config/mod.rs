@@ -7,7 +7,7 @@ mod scalar;
 pub use scalar::{Failover, LogFormat, LogLevel, NewFlows, Percent};
 
 use crate::engine::{GATEWAYS_MAX, Limits};
-use crate::io::live::{Mode, PortSettings, RING_BYTES, WORKERS_MAX};
+use crate::io::live::{Backend, Mode, PortSettings, RING_BYTES, WORKERS_MAX};
 use crate::model::{EndpointId, Span};
 use crate::ruleset::{At, Capacity, Diagnostic, Findings, Refused, single};
 use document::{Document, DrainDoc, LimitsDoc, LogsDoc};
@@ -179,9 +179,11 @@ fn port(document: &Document, findings: &mut Findings) -> PortSettings {
     let name = document.interface.as_ref().map_or("", |name| name.value.0.as_str());
     let mut port = PortSettings::on(name);
     port.address = document.address.map(|at| at.value);
-    let cores = std::thread::available_parallelism().map_or(1, usize::from).min(WORKERS_MAX);
-    let (workers, ring) = (1..=WORKERS_MAX as u64, &RING_BYTES);
-    port.workers = bounded(document.workers.as_ref(), cores as u64, workers, "workers", findings);
+    if let Some(mode) = document.mode {
+        port.mode = mode.value;
+    }
+    port.workers = workers(document, port.mode, findings);
+    let ring = &RING_BYTES;
     if let Some(asked) = document.ring {
         let bytes = usize::try_from(asked.value.0).unwrap_or(usize::MAX);
         if ring.contains(&bytes) {
@@ -196,14 +198,33 @@ fn port(document: &Document, findings: &mut Findings) -> PortSettings {
     }
     if let Some(backend) = document.backend {
         port.backend = backend.value;
-    }
-    if let Some(mode) = document.mode {
-        port.mode = mode.value;
+        if (backend.value, port.mode) == (Backend::AfXdp, Mode::Passive) {
+            let fault = Diagnostic::error("passive-backend", "AF_XDP is not for mirrored traffic")
+                .at(backend.place, "with `mode: passive`")
+                .help("remove it: mirrored traffic is read from a packet socket");
+            findings.push(fault);
+        }
     }
     if let Some(spin) = document.spin {
         port.spin = Duration::from_nanos(spin.value.as_nanos());
     }
     port
+}
+
+/// As many as processors if nothing is said; mirrored traffic has one.
+fn workers(document: &Document, mode: Mode, findings: &mut Findings) -> usize {
+    if mode == Mode::Passive {
+        if let Some(asked) = document.workers.filter(|asked| asked.value != 1) {
+            let fault = Diagnostic::error("passive-workers", "mirrored traffic has one worker")
+                .at(asked.place, "with `mode: passive`")
+                .help("remove it; mirror to several instances where one does not suffice");
+            findings.push(fault);
+        }
+        return 1;
+    }
+    let cores = std::thread::available_parallelism().map_or(1, usize::from).min(WORKERS_MAX);
+    let bounds = 1..=WORKERS_MAX as u64;
+    bounded(document.workers.as_ref(), cores as u64, bounds, "workers", findings)
 }
 
 /// Inline, nobody is believed who is not named.
