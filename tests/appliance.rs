@@ -4,6 +4,7 @@
 mod appliance {
     pub(crate) mod bench;
     mod config;
+    mod day;
     mod pages;
     mod text;
 }

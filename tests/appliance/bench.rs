@@ -8,6 +8,7 @@ use lockgate::appliance::instance::Instance;
 use lockgate::appliance::notify::Notify;
 use lockgate::appliance::start;
 use lockgate::appliance::supervise::{Left, Signals, supervise};
+use lockgate::appliance::totals::Totals;
 use lockgate::io::live::memory::{self, Peer};
 use lockgate::io::live::{Exchanged, Judge, Losses, Port, PortError};
 use lockgate::model::{EndpointId, Protocol, Timestamp};
@@ -49,6 +50,9 @@ segments:
 policies:
   - { from: acme, to: payments }
 ";
+
+/// When the packets of a bench begin: 2027-01-15 08:00:00 UTC.
+pub(crate) const START_NS: u64 = 1_800_000_000_000_000_000;
 
 /// How long anything may take that is waited for.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -123,7 +127,7 @@ impl Bench {
         let supervisor = thread::spawn(move || {
             supervise(&for_supervisor, threads, &Signals::default(), &Notify::default())
         });
-        let now = AtomicU64::new(1_800_000_000_000_000_000);
+        let now = AtomicU64::new(START_NS);
         Self { folder, peer: None, http, now, supervisor, instance }
     }
 
@@ -159,6 +163,39 @@ impl Bench {
         assert_eq!(back.len(), frame.len());
         assert_eq!(back[26..30], frame[30..34], "outer addresses are swapped");
         true
+    }
+
+    /// Gives the instance a frame that arrives so long after the bench's beginning. Waits for room, and
+    /// takes what comes back meanwhile, which is not looked at.
+    pub(crate) fn put(&self, after: Duration, frame: &[u8]) {
+        let peer = self.peer.as_ref().unwrap();
+        let nanos = START_NS + u64::try_from(after.as_nanos()).unwrap();
+        while !peer.send(Timestamp::from_nanos(nanos), frame.to_vec()) {
+            while peer.receive(Duration::from_millis(1)).is_some() {}
+        }
+        while peer.receive(Duration::ZERO).is_some() {}
+    }
+
+    /// Waits until so many frames have been judged.
+    pub(crate) fn until_judged(&self, frames: u64) {
+        let peer = self.peer.as_ref().unwrap();
+        while self.totals().counters.received < frames {
+            while peer.receive(Duration::from_millis(1)).is_some() {}
+        }
+    }
+
+    pub(crate) fn totals(&self) -> Totals {
+        self.instance.totals().unwrap()
+    }
+
+    /// As SIGUSR1 does.
+    pub(crate) fn reopen_log(&self) {
+        self.instance.reopen_log();
+    }
+
+    /// Records that were lost.
+    pub(crate) fn records_lost(&self) -> u64 {
+        self.instance.log_stats().unwrap().lost.load(Ordering::Relaxed)
     }
 
     /// Lets so much time pass that every flow has expired.

@@ -21,6 +21,7 @@ pub fn pair() -> (MemoryPort, Peer) {
     let port = MemoryPort {
         received,
         sent,
+        next: None,
         now: Timestamp::ZERO,
         number: 0,
         losses: Losses::default(),
@@ -34,6 +35,8 @@ pub fn pair() -> (MemoryPort, Peer) {
 pub struct MemoryPort {
     received: Receiver<(Timestamp, Vec<u8>)>,
     sent: Sender<Vec<u8>>,
+    /// Taken already, but of a later time than the batch it was taken with.
+    next: Option<(Timestamp, Vec<u8>)>,
     now: Timestamp,
     number: u64,
     losses: Losses,
@@ -61,15 +64,31 @@ impl Peer {
 }
 
 impl MemoryPort {
-    fn batch(&self, wait: Duration) -> Result<Vec<(Timestamp, Vec<u8>)>, PortError> {
-        let first = match self.received.recv_timeout(wait) {
-            Ok(first) => first,
-            Err(RecvTimeoutError::Timeout) => return Ok(Vec::new()),
-            Err(RecvTimeoutError::Disconnected) => {
-                return Err(PortError::Down { name: "memory".to_owned() });
-            }
+    /// Frames of one time: what a batch is judged at is when all of it came.
+    fn batch(&mut self, wait: Duration) -> Result<Vec<(Timestamp, Vec<u8>)>, PortError> {
+        let first = match self.next.take() {
+            Some(first) => first,
+            None => match self.received.recv_timeout(wait) {
+                Ok(first) => first,
+                Err(RecvTimeoutError::Timeout) => return Ok(Vec::new()),
+                Err(RecvTimeoutError::Disconnected) => {
+                    return Err(PortError::Down { name: "memory".to_owned() });
+                }
+            },
         };
-        Ok(std::iter::once(first).chain(self.received.try_iter().take(BATCH_FRAMES - 1)).collect())
+        let at = first.0;
+        let mut batch = vec![first];
+        while batch.len() < BATCH_FRAMES {
+            match self.received.try_recv() {
+                Ok(frame) if frame.0 == at => batch.push(frame),
+                Ok(later) => {
+                    self.next = Some(later);
+                    break;
+                }
+                Err(_) => break,
+            }
+        }
+        Ok(batch)
     }
 
     fn send(&mut self, bytes: Vec<u8>) -> usize {
@@ -80,7 +99,7 @@ impl MemoryPort {
 }
 
 impl Port for MemoryPort {
-    /// The batch's time is that of its latest frame; without frames it stands still.
+    /// A batch's frames are of one time; without frames time stands still, and it never runs back.
     fn exchange(&mut self, wait: Duration, judge: Judge<'_>) -> Result<Exchanged, PortError> {
         let mut received = self.batch(wait)?;
         for (at, _) in &received {
@@ -134,7 +153,7 @@ mod tests {
     fn forwarded_frames_and_extras_leave_in_order_and_dropped_ones_do_not() {
         let (mut port, peer) = pair();
         for byte in [1, 2, 3] {
-            assert!(peer.send(Timestamp::from_secs(u64::from(byte)), vec![byte]));
+            assert!(peer.send(Timestamp::from_secs(3), vec![byte]));
         }
         let done = port
             .exchange(NO_WAIT, &mut |now, frames, out| {
@@ -151,6 +170,22 @@ mod tests {
             .unwrap();
         assert_eq!(sent(&peer), [[10], [1], [20], [3], [30]]);
         assert_eq!((done.received, done.sent), (3, 5));
+    }
+
+    #[test]
+    fn frames_of_another_time_are_another_batch() {
+        let (mut port, peer) = pair();
+        for seconds in [1, 1, 2, 1] {
+            assert!(peer.send(Timestamp::from_secs(seconds), vec![0]));
+        }
+        let mut batches = Vec::new();
+        for _ in 0..4 {
+            port.exchange(NO_WAIT, &mut |now, frames, _| {
+                batches.push((now.as_secs(), frames.len()));
+            })
+            .unwrap();
+        }
+        assert_eq!(batches, [(1, 2), (2, 1), (2, 1), (2, 0)]);
     }
 
     #[test]
