@@ -99,7 +99,7 @@ fn send_syns(sent: &AtomicUsize, stop: &AtomicBool) {
         let syn = Segment { seq: 7, ack: 0, flags: flag::SYN, payload: b"" };
         let frame = [&macs, &[8, 0][..], &packet::tcp(&tuple, &syn)].concat();
         sender.send_to(&frame, None).expect("sent").expect("sent");
-        if number % 16 == 0 {
+        if number.is_multiple_of(16) {
             thread::sleep(Duration::from_millis(2));
         }
     }
