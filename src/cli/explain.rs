@@ -3,7 +3,7 @@
 use super::clock::today;
 use super::test::date;
 use crate::model::{
-    self, Addr, App, DomainName, Ech, EndpointId, FiveTuple, Ja4, Protocol, Span, Timestamp,
+    self, Addr, ApiId, App, DomainName, Ech, EndpointId, FiveTuple, Ja4, Protocol, Span, Timestamp,
     TlsVersion,
 };
 use crate::prove::explain::{self, Certificate, Explanation, Probe};
@@ -85,6 +85,12 @@ struct ProbeArgs {
     /// A name in a DNS question
     #[arg(long, value_name = "NAME", value_parser = name)]
     dns: Vec<DomainName>,
+    /// An address in the answer to its DNS question: judged as the answer is, when it comes
+    #[arg(long, value_name = "ADDRESS", requires = "dns")]
+    answer: Option<IpAddr>,
+    /// The API an HTTP request in clear text names in x-apigw-api-id
+    #[arg(long, value_name = "ID", value_parser = api_id)]
+    api_id: Option<ApiId>,
     /// The TLS version the server chooses, such as 1.2
     #[arg(long, value_name = "VERSION", value_parser = version)]
     tls_version: Option<TlsVersion>,
@@ -100,6 +106,9 @@ struct ProbeArgs {
     /// SHA-256 of the client's certificate, in hex
     #[arg(long, value_name = "SHA256", value_parser = sha256)]
     certificate_sha256: Option<Sum>,
+    /// Last day (UTC) on which the client's certificate is valid; always, if left out
+    #[arg(long, value_name = "DATE", value_parser = date)]
+    certificate_until: Option<Date>,
     /// `present`: the name is hidden by Encrypted ClientHello
     #[arg(long, value_enum)]
     ech: Option<EchChoice>,
@@ -261,6 +270,8 @@ fn probe(args: &ExplainArgs, loaded: &Loaded) -> Result<Probe, String> {
         app: given.app.map(AppChoice::asked),
         domain: given.domain.as_ref().map(|asked| asked.0),
         dns: given.dns.clone(),
+        answer: given.answer.map(Addr::from),
+        api_id: given.api_id.clone(),
         tls_version: given.tls_version,
         certificate: certificate(given),
         ja4: given.ja4,
@@ -278,6 +289,7 @@ fn noon(day: Option<Date>) -> Timestamp {
 fn certificate(given: &ProbeArgs) -> Option<Certificate> {
     let said = given.certificate_issuer.is_some()
         || given.certificate_sha256.is_some()
+        || given.certificate_until.is_some()
         || !given.certificate_san.is_empty();
     match given.client_certificate {
         Some(CertificateChoice::None) => Some(Certificate::None),
@@ -288,9 +300,15 @@ fn certificate(given: &ProbeArgs) -> Option<Certificate> {
             issuer: given.certificate_issuer.clone().unwrap_or_default(),
             names: given.certificate_san.clone(),
             sha256: given.certificate_sha256.map_or([0; 32], |sum| sum.0),
-            validity: (0, i64::MAX),
+            validity: (0, given.certificate_until.map_or(i64::MAX, last_second)),
         })),
     }
+}
+
+/// The last second of a day, in seconds since the epoch.
+fn last_second(day: Date) -> i64 {
+    let next = midnight(day) + Span::from_secs(24 * 3600);
+    i64::try_from(next.as_secs()).map_or(i64::MAX, |next| next.saturating_sub(1))
 }
 
 impl AppChoice {
@@ -325,6 +343,11 @@ fn icmp(text: &str) -> Result<(u8, u8), String> {
 fn name(text: &str) -> Result<DomainName, String> {
     let labels = text.trim_end_matches('.').split('.').map(str::as_bytes);
     DomainName::from_labels(labels).map_err(|_| format!("`{text}` is no name"))
+}
+
+fn api_id(text: &str) -> Result<ApiId, String> {
+    let id = ApiId::parse(text.as_bytes());
+    id.ok_or_else(|| format!("`{text}` is no API id: it has letters, digits and hyphens"))
 }
 
 fn sha256(text: &str) -> Result<Sum, String> {

@@ -110,7 +110,7 @@ impl Engine {
     }
 
     /// Refuses one DNS message, which starts so many bytes behind the start of the payload; its
-    /// flow goes on.
+    /// flow goes on. Whether question or answer, it is the client that is told.
     pub(super) fn refuse_message(
         &mut self,
         id: FlowId,
@@ -123,11 +123,12 @@ impl Engine {
             flow.set_verdict(verdict);
             flow.set_stage(Stage::Following);
         }
-        if verdict.action == Action::Reject
-            && direction == Direction::Original
-            && self.gate.answer(self.now)
-        {
-            let frame = answer::dns_refused(parcel.bytes, parcel.packet, message_at);
+        if verdict.action == Action::Reject && self.gate.answer(self.now) {
+            let toward = match direction {
+                Direction::Original => answer::Toward::Sender,
+                Direction::Reply => answer::Toward::Receiver,
+            };
+            let frame = answer::dns_refused(parcel.bytes, parcel.packet, message_at, toward);
             self.send_answer(frame, parcel, out);
         }
         if let Some(record) = self.record(id) {

@@ -41,7 +41,7 @@ impl Engine {
             (false, true) => Inspector::stream(),
             (false, false) => Inspector::datagrams(),
         };
-        let inspector = inspector.with_answers(self.policy.binds()).for_record(unasked);
+        let inspector = inspector.with_answers(self.policy.reads_answers()).for_record(unasked);
         let bound = if unasked { self.limits.unasked_bytes } else { held_bytes };
         let first_bytes = self.openings.remove(&id.index()).unwrap_or(self.first_bytes);
         let mut case = Case::new(Facts::default());

@@ -71,6 +71,13 @@ impl Engine {
                 Verdict::Drop(verdict.reason)
             }
             Reading::Goes => {
+                if direction == Direction::Reply
+                    && let Some(verdict) =
+                        self.judge_answer(id, case, inspection.unasked, parcel.payload)
+                {
+                    self.refuse_message(id, parcel, (direction, 0), verdict, out);
+                    return Verdict::Drop(verdict.reason);
+                }
                 if let Some(scope) = self.table.key(id).map(|key| key.scope()) {
                     let message = parcel.payload.get(message_at(case, parcel.payload)..);
                     self.hear(scope, case, direction, message.unwrap_or_default());

@@ -9,6 +9,7 @@ mod case;
 mod counters;
 mod datagram;
 mod decide;
+mod dns_answers;
 mod entry;
 mod expire;
 mod fragments;

@@ -159,6 +159,10 @@ impl Engine {
                 self.forget_message(case);
             }
             let consumed = bytes.get(..progress.consumed).unwrap_or_default();
+            if let Some(verdict) = self.judge_answers(id, case, inspection.unasked, turn, consumed)
+            {
+                return Reading::Ends(verdict);
+            }
             self.hear_stream(scope, case, turn, consumed);
             lane.head.consume(progress.consumed);
             inspection.read_bytes = inspection.read_bytes.saturating_add(progress.consumed);
@@ -181,7 +185,7 @@ impl Engine {
 
     /// For bytes that begin a protocol anew.
     fn fresh_inspector(&self, unasked: bool) -> Inspector {
-        Inspector::stream().with_answers(self.policy.binds()).for_record(unasked)
+        Inspector::stream().with_answers(self.policy.reads_answers()).for_record(unasked)
     }
 
     /// Takes one outcome of the inspector to heart. A verdict that ends the flow is returned.

@@ -1,6 +1,6 @@
 //! What is known of a flow. Facts only ever grow: unknown, then known, absent or missed.
 
-use super::{DomainName, EndpointId};
+use super::{Addr, DomainName, EndpointId};
 use std::fmt;
 use std::sync::Arc;
 
@@ -95,6 +95,38 @@ impl fmt::Debug for Ja4 {
     }
 }
 
+/// The API a request is for at an API Gateway endpoint that leads to many: its `x-apigw-api-id`
+/// field, which is read in clear text alone.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct ApiId(Box<str>);
+
+impl ApiId {
+    /// The longest that is taken; API Gateway's own have ten characters.
+    pub const LIMIT_BYTES: usize = 64;
+
+    /// An id of letters, digits and hyphens, at most [`Self::LIMIT_BYTES`] of them. Letters of either
+    /// case are different.
+    #[must_use]
+    pub fn parse(text: &[u8]) -> Option<Self> {
+        let fits = (1..=Self::LIMIT_BYTES).contains(&text.len());
+        let plain = text.iter().all(|b| b.is_ascii_alphanumeric() || *b == b'-');
+        let text = std::str::from_utf8(text).ok().filter(|_| fits && plain)?;
+        Some(Self(text.into()))
+    }
+
+    /// Its text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for ApiId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
 /// Whether a ClientHello carries Encrypted ClientHello. GREASE cannot be told from the real thing
 /// for certain (draft-ietf-tls-esni section 6.2), so presence is all that is said.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -121,6 +153,16 @@ pub struct Certificate {
     pub sha256: [u8; 32],
     /// Validity in seconds since the epoch, first and last.
     pub validity: (i64, i64),
+}
+
+impl Certificate {
+    /// Whether it is valid by its dates, both included (RFC 5280 section 4.1.2.5), so many seconds
+    /// after the epoch.
+    #[must_use]
+    pub fn is_in_date(&self, now: u64) -> bool {
+        let (first, last) = self.validity;
+        i64::try_from(now).is_ok_and(|now| (first..=last).contains(&now))
+    }
 }
 
 /// What TLS tells besides the name.
@@ -165,6 +207,11 @@ pub struct Facts {
     pub domain: Fact<Arc<DomainName>>,
     /// The names of a DNS message's questions, of which every one must be allowed.
     pub questions: Fact<Vec<DomainName>>,
+    /// An address in the DNS answer that is judged. `Unknown` while the question is: its answer is
+    /// judged when it comes.
+    pub answer: Fact<Addr>,
+    /// The API an HTTP request names. `Absent`: it names none, or none that an id can be.
+    pub api_id: Fact<ApiId>,
     /// What TLS (also inside QUIC) tells.
     pub tls: TlsFacts,
     /// The QUIC version of the client's first Initial; one that cannot be read is known too.
@@ -184,6 +231,8 @@ impl Facts {
             app: Fact::Missed,
             domain: Fact::Missed,
             questions: Fact::Missed,
+            answer: Fact::Missed,
+            api_id: Fact::Missed,
             tls: TlsFacts {
                 offered: Fact::Missed,
                 version: Fact::Missed,
@@ -202,6 +251,8 @@ impl Facts {
         self.app = Fact::Known(app);
         self.domain = Fact::Absent;
         self.questions = Fact::Absent;
+        self.answer = Fact::Unknown;
+        self.api_id = Fact::Absent;
         self.tls.offered = Fact::Absent;
         self.tls.version = Fact::Absent;
         self.tls.client_certificate = Fact::Absent;

@@ -13,7 +13,8 @@ mod verdict;
 
 pub use addr::Addr;
 pub use fact::{
-    App, Certificate, Ech, Fact, Facts, Ja4, ProxyIdentity, QuicVersion, TlsFacts, TlsVersion,
+    ApiId, App, Certificate, Ech, Fact, Facts, Ja4, ProxyIdentity, QuicVersion, TlsFacts,
+    TlsVersion,
 };
 pub use ids::{
     AttachmentId, EndpointId, Epoch, FlowCookie, IdError, PolicyId, RuleId, ScopeId, SegmentId,

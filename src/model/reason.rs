@@ -47,6 +47,10 @@ reasons! {
     EncryptedClientHello = "encrypted-client-hello",
     /// A client certificate is asked for and cannot be seen in this TLS version or session.
     CertificateNotVisible = "certificate-not-visible",
+    /// The client's certificate is not valid yet, or no longer, and a rule asks that it be.
+    CertificateNotInDate = "certificate-not-in-date",
+    /// A DNS answer with an address that no rule lets come back.
+    AnswerNotAllowed = "answer-not-allowed",
     /// The flow ended on its verdict; this packet came after.
     FlowDenied = "flow-denied",
     /// The flow was ended by command.

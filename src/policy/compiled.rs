@@ -52,6 +52,8 @@ pub struct Policy {
     expiries: Vec<Timestamp>,
     defaults: DefaultsSpec,
     binds: bool,
+    /// Some rule asks where DNS answers lead.
+    judges: bool,
 }
 
 impl Policy {
@@ -73,6 +75,7 @@ impl Policy {
         let Blocks { blocks, block_infos, rule_infos, expiries } = Blocks::build(&spec.policies);
         let infos = spec.segments.iter().zip(0..);
         Ok(Self {
+            judges: blocks.iter().any(|block| block.judges_answers),
             pairs: Pairs::build(spec),
             segment_infos: infos.map(|(s, id)| segment_info(s, SegmentId(id), &locator)).collect(),
             locator,
@@ -96,6 +99,7 @@ impl Policy {
         }
         let Blocks { blocks, block_infos, rule_infos, expiries } = Blocks::build(policies);
         Ok(Self {
+            judges: blocks.iter().any(|block| block.judges_answers),
             pairs: self.pairs.clone(),
             segment_infos: self.segment_infos.clone(),
             locator: self.locator.clone(),
@@ -198,6 +202,18 @@ impl Policy {
     #[must_use]
     pub const fn binds(&self) -> bool {
         self.binds
+    }
+
+    /// Whether some rule of a policy asks where DNS answers lead.
+    #[must_use]
+    pub fn judges_answers(&self, policy: PolicyId) -> bool {
+        self.blocks.get(policy.0 as usize).is_some_and(|block| block.judges_answers)
+    }
+
+    /// Whether DNS answers are read at all: some rule binds names to them, or asks where they lead.
+    #[must_use]
+    pub const fn reads_answers(&self) -> bool {
+        self.binds || self.judges
     }
 
     /// What stands where nothing else is said.

@@ -7,8 +7,10 @@ use super::spec::{
     Answer, AppMatch, CertificateSpec, DefaultsSpec, EncryptedClientHello, RuleSpec,
 };
 use crate::model::{
-    Action, App, Certificate, DomainName, Ech, Fact, Facts, Ja4, Reason, Timestamp, TlsVersion,
+    Action, Addr, ApiId, App, Certificate, DomainName, Ech, Fact, Facts, Ja4, Reason, Timestamp,
+    TlsVersion,
 };
+use ipnet::IpNet;
 use std::sync::Arc;
 
 const TLS_1_3: TlsVersion = TlsVersion(0x0304);
@@ -77,6 +79,8 @@ pub(super) struct Conditions {
     app: Option<AppMatch>,
     domains: Option<Arc<NameSet>>,
     dns: Option<Arc<NameSet>>,
+    answers: Option<Box<[IpNet]>>,
+    api_ids: Option<Box<[ApiId]>>,
     bind: bool,
     ja4: Option<Box<[Ja4]>>,
     min_version: Option<TlsVersion>,
@@ -102,6 +106,8 @@ impl Conditions {
             asks: rule.app.is_some()
                 || rule.domains.is_some()
                 || rule.dns.is_some()
+                || rule.answers.is_some()
+                || rule.api_ids.is_some()
                 || rule.bind_dns
                 || tls.ja4.is_some()
                 || tls.min_version.is_some()
@@ -109,6 +115,8 @@ impl Conditions {
             app: rule.app,
             domains: rule.domains.clone(),
             dns: rule.dns.clone(),
+            answers: rule.answers.clone().map(Vec::into_boxed_slice),
+            api_ids: rule.api_ids.clone().map(Vec::into_boxed_slice),
             bind: rule.bind_dns,
             ja4: tls.ja4.as_ref().map(|list| list.clone().into_boxed_slice()),
             min_version: tls.min_version,
@@ -176,6 +184,18 @@ impl Conditions {
                 let set = self.dns.as_deref()?;
                 self.judge(case.question, |name| set.contains(name))
             }
+            Condition::Answers => {
+                let nets = self.answers.as_deref()?;
+                let within = |addr: Addr| nets.iter().any(|net| net.contains(&addr.to_ip()));
+                match (case.answer(), self.judge(case.answer(), within)) {
+                    (Seen::Known(_), Holds::No(_)) => Holds::No(Some(Reason::AnswerNotAllowed)),
+                    (_, holds) => holds,
+                }
+            }
+            Condition::ApiId => {
+                let list = self.api_ids.as_deref()?;
+                self.judge(case.api_id(), |id| list.contains(id))
+            }
             Condition::Bind if self.bind => {
                 let bound = |name: &DomainName| {
                     let lookup = case.query.bound.map(|bound| bound(name, case.query.tuple.dst));
@@ -197,6 +217,14 @@ impl Conditions {
             Condition::ClientCertificate => {
                 let wanted = self.certificate.as_deref()?;
                 self.judge(case.certificate(), |shown| wanted.is_met_by(shown))
+            }
+            Condition::CertificateInDate => {
+                self.certificate.as_deref().filter(|wanted| wanted.in_date)?;
+                let now = case.query.now.as_secs();
+                match (case.certificate(), self.judge(case.certificate(), |c| c.is_in_date(now))) {
+                    (Seen::Known(_), Holds::No(_)) => Holds::No(Some(Reason::CertificateNotInDate)),
+                    (_, holds) => holds,
+                }
             }
             _ => return None,
         })
@@ -221,14 +249,17 @@ impl Conditions {
 }
 
 impl Condition {
-    const ON_FACTS: [Self; 7] = [
+    const ON_FACTS: [Self; 10] = [
         Self::App,
         Self::Domains,
         Self::Dns,
+        Self::Answers,
+        Self::ApiId,
         Self::Bind,
         Self::Ja4,
         Self::MinVersion,
         Self::ClientCertificate,
+        Self::CertificateInDate,
     ];
 }
 
@@ -296,6 +327,25 @@ impl<'a> Case<'a> {
             Fact::Unknown => Seen::FromClient,
             Fact::Known(_) | Fact::Absent => Seen::Absent,
         }
+    }
+
+    /// An address of the DNS answer. Until one comes its question is judged, which goes on as if all
+    /// will be well: what comes back is judged again.
+    fn answer(&self) -> Seen<Addr> {
+        let facts = self.facts;
+        let later = match facts.app {
+            Fact::Known(App::Dns) => Seen::Hidden(Answer::Allow, Reason::Rule),
+            Fact::Known(_) | Fact::Absent => Seen::Absent,
+            Fact::Missed => Seen::Missed,
+            Fact::Unknown => Seen::FromClient,
+        };
+        self.see(&facts.answer, later).map(|addr| *addr)
+    }
+
+    fn api_id(&self) -> Seen<&'a ApiId> {
+        let other = self.facts.app.known().is_some_and(|app| *app != App::Http);
+        let later = if other { Seen::Absent } else { Seen::FromClient };
+        self.see(&self.facts.api_id, later)
     }
 
     /// A fact of TLS that the client's hello tells.

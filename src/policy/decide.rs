@@ -27,6 +27,8 @@ pub(super) struct Block {
     classifier: Classifier,
     /// Some rule asks for what only the server's answer tells.
     asks_server: bool,
+    /// Some rule asks where a DNS answer leads.
+    pub(super) judges_answers: bool,
 }
 
 /// What is looked at of every rule that matches.
@@ -52,6 +54,7 @@ impl Block {
             asks_server: rules.iter().any(|rule| {
                 rule.tls.min_version.is_some() || rule.tls.client_certificate.is_some()
             }),
+            judges_answers: rules.iter().any(|rule| rule.answers.is_some()),
         }
     }
 

@@ -139,6 +139,10 @@ pub enum Condition {
     Domains,
     /// `dns`
     Dns,
+    /// `answers`
+    Answers,
+    /// `api_id`
+    ApiId,
     /// `bind: dns`
     Bind,
     /// `tls.ja4`
@@ -147,6 +151,8 @@ pub enum Condition {
     MinVersion,
     /// `tls.client_certificate`
     ClientCertificate,
+    /// `tls.client_certificate.in_date`
+    CertificateInDate,
 }
 
 impl Condition {
@@ -164,10 +170,13 @@ impl Condition {
             Self::App => "app",
             Self::Domains => "domains",
             Self::Dns => "dns",
+            Self::Answers => "answers",
+            Self::ApiId => "api_id",
             Self::Bind => "bind",
             Self::Ja4 => "tls.ja4",
             Self::MinVersion => "tls.min_version",
             Self::ClientCertificate => "tls.client_certificate",
+            Self::CertificateInDate => "tls.client_certificate.in_date",
         }
     }
 }

@@ -5,7 +5,7 @@
 //! nothing, so that a set that lost its last member never opens a rule.
 
 use super::names::{NameSet, TextPattern};
-use crate::model::{Action, App, EndpointId, Ja4, Protocol, Span, TlsVersion};
+use crate::model::{Action, ApiId, App, EndpointId, Ja4, Protocol, Span, TlsVersion};
 use ipnet::IpNet;
 use std::sync::Arc;
 
@@ -276,6 +276,10 @@ pub struct RuleSpec {
     pub domains: Option<Arc<NameSet>>,
     /// The name of each DNS question.
     pub dns: Option<Arc<NameSet>>,
+    /// The address in the DNS answer is in any of these; until the answer comes it is taken to be.
+    pub answers: Option<Vec<IpNet>>,
+    /// An HTTP request in clear text names any of these APIs.
+    pub api_ids: Option<Vec<ApiId>>,
     /// The destination must be an unexpired DNS answer for the name.
     pub bind_dns: bool,
     /// What TLS must tell.
@@ -307,6 +311,8 @@ impl RuleSpec {
             app: None,
             domains: None,
             dns: None,
+            answers: None,
+            api_ids: None,
             bind_dns: false,
             tls: TlsSpec::default(),
             midstream: Answer::Deny,
@@ -338,6 +344,8 @@ pub struct CertificateSpec {
     pub names: Option<Vec<TextPattern>>,
     /// SHA-256 of the DER.
     pub sha256: Option<Vec<[u8; 32]>>,
+    /// It is valid, by its own dates, when the rule is judged.
+    pub in_date: bool,
 }
 
 /// What is done with fragments.

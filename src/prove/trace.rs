@@ -4,6 +4,7 @@
 use crate::engine::Asked;
 use crate::model::{Action, Fact, Facts, FlowVerdict};
 use crate::policy::{Condition, Decision, Needs, Policy, Truth};
+use crate::ruleset::Date;
 use serde_json::{Value, json};
 use std::fmt::Write;
 use std::sync::Arc;
@@ -160,6 +161,12 @@ pub fn needs_text(needs: Needs) -> String {
     .to_owned()
 }
 
+/// The day of a time in seconds since the epoch, as rulesets write it.
+#[must_use]
+pub fn day_of(seconds: i64) -> String {
+    Date::from_days(u64::try_from(seconds).unwrap_or(0) / 86_400).to_string()
+}
+
 /// The facts that are known, or known not to be there, each with the word tests use for it.
 #[must_use]
 pub fn facts_told(facts: &Facts) -> Vec<(&'static str, String)> {
@@ -179,9 +186,12 @@ pub fn facts_told(facts: &Facts) -> Vec<(&'static str, String)> {
         ("app", told(&facts.app, |app| app.name().to_owned())),
         ("domain", told(&facts.domain, ToString::to_string)),
         ("dns", told(&facts.questions, names)),
+        ("answer", told(&facts.answer, ToString::to_string)),
+        ("api_id", told(&facts.api_id, ToString::to_string).filter(|text| text != "none")),
         ("ja4", told(&tls.ja4, ToString::to_string)),
         ("tls_version", told(&tls.version, ToString::to_string)),
         ("client_certificate", told(&tls.client_certificate, |c| c.subject.clone())),
+        ("certificate_until", tls.client_certificate.known().map(|c| day_of(c.validity.1))),
     ];
     all.into_iter().filter_map(|(name, value)| Some((name, value?))).collect()
 }

@@ -7,7 +7,7 @@ use super::quantity::{Date, Size};
 use super::scalar::{Name, ProtocolWord, SchemaVersion, Sha256, Text};
 use super::source::At;
 use super::term::{Bind, CertificateDoc, CommonDoc, Domain, IcmpWord, Term, Without};
-use crate::model::{Action, EndpointId, Ja4, Span, TlsVersion};
+use crate::model::{Action, ApiId, EndpointId, Ja4, Span, TlsVersion};
 use crate::policy::spec::{
     Answer, AppMatch, EncryptedClientHello, FlowLog, FragmentMode, Midstream, Mode, PortRange,
     SegmentKind, Selector,
@@ -139,6 +139,10 @@ record! {
         optional domains: List<At<Term<Domain>>>,
         /// Names in DNS questions.
         optional dns: List<At<Term<Domain>>>,
+        /// Networks that DNS answers to these questions may lead to; only with `dns`.
+        optional answers: List<At<Term<IpNet>>>,
+        /// APIs a request in clear text names by `x-apigw-api-id`.
+        optional api_id: OneOrMany<At<ApiId>>,
         /// `dns`: the destination must be an unexpired DNS answer for the name.
         optional bind: At<Bind>,
         /// What TLS must tell.
@@ -175,6 +179,8 @@ record! {
         optional san: OneOrMany<At<Text>>,
         /// SHA-256 of the certificate.
         optional sha256: OneOrMany<At<Sha256>>,
+        /// `true`: it is valid, by its own dates, when it is shown.
+        optional in_date: At<bool>,
     }
 }
 

@@ -7,7 +7,7 @@ use super::document::{PolicyDoc, RuleDoc};
 use super::merge::Merged;
 use super::sets::Sets;
 use super::source::{At, Place};
-use super::term::{Domain, Term};
+use super::term::{CertificateDoc, Domain, Term};
 use crate::policy::Condition;
 use crate::policy::names::NamePattern;
 use crate::policy::spec::Selector;
@@ -163,6 +163,10 @@ impl RulePlaces {
         let ja4 = tls.and_then(|tls| tls.ja4.as_ref()).map(|list| list.place);
         let min_version = tls.and_then(|tls| tls.min_version.as_ref()).map(|at| at.place);
         let certificate = tls.filter(|tls| tls.client_certificate.is_some()).map(|tls| tls.place);
+        let in_date = tls.and_then(|tls| match &tls.client_certificate {
+            Some(CertificateDoc::Like(fields)) => fields.in_date.as_ref().map(|at| at.place),
+            _ => None,
+        });
         let conditions = [
             (Condition::Protocol, doc.protocol.as_ref().map(|list| list.place)),
             (Condition::Sources, doc.sources.as_ref().map(|list| list.place)),
@@ -174,10 +178,13 @@ impl RulePlaces {
             (Condition::App, doc.app.as_ref().map(|at| at.place)),
             (Condition::Domains, doc.domains.as_ref().map(|list| list.place)),
             (Condition::Dns, doc.dns.as_ref().map(|list| list.place)),
+            (Condition::Answers, doc.answers.as_ref().map(|list| list.place)),
+            (Condition::ApiId, doc.api_id.as_ref().map(|list| list.place)),
             (Condition::Bind, doc.bind.as_ref().map(|at| at.place)),
             (Condition::Ja4, ja4),
             (Condition::MinVersion, min_version),
             (Condition::ClientCertificate, certificate),
+            (Condition::CertificateInDate, in_date),
         ];
         let there = |(condition, place): (Condition, Option<Place>)| Some((condition, place?));
         Self {

@@ -32,6 +32,9 @@ pub(super) fn rule(
     spec.ports = doc.ports.as_ref().map(|l| sets.resolve(&about, l, findings));
     spec.domains = doc.domains.as_ref().map(|l| sets.names(&about, l, findings));
     spec.dns = doc.dns.as_ref().map(|l| sets.names(&about, l, findings));
+    spec.answers = doc.answers.as_ref().map(|l| sets.resolve(&about, l, findings));
+    spec.api_ids =
+        doc.api_id.as_ref().map(|list| list.items.iter().map(|i| i.value.clone()).collect());
     spec.app = doc.app.as_ref().map(|a| a.value);
     spec.bind_dns = doc.bind.is_some();
     spec.midstream = doc.midstream.as_ref().map(|m| m.value).unwrap_or_default();
@@ -97,8 +100,15 @@ fn tls_spec(about: &str, doc: &TlsDoc, findings: &mut Findings) -> TlsSpec {
                 let text = format!("{about}: client_certificate asks for nothing");
                 findings.push(
                     Diagnostic::error("empty-condition", text).at(fields.place, "no field").help(
-                        "write `client_certificate: required`, or give issuer, san or sha256",
+                        "write `client_certificate: required`, or give issuer, san, sha256 or in_date",
                     ),
+                );
+            }
+            if let Some(at) = fields.in_date.as_ref().filter(|at| !at.value) {
+                findings.push(
+                    Diagnostic::error("empty-condition", format!("{about}: `in_date: false`"))
+                        .at(at.place, "asks for nothing")
+                        .help("write `in_date: true`, or leave it out"),
                 );
             }
             let names = fields.san.as_ref().map(|list| {
@@ -126,6 +136,7 @@ fn tls_spec(about: &str, doc: &TlsDoc, findings: &mut Findings) -> TlsSpec {
                     .sha256
                     .as_ref()
                     .map(|list| list.items.iter().map(|sum| sum.value.0).collect()),
+                in_date: fields.in_date.as_ref().is_some_and(|at| at.value),
             }
         }
     });
@@ -184,6 +195,7 @@ fn check_protocols(about: &str, doc: &RuleDoc, spec: &RuleSpec, findings: &mut F
         (doc.domains.as_ref().map(|l| l.place), "`domains`"),
         (doc.dns.as_ref().map(|l| l.place), "`dns`"),
         (doc.tls.as_ref().map(|l| l.place), "`tls`"),
+        (doc.api_id.as_ref().map(|l| l.place), "`api_id`"),
     ] {
         if let Some(place) = place.filter(|_| !streams) {
             never(place, what, "names and TLS are found in tcp and udp");
@@ -215,6 +227,15 @@ fn check_names(about: &str, doc: &RuleDoc, spec: &RuleSpec, findings: &mut Findi
                 .help(help),
         );
     };
+    if let (Some(api), Some(dns)) = (&doc.api_id, &doc.dns) {
+        let what = "`api_id` and `dns` are never both true: a DNS message is no request";
+        clash(dns.place, api.place, what, "make two rules");
+    }
+    if let (Some(api), Some(tls)) = (&doc.api_id, &doc.tls) {
+        let what =
+            "`api_id` and `tls` are never both true: within TLS no field of a request is seen";
+        clash(tls.place, api.place, what, "`api_id` is for HTTP in clear text");
+    }
     if let (Some(domains), Some(dns)) = (&doc.domains, &doc.dns) {
         let what = "`domains` and `dns` are never both true: a DNS message asks for no server name";
         clash(dns.place, domains.place, what, "make two rules");
@@ -229,10 +250,23 @@ fn check_names(about: &str, doc: &RuleDoc, spec: &RuleSpec, findings: &mut Findi
             let what = "`dns` is true for app dns only";
             clash(dns.place, app.place, what, "names that clients ask servers for are `domains`");
         }
+        if let Some(api) = doc.api_id.as_ref().filter(|_| app.value != AppMatch::Http) {
+            let what = "`api_id` is true for app http only";
+            clash(api.place, app.place, what, "write `app: http`");
+        }
         let plain = matches!(app.value, AppMatch::Dns | AppMatch::Http);
         if let Some(tls) = doc.tls.as_ref().filter(|_| plain) {
             clash(tls.place, app.place, "`tls` is never true for this app", "write `app: tls`");
         }
+    }
+    if let Some(answers) = doc.answers.as_ref().filter(|_| doc.dns.is_none()) {
+        findings.push(
+            Diagnostic::error("answers-without-dns", format!("{about}: `answers` needs `dns`"))
+                .at(answers.place, "answers to which questions?")
+                .help(
+                    "`answers` says where names asked for by `dns` may lead; `\"*\"` is any name",
+                ),
+        );
     }
     if let Some(bind) = doc.bind.as_ref().filter(|_| spec.domains.is_none()) {
         findings.push(

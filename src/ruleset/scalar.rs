@@ -2,7 +2,7 @@
 //! each with its own message for what is wrong. Resolves no names.
 
 use super::decode::{Fault, Scalar, words};
-use crate::model::{Action, EndpointId, Ja4, Protocol, TlsVersion};
+use crate::model::{Action, ApiId, EndpointId, Ja4, Protocol, TlsVersion};
 use crate::policy::spec::{
     Answer, AppMatch, EncryptedClientHello, FlowLog, FragmentMode, Midstream, Mode, PortRange,
     SegmentKind,
@@ -304,6 +304,21 @@ impl Scalar for Ja4 {
 
     fn schema() -> Schema {
         json_schema!({ "type": "string", "pattern": "^[a-z0-9]{10}_[a-z0-9]{12}_[a-z0-9]{12}$" })
+    }
+}
+
+impl Scalar for ApiId {
+    const WHAT: &'static str = "API id";
+
+    fn parse(text: &str) -> Result<Self, Fault> {
+        Self::parse(text.as_bytes()).ok_or_else(|| {
+            Fault::new("bad-api-id", format!("`{}` is no API id", clip(text)))
+                .help("it has letters, digits and hyphens, such as p4ym3nts01")
+        })
+    }
+
+    fn schema() -> Schema {
+        json_schema!({ "type": "string", "pattern": "^[A-Za-z0-9-]{1,64}$" })
     }
 }
 

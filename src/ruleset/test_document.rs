@@ -9,7 +9,7 @@ use super::source::At;
 use super::suggest::nearest;
 use super::term::{Domain, IcmpWord};
 use super::yaml::Node;
-use crate::model::{EndpointId, Reason, TlsVersion};
+use crate::model::{ApiId, EndpointId, Reason, TlsVersion};
 use crate::policy::spec::{AppMatch, PortRange};
 use ipnet::IpNet;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
@@ -136,6 +136,10 @@ record! {
         optional domain: At<Host>,
         /// The name in the DNS question.
         optional dns: At<Host>,
+        /// The address its DNS question is answered with; none if left out.
+        optional answer: At<Address>,
+        /// The API its HTTP request names in `x-apigw-api-id`.
+        optional api_id: At<ApiId>,
         /// The TLS version the server chooses; 1.3 if left out, 1.2 with a client certificate.
         optional tls_version: At<TlsVersion>,
         /// The client's certificate; none if left out.
@@ -160,6 +164,8 @@ record! {
         optional issuer: At<Text>,
         /// DNS names.
         optional san: OneOrMany<At<Host>>,
+        /// Last day (UTC) on which it is valid; 2049-12-31 if left out.
+        optional until: At<Date>,
     }
 }
 
@@ -396,7 +402,7 @@ impl Decode for PresentedDoc {
             Some("present") => Some(Self::Any),
             Some(other) => {
                 let text = format!("client_certificate is not `{}`", clip(other));
-                let help = "write `present`, or a mapping with subject, issuer or san";
+                let help = "write `present`, or a mapping with subject, issuer, san or until";
                 reading.error(node.place, Fault::new("unknown-word", text).help(help));
                 None
             }

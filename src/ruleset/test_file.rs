@@ -3,7 +3,7 @@
 
 use super::quantity::Date;
 use super::source::{FileId, Place, Sources};
-use crate::model::{EndpointId, FiveTuple, Protocol, Reason, TlsVersion};
+use crate::model::{Addr, ApiId, EndpointId, FiveTuple, Protocol, Reason, TlsVersion};
 use crate::policy::names::NameSet;
 use crate::policy::spec::{AppMatch, PortRange};
 use ipnet::IpNet;
@@ -147,6 +147,10 @@ pub struct InlineFlow {
     pub domain: Option<String>,
     /// The name in the DNS question.
     pub dns: Option<String>,
+    /// The address its question is answered with.
+    pub answer: Option<Addr>,
+    /// The API its request names.
+    pub api_id: Option<ApiId>,
     /// The TLS version the server chooses.
     pub tls_version: Option<TlsVersion>,
     /// The client's certificate.
@@ -166,10 +170,17 @@ pub struct Presented {
     pub issuer: String,
     /// DNS names.
     pub names: Vec<String>,
+    /// Last day on which it is valid.
+    pub until: Option<Date>,
 }
 
 impl Default for Presented {
     fn default() -> Self {
-        Self { subject: "client".into(), issuer: "lockgate test".into(), names: Vec::new() }
+        Self {
+            subject: "client".into(),
+            issuer: "lockgate test".into(),
+            names: Vec::new(),
+            until: None,
+        }
     }
 }

@@ -19,6 +19,7 @@ use super::test_file::{
 use super::{Loaded, Refused, yaml};
 use crate::model::{Addr, FiveTuple, Protocol};
 use crate::policy::names::NameSet;
+use crate::policy::spec::AppMatch;
 use std::path::Path;
 
 /// The port a flow without `source_port` comes from.
@@ -289,6 +290,8 @@ impl Reader<'_> {
             app: doc.app.as_ref().map(|app| app.value),
             domain: doc.domain.as_ref().map(|name| name.value.0.clone()),
             dns: doc.dns.as_ref().map(|name| name.value.0.clone()),
+            answer: doc.answer.as_ref().map(|answer| Addr::from(answer.value.0)),
+            api_id: doc.api_id.as_ref().map(|id| id.value.clone()),
             tls_version: doc.tls_version.as_ref().map(|version| version.value),
             client_certificate: doc.client_certificate.as_ref().map(presented),
             at: doc.at.as_ref().map(|at| at.value),
@@ -325,6 +328,16 @@ impl Reader<'_> {
         if let (Some(domain), Some(_)) = (&doc.domain, &doc.dns) {
             let text = "a flow asks for a name, or asks DNS for one";
             wrong(domain.place, text, "this and `dns`", "write two flows");
+        }
+        if let Some(answer) = doc.answer.as_ref().filter(|_| doc.dns.is_none()) {
+            let text = "`answer` answers a DNS question";
+            wrong(answer.place, text, "nothing is asked", "add `dns`");
+        }
+        if let Some(id) = doc.api_id.as_ref()
+            && doc.app.as_ref().is_none_or(|app| app.value != AppMatch::Http)
+        {
+            let text = "`api_id` is a field of HTTP requests in clear text";
+            wrong(id.place, text, "of what request?", "write `app: http`, and `domain`");
         }
         let named = doc.domain.is_some() || doc.dns.is_some() || doc.app.is_some();
         if named && protocol.is_some_and(|protocol| !protocol.has_ports()) {
@@ -412,7 +425,7 @@ fn icmp(protocol: Protocol, word: Option<&At<IcmpWord>>) -> Option<(u8, u8)> {
 
 fn presented(doc: &PresentedDoc) -> Presented {
     let mut certificate = Presented::default();
-    let PresentedDoc::Like(PresentedFields { subject, issuer, san, .. }) = doc else {
+    let PresentedDoc::Like(PresentedFields { subject, issuer, san, until, .. }) = doc else {
         return certificate;
     };
     if let Some(subject) = subject {
@@ -421,6 +434,7 @@ fn presented(doc: &PresentedDoc) -> Presented {
     if let Some(issuer) = issuer {
         certificate.issuer.clone_from(&issuer.value.0);
     }
+    certificate.until = until.as_ref().map(|until| until.value);
     certificate.names = all(san.as_ref()).map(|host| host.0.clone()).collect();
     certificate
 }

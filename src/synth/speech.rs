@@ -6,7 +6,7 @@ use super::x509;
 use crate::inspect::proxy;
 use crate::inspect::quic::seal::{Initial, crypto_frame};
 use crate::inspect::tls::compose::Offer;
-use crate::model::{EndpointId, Protocol, TlsVersion};
+use crate::model::{Addr, ApiId, EndpointId, Protocol, TlsVersion};
 
 /// TLS 1.3, which hides certificates.
 const TLS_1_3: u16 = 0x0304;
@@ -15,8 +15,7 @@ const QUIC_V1: u32 = 1;
 /// A client's first datagram is at least so long (RFC 9000 section 14.1).
 const INITIAL_BYTES: usize = 1200;
 
-/// A certificate a client shows: subject, issuer, DNS names (see [`x509::certificate`]).
-pub type Shown<'a> = (&'a str, &'a str, &'a [String]);
+pub use super::x509::Shown;
 
 /// What is said on a connection, or in datagrams.
 #[derive(Clone, Copy, Debug)]
@@ -36,6 +35,8 @@ pub enum Speech<'a> {
     Http {
         /// Host field.
         host: &'a str,
+        /// The API it names.
+        api_id: Option<&'a ApiId>,
     },
     /// A QUIC Initial packet.
     Quic {
@@ -46,6 +47,8 @@ pub enum Speech<'a> {
     Dns {
         /// The name asked for.
         name: &'a str,
+        /// The address in the answer; none: an answer without any.
+        answer: Option<Addr>,
     },
 }
 
@@ -55,12 +58,14 @@ impl Speech<'_> {
     pub fn stream(&self) -> Vec<(Side, Vec<u8>)> {
         match *self {
             Self::Tls { name, version, certificate } => tls(name, version.0, certificate),
-            Self::Http { host } => {
-                let request = format!("GET / HTTP/1.1\r\nHost: {host}\r\n\r\n").into_bytes();
+            Self::Http { host, api_id } => {
+                let field = |id: &ApiId| format!("x-apigw-api-id: {id}\r\n");
+                let field = api_id.map_or_else(String::new, field);
+                let request = format!("GET / HTTP/1.1\r\nHost: {host}\r\n{field}\r\n").into_bytes();
                 let answer = b"HTTP/1.1 204 No Content\r\n\r\n".to_vec();
                 vec![(Side::Client, request), (Side::Server, answer)]
             }
-            Self::Dns { name } => [(Side::Client, false), (Side::Server, true)]
+            Self::Dns { name, answer } => [(Side::Client, None), (Side::Server, Some(answer))]
                 .map(|(side, answer)| (side, with_length(&dns(name, answer))))
                 .into(),
             Self::Quic { .. } | Self::Opaque => opaque(),
@@ -72,7 +77,7 @@ impl Speech<'_> {
     pub fn datagrams(&self) -> Vec<(Side, Vec<u8>)> {
         match *self {
             Self::Quic { name } => vec![(Side::Client, quic(name).unwrap_or_default())],
-            Self::Dns { name } => [(Side::Client, false), (Side::Server, true)]
+            Self::Dns { name, answer } => [(Side::Client, None), (Side::Server, Some(answer))]
                 .map(|(side, answer)| (side, dns(name, answer)))
                 .into(),
             Self::Tls { .. } | Self::Http { .. } | Self::Opaque => opaque(),
@@ -113,10 +118,10 @@ fn tls(name: Option<&str>, version: u16, shown: Option<Shown<'_>>) -> Vec<(Side,
     let mut flight = server_hello(version);
     flight.extend(handshake(11, &[0, 0, 0]));
     let mut client = Vec::new();
-    if let Some((subject, issuer, names)) = shown {
+    if let Some(shown) = &shown {
         // CertificateRequest, Certificate, CertificateVerify (RFC 5246 section 7.4).
         flight.extend(handshake(13, &[1, 1, 0, 0, 0, 0]));
-        let der = x509::certificate(subject, issuer, names);
+        let der = x509::certificate(shown);
         let entry = [&length24(der.len())[..], &der].concat();
         client.extend(handshake(11, &[&length24(entry.len())[..], &entry].concat()));
     }
@@ -167,17 +172,28 @@ fn quic(name: Option<&str>) -> Option<Vec<u8>> {
     initial.seal(&frames)
 }
 
-/// A question for an address (RFC 1035 section 4.1), or the empty answer to it.
-fn dns(name: &str, answer: bool) -> Vec<u8> {
-    let flags: [u8; 2] = if answer { [0x81, 0x80] } else { [0x01, 0x00] };
+/// A question for an address (RFC 1035 section 4.1), or the answer to it, with an address or none.
+fn dns(name: &str, answer: Option<Option<Addr>>) -> Vec<u8> {
+    let flags: [u8; 2] = if answer.is_some() { [0x81, 0x80] } else { [0x01, 0x00] };
+    let address = answer.flatten();
     let mut message = vec![0x6c, 0x67];
     message.extend(flags);
-    message.extend([0, 1, 0, 0, 0, 0, 0, 0]);
+    message.extend([0, 1, 0, u8::from(address.is_some()), 0, 0, 0, 0]);
     for label in name.split('.').filter(|label| !label.is_empty()) {
         message.push(u8::try_from(label.len()).unwrap_or(0));
         message.extend_from_slice(label.as_bytes());
     }
-    message.extend([0, 0, 1, 0, 1]);
+    message.push(0);
+    let kind = if address.is_none_or(Addr::is_v4) { 1 } else { 28 };
+    message.extend([0, kind, 0, 1]);
+    if let Some(address) = address {
+        // The name again, by a pointer to the question; a minute to live.
+        message.extend([0xc0, 12, 0, kind, 0, 1, 0, 0, 0, 60]);
+        let octets = address.octets();
+        let octets = octets.get(if address.is_v4() { 12.. } else { 0.. }).unwrap_or_default();
+        message.extend(length16(octets.len()));
+        message.extend_from_slice(octets);
+    }
     message
 }
 

@@ -2,6 +2,7 @@
 //! to order; nothing verifies them.
 
 use crate::inspect::primitives::sha256;
+use crate::ruleset::Date;
 
 const SEQUENCE: u8 = 0x30;
 const SET: u8 = 0x31;
@@ -10,6 +11,7 @@ const BIT_STRING: u8 = 0x03;
 const OCTET_STRING: u8 = 0x04;
 const UTF8_STRING: u8 = 0x0c;
 const UTC_TIME: u8 = 0x17;
+const GENERALIZED_TIME: u8 = 0x18;
 
 /// `ecdsa-with-SHA256`, 1.2.840.10045.4.3.2, as an algorithm identifier.
 const SIGNATURE: [u8; 12] = [0x30, 10, 6, 8, 0x2a, 0x86, 0x48, 0xce, 0x3d, 4, 3, 2];
@@ -22,11 +24,26 @@ const ALTERNATIVE_NAME: [u8; 5] = [6, 3, 0x55, 0x1d, 17];
 /// Context tag of a DNS name among general names (RFC 5280 section 4.2.1.6).
 const DNS_NAME: u8 = 0x82;
 
-/// A certificate (RFC 5280) in DER. Subject and issuer are a common name, or attributes as RFC 4514
-/// writes them (`CN=Acme CA,O=Acme`); `names` are DNS alternative names.
+/// What a certificate says. Subject and issuer are a common name, or attributes as RFC 4514 writes
+/// them (`CN=Acme CA,O=Acme`).
+#[derive(Clone, Copy, Debug)]
+pub struct Shown<'a> {
+    /// Whose it is.
+    pub subject: &'a str,
+    /// Who signed.
+    pub issuer: &'a str,
+    /// DNS alternative names.
+    pub names: &'a [String],
+    /// Last day on which it is valid; the end of 2049 if none is given.
+    pub until: Option<Date>,
+}
+
+/// A certificate (RFC 5280) in DER.
 #[must_use]
-pub fn certificate(subject: &str, issuer: &str, names: &[String]) -> Vec<u8> {
-    let validity = [time(b"200101000000Z"), time(b"491231235959Z")].concat();
+pub fn certificate(shown: &Shown<'_>) -> Vec<u8> {
+    let Shown { subject, issuer, names, until } = *shown;
+    let until = until.map_or_else(|| element(UTC_TIME, b"491231235959Z"), last_second);
+    let validity = [element(UTC_TIME, b"200101000000Z"), until].concat();
     let key = [&KEY[..], &element(BIT_STRING, &[&[0, 4][..], &[0x6b; 64]].concat())].concat();
     let serial = sha256(subject.as_bytes());
     let serial = serial.first_chunk::<8>().map_or([1; 8], |serial| serial.map(|b| b & 0x7f | 1));
@@ -48,6 +65,17 @@ pub fn certificate(subject: &str, issuer: &str, names: &[String]) -> Vec<u8> {
     let body = element(SEQUENCE, &parts.concat());
     let signature = element(BIT_STRING, &[0, 0x30, 6, 2, 1, 1, 2, 1, 1]);
     element(SEQUENCE, &[body, SIGNATURE.to_vec(), signature].concat())
+}
+
+/// The last second of a day. RFC 5280 section 4.1.2.5 has years of two digits up to 2049.
+fn last_second(day: Date) -> Vec<u8> {
+    let digits: String = day.to_string().chars().filter(char::is_ascii_digit).collect();
+    match digits.strip_prefix("19").or_else(|| digits.strip_prefix("20")) {
+        Some(short) if ("1950".."2050").contains(&digits.get(..4).unwrap_or_default()) => {
+            element(UTC_TIME, format!("{short}235959Z").as_bytes())
+        }
+        _ => element(GENERALIZED_TIME, format!("{digits}235959Z").as_bytes()),
+    }
 }
 
 /// A distinguished name; RFC 4514 writes the last relative name first.
@@ -95,10 +123,6 @@ fn attributes(text: &str) -> Vec<(u8, String)> {
     all.unwrap_or_else(|| vec![(COMMON_NAME, text.to_owned())])
 }
 
-fn time(text: &[u8]) -> Vec<u8> {
-    element(UTC_TIME, text)
-}
-
 /// One element: tag, length (X.690 section 8.1.3), content.
 fn element(tag: u8, content: &[u8]) -> Vec<u8> {
     let mut bytes = vec![tag];
@@ -126,12 +150,27 @@ mod tests {
             ("CN=Acme CA,O=Acme\\, Inc.,C=GB", "CN=Acme CA,O=Acme\\, Inc.,C=GB"),
         ] {
             let names: Vec<String> = (0..40).map(|n| format!("n{n}.acme.example")).collect();
-            let der = certificate("client", issuer, &names);
-            let certificate = certificate::read(&der).unwrap();
+            let shown = Shown { subject: "client", issuer, names: &names, until: None };
+            let certificate = certificate::read(&certificate(&shown)).unwrap();
             assert_eq!(certificate.subject, "CN=client");
             assert_eq!(certificate.issuer, read);
             assert_eq!(certificate.names, names);
         }
-        assert!(certificate::read(&certificate("client", "ca", &[])).unwrap().names.is_empty());
+    }
+
+    #[test]
+    fn a_certificate_ends_with_the_last_second_of_its_day() {
+        for (until, last) in [
+            (None, 2_524_607_999),
+            (Date::parse_day("1970-01-01"), 86_399),
+            (Date::parse_day("2027-06-30"), 1_814_399_999),
+            (Date::parse_day("2049-12-31"), 2_524_607_999),
+            (Date::parse_day("2050-01-01"), 2_524_694_399),
+        ] {
+            let shown = Shown { subject: "client", issuer: "ca", names: &[], until };
+            let certificate = certificate::read(&certificate(&shown)).unwrap();
+            assert!(certificate.names.is_empty());
+            assert_eq!(certificate.validity.1, last, "{until:?}");
+        }
     }
 }

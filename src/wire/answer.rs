@@ -105,26 +105,27 @@ fn icmp_error(frame: &[u8], packet: &Packet, kind: u8, code: u8, rest: [u8; 4]) 
     encapsulate(frame, packet, &inner, Toward::Sender)
 }
 
-/// The answer REFUSED (RFC 1035 section 4.1.1) to the DNS query a UDP packet carries `at` so many
-/// bytes into its payload, its question repeated. Nothing for what is no query.
+/// The answer REFUSED (RFC 1035 section 4.1.1), the question repeated, for the DNS message a UDP
+/// packet carries `at` so many bytes into its payload: towards the sender of a query, or in the
+/// place of a response towards its receiver. Nothing for what is the other of the two.
 #[must_use]
-pub fn dns_refused(frame: &[u8], packet: &Packet, at: usize) -> Option<Vec<u8>> {
+pub fn dns_refused(frame: &[u8], packet: &Packet, at: usize, toward: Toward) -> Option<Vec<u8>> {
     let (Body::Udp, Fragment::Whole) = (packet.body, packet.fragment) else { return None };
-    let message = refusal(packet.payload(frame).get(at..)?)?;
-    let tuple = directed(packet.tuple, Toward::Sender);
+    let message = refusal(packet.payload(frame).get(at..)?, toward)?;
+    let tuple = directed(packet.tuple, toward);
     let mut inner = Vec::new();
     let datagram = network(tuple).udp(tuple.src_port, tuple.dst_port);
     datagram.write_to_vec(&mut inner, &message).ok()?;
-    encapsulate(frame, packet, &inner, Toward::Sender)
+    encapsulate(frame, packet, &inner, toward)
 }
 
-fn refusal(query: &[u8]) -> Option<Vec<u8>> {
+fn refusal(query: &[u8], toward: Toward) -> Option<Vec<u8>> {
     const RESPONSE: u8 = 0x80;
     const OPCODE_AND_RECURSION_DESIRED: u8 = 0x79;
     const REFUSED: u8 = 5;
     let header: [u8; DNS_HEADER_LEN] = array_at(query, 0)?;
     let [id_high, id_low, flags, ..] = header;
-    if flags & RESPONSE != 0 {
+    if (flags & RESPONSE != 0) != (toward == Toward::Receiver) {
         return None;
     }
     let question = if u16_at(query, 4) == Some(1) { question_end(query) } else { None };

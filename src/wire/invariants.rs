@@ -62,7 +62,8 @@ fn answers_are_sound(frame: &[u8], packet: &Packet, settings: &Settings) {
         answer::rst_to_sender(frame, packet),
         answer::icmp_prohibited(frame, packet),
         answer::too_big(frame, packet, 1_280),
-        answer::dns_refused(frame, packet, 0),
+        answer::dns_refused(frame, packet, 0, Toward::Sender),
+        answer::dns_refused(frame, packet, 0, Toward::Receiver),
     ];
     for bytes in answers.into_iter().flatten() {
         // Whoever answers from a group's address is not heard; the engine asks first.

@@ -1,8 +1,9 @@
 //! What a DNS response answers: addresses and aliases with the time they may be kept. Remembers
 //! nothing; whether the server is believed is the caller's decision.
 
-use super::name::{NameError, name_at};
+use super::name::{NameError, name_at, skip_name};
 use super::{HEADER_BYTES, Header, QUESTION_LIMIT, Question, Record};
+use crate::inspect::bytes::Reader;
 use crate::model::{Addr, DomainName, Reason};
 
 /// Records of one answer section that are read; what stands behind is left out.
@@ -10,9 +11,17 @@ pub const ANSWER_LIMIT: u16 = 256;
 /// Aliases followed from a question to its addresses.
 pub const ALIAS_LIMIT: usize = 16;
 
+/// Addresses in one message; real messages are too short for more.
+pub const ADDRESS_LIMIT: usize = 1024;
+
 const KIND_A: u16 = 1;
 const KIND_CNAME: u16 = 5;
 const KIND_AAAA: u16 = 28;
+const KIND_SVCB: u16 = 64;
+const KIND_HTTPS: u16 = 65;
+/// Keys of service parameters (RFC 9460 section 14.3.2).
+const IPV4_HINT: u16 = 4;
+const IPV6_HINT: u16 = 6;
 const CLASS_IN: u16 = 1;
 
 /// What a record says of its owner.
@@ -44,6 +53,72 @@ pub fn answers(
         };
     }
     Ok(())
+}
+
+/// Every address a message names, in whatever section, as A, AAAA or address hint of SVCB and HTTPS
+/// (RFC 9460 section 7.3): all that a client might connect to because of it.
+///
+/// # Errors
+/// [`Reason::DnsMalformed`] if a record is malformed, but for where a message that says that it was
+/// cut (TC) ends; [`Reason::LimitInspection`] beyond [`ADDRESS_LIMIT`].
+pub fn addresses(message: &[u8]) -> Result<Vec<Addr>, Reason> {
+    let header = Header::read(message).ok_or(Reason::DnsMalformed)?;
+    if header.questions > QUESTION_LIMIT {
+        return Err(Reason::DnsMalformed);
+    }
+    let mut at = HEADER_BYTES;
+    for _ in 0..header.questions {
+        at = Question::read(message, at).map_err(|_| Reason::DnsMalformed)?.1;
+    }
+    let records = [header.answers, header.authorities, header.additionals];
+    let mut found = Vec::new();
+    for _ in 0..records.iter().map(|&count| u32::from(count)).sum() {
+        let (record, behind) = match Record::read(message, at) {
+            Ok(read) => read,
+            Err(_) if header.is_truncated() => return Ok(found),
+            Err(_) => return Err(Reason::DnsMalformed),
+        };
+        let data = message.get(record.data..behind).unwrap_or_default();
+        name_addresses(message, &record, data, &mut found).ok_or(Reason::DnsMalformed)?;
+        if found.len() > ADDRESS_LIMIT {
+            return Err(Reason::LimitInspection);
+        }
+        at = behind;
+    }
+    Ok(found)
+}
+
+/// Adds the addresses of one record; none of another class than IN.
+fn name_addresses(message: &[u8], record: &Record, data: &[u8], to: &mut Vec<Addr>) -> Option<()> {
+    match record.kind {
+        _ if record.class != CLASS_IN => {}
+        KIND_A => to.push(Addr::v4(data.try_into().ok()?)),
+        KIND_AAAA => to.push(Addr::v6(data.try_into().ok()?)),
+        KIND_SVCB | KIND_HTTPS => {
+            // Priority, target, then parameters (RFC 9460 section 2.2).
+            let target = record.data.checked_add(2)?;
+            let behind = skip_name(message, target).ok()?.checked_sub(record.data)?;
+            let mut parameters = Reader::new(data.get(behind..)?);
+            while !parameters.is_empty() {
+                let (key, value) = (parameters.u16()?, parameters.vec16()?);
+                match key {
+                    IPV4_HINT => to.extend(value.chunks(4).map_while(v4)),
+                    IPV6_HINT => to.extend(value.chunks(16).map_while(v6)),
+                    _ => {}
+                }
+            }
+        }
+        _ => {}
+    }
+    Some(())
+}
+
+fn v4(bytes: &[u8]) -> Option<Addr> {
+    bytes.try_into().ok().map(Addr::v4)
+}
+
+fn v6(bytes: &[u8]) -> Option<Addr> {
+    bytes.try_into().ok().map(Addr::v6)
 }
 
 /// Calls `visit` with the question's name, an address and seconds to live for every address the

@@ -13,6 +13,8 @@ pub(super) struct Fields {
     count: usize,
     /// Where the value of Host stands.
     pub(super) host: Option<Place>,
+    /// Where the value of `x-apigw-api-id` stands.
+    pub(super) api_id: Option<Place>,
     /// Content-Length.
     pub(super) length: Option<u64>,
     /// Transfer-Encoding.
@@ -80,11 +82,14 @@ impl Fields {
         let (name, value) = line::field(line)?;
         let taken = match name.len() {
             4 if kind == Kind::Request && name.eq_ignore_ascii_case(b"host") => {
-                self.host(line, line::trim(value), start)
+                once(&mut self.host, line, line::trim(value), start)
             }
             7 if name.eq_ignore_ascii_case(b"upgrade") => self.upgrade(line::trim(value)),
             14 if name.eq_ignore_ascii_case(b"content-length") => {
                 self.length(line, line::trim(value))
+            }
+            14 if kind == Kind::Request && name.eq_ignore_ascii_case(API_ID.as_bytes()) => {
+                once(&mut self.api_id, line, line::trim(value), start)
             }
             17 if name.eq_ignore_ascii_case(b"transfer-encoding") => {
                 self.transfer(line, line::trim(value))
@@ -92,15 +97,6 @@ impl Fields {
             _ => true,
         };
         if taken { Ok(()) } else { Err(FieldFault::Ambiguous) }
-    }
-
-    /// One Host, whatever it says; a second one is read by some and not by others (RFC 9112
-    /// section 3.2).
-    fn host(&mut self, line: &[u8], value: &[u8], start: usize) -> bool {
-        let before = line.len().saturating_sub(line.trim_ascii_end().len());
-        let end = start.saturating_add(line.len()).saturating_sub(before);
-        let place = Place::new(end.saturating_sub(value.len()), end);
-        !line.contains(&b'\t') && self.host.replace(place).is_none()
     }
 
     /// Digits and nothing else, once: no list, no sign (RFC 9112 section 6.3, item 5).
@@ -134,10 +130,22 @@ impl Fields {
     }
 }
 
+/// The field by which a request names an API, at an endpoint of API Gateway that leads to many.
+pub(in crate::inspect) const API_ID: &str = "x-apigw-api-id";
+
+/// A field that tells where a request goes, once, whatever it says; a second one is read by some and
+/// not by others (RFC 9112 section 3.2).
+fn once(slot: &mut Option<Place>, line: &[u8], value: &[u8], start: usize) -> bool {
+    let before = line.len().saturating_sub(line.trim_ascii_end().len());
+    let end = start.saturating_add(line.len()).saturating_sub(before);
+    let place = Place::new(end.saturating_sub(value.len()), end);
+    !line.contains(&b'\t') && slot.replace(place).is_none()
+}
+
 /// Whether a trailer of this name would change what was read of the head, were it merged into it,
 /// which RFC 9110 section 6.5.1 forbids and some recipients do.
 pub(super) fn is_forbidden_trailer(name: &[u8]) -> bool {
-    [&b"host"[..], b"content-length", b"transfer-encoding"]
+    [&b"host"[..], API_ID.as_bytes(), b"content-length", b"transfer-encoding"]
         .iter()
         .any(|forbidden| name.eq_ignore_ascii_case(forbidden))
 }

@@ -18,10 +18,10 @@ pub use body::CHUNK_LINE_LIMIT_BYTES;
 pub use head::{FIELDS_LIMIT, HEAD_LIMIT_BYTES, METHOD_LIMIT_BYTES};
 
 use super::{Outcome, Progress, Wants};
-use crate::model::{App, Direction, Facts, Reason};
+use crate::model::{ApiId, App, Direction, Fact, Facts, Reason};
 use answers::{Answer, Answers, Asked, asked_by};
 use body::{Body, Chunks};
-pub(in crate::inspect) use fields::stray_host;
+pub(in crate::inspect) use fields::{API_ID, stray_host};
 use head::{Head, Kind, Method, Start, Version};
 
 /// The most empty lines in front of a request; RFC 9112 section 2.2 asks to ignore at least one.
@@ -132,6 +132,7 @@ impl HttpReader {
         let (body, asked) = framing(&self.head)?;
         let told = self.head.host(rest)?.tell(facts);
         told.map_err(|_| Reason::MalformedName)?;
+        facts.api_id = api_id(self.head.fields.api_id.map(|place| place.of(rest)));
         self.head = Head::new(Kind::Request);
         self.track(asked);
         self.state = match body {
@@ -212,6 +213,11 @@ impl HttpReader {
         }
         Ok(Progress::more(consumed))
     }
+}
+
+/// The API a request names, by the value of its field.
+pub(in crate::inspect) fn api_id(value: Option<&[u8]>) -> Fact<ApiId> {
+    value.and_then(ApiId::parse).map_or(Fact::Absent, Fact::Known)
 }
 
 /// How the body behind a request's head is framed (RFC 9112 section 6.3), and what the request asks

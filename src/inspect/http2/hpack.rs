@@ -39,8 +39,8 @@ struct Entry {
     name: Name,
     name_len: usize,
     value_len: usize,
-    /// The value, where it names a host.
-    host: Option<Box<[u8]>>,
+    /// The value, where it tells where a request goes.
+    told: Option<Box<[u8]>>,
 }
 
 impl Entry {
@@ -115,7 +115,7 @@ impl Decoder {
             return Ok(name.len().saturating_add(value.len()).saturating_add(OVERHEAD_BYTES));
         }
         let entry = self.entry(index)?;
-        request.field(entry.name, entry.host.as_deref().unwrap_or(SEEN))?;
+        request.field(entry.name, entry.told.as_deref().unwrap_or(SEEN))?;
         Ok(entry.size())
     }
 
@@ -141,8 +141,8 @@ impl Decoder {
         name.check(value)?;
         request.field(name, value)?;
         let value_len = value.len();
-        let host = (indexing && name.is_host()).then(|| Box::from(value));
-        let entry = Entry { name, name_len, value_len, host };
+        let told = (indexing && name.is_told()).then(|| Box::from(value));
+        let entry = Entry { name, name_len, value_len, told };
         let size = entry.size();
         if indexing {
             // An entry larger than the table empties it (RFC 7541 section 4.4).

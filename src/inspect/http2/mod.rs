@@ -181,6 +181,7 @@ impl Http2Reader {
         if frame.stream > self.last {
             let told = request.asked()?.tell(facts);
             told.map_err(|_| Reason::MalformedName)?;
+            facts.api_id = request.api_id();
             self.last = frame.stream;
             return Ok(Progress::message(block.end));
         }

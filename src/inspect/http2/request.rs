@@ -1,10 +1,11 @@
-//! What the fields of a header block say of a request: its host, and whether every recipient takes
+//! What the fields of a header block say of a request: its host, its API, and whether every recipient takes
 //! the block for the same request (RFC 9113 sections 8.2 and 8.3), also one that writes it down as
 //! HTTP/1 for the server behind it. It keeps no other field.
 
 use crate::inspect::http::line::is_token;
 use crate::inspect::http::target::Host;
-use crate::model::Reason;
+use crate::inspect::http::{API_ID, api_id};
+use crate::model::{ApiId, Fact, Reason};
 
 /// The names of fields that matter here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,6 +18,7 @@ pub(super) enum Name {
     Protocol,
     Host,
     Te,
+    ApiId,
     Regular,
 }
 
@@ -25,8 +27,9 @@ pub(super) enum Name {
 pub(super) struct Request {
     authority: Option<Box<[u8]>>,
     host: Option<Box<[u8]>>,
+    api_id: Option<Box<[u8]>>,
     /// One bit for each [`Name`] seen.
-    seen: u8,
+    seen: u16,
 }
 
 impl Name {
@@ -41,6 +44,7 @@ impl Name {
             b":protocol" => Ok(Self::Protocol),
             b"host" => Ok(Self::Host),
             b"te" => Ok(Self::Te),
+            _ if name == API_ID.as_bytes() => Ok(Self::ApiId),
             b"connection" | b"transfer-encoding" | b"upgrade" | b"keep-alive"
             | b"proxy-connection" | b"" => Err(Reason::Http2Malformed),
             _ if name.iter().all(|&b| is_token(b) && !b.is_ascii_uppercase()) => Ok(Self::Regular),
@@ -48,9 +52,9 @@ impl Name {
         }
     }
 
-    /// Whether the value names a host.
-    pub(super) const fn is_host(self) -> bool {
-        matches!(self, Self::Authority | Self::Host)
+    /// Whether the value tells where the request goes.
+    pub(super) const fn is_told(self) -> bool {
+        matches!(self, Self::Authority | Self::Host | Self::ApiId)
     }
 
     /// Whether this is a pseudo-field.
@@ -67,39 +71,41 @@ impl Name {
             }
             Self::Path => !value.is_empty() && value.iter().all(|&b| b > b' ' && b != 0x7f),
             Self::Te => value.eq_ignore_ascii_case(b"trailers"),
-            Self::Authority | Self::Host | Self::Regular => {
+            Self::Authority | Self::Host | Self::ApiId | Self::Regular => {
                 value.iter().all(|&b| b == b'\t' || !b.is_ascii_control())
             }
         };
         if fits { Ok(()) } else { Err(Reason::Http2Malformed) }
     }
 
-    const fn bit(self) -> u8 {
+    const fn bit(self) -> u16 {
         1 << self as u8
     }
 }
 
-const PSEUDO: u8 = Name::Authority.bit()
+const PSEUDO: u16 = Name::Authority.bit()
     | Name::Method.bit()
     | Name::Path.bit()
     | Name::Scheme.bit()
     | Name::Protocol.bit();
 
 impl Request {
-    /// Takes the next field. Pseudo-fields come first (RFC 9113 section 8.3); they, and `host`, once.
+    /// Takes the next field. Pseudo-fields come first (RFC 9113 section 8.3); they, `host` and the API's
+    /// id once.
     pub(super) fn field(&mut self, name: Name, value: &[u8]) -> Result<(), Reason> {
         let late = name.is_pseudo() && self.seen & !PSEUDO != 0;
-        let once = name.is_pseudo() || name == Name::Host;
+        let once = name.is_pseudo() || name.is_told();
         if late || (once && self.seen & name.bit() != 0) {
             return Err(Reason::Http2Malformed);
         }
         self.seen |= name.bit();
-        let host = match name {
+        let told = match name {
             Name::Authority => &mut self.authority,
             Name::Host => &mut self.host,
+            Name::ApiId => &mut self.api_id,
             _ => return Ok(()),
         };
-        *host = Some(Box::from(value));
+        *told = Some(Box::from(value));
         Ok(())
     }
 
@@ -116,9 +122,14 @@ impl Request {
         }
     }
 
+    /// The API asked for.
+    pub(super) fn api_id(&self) -> Fact<ApiId> {
+        api_id(self.api_id.as_deref())
+    }
+
     /// Whether this can stand behind a request's body (RFC 9113 section 8.1).
     pub(super) const fn is_trailers(&self) -> bool {
-        self.seen & (PSEUDO | Name::Host.bit()) == 0
+        self.seen & (PSEUDO | Name::Host.bit() | Name::ApiId.bit()) == 0
     }
 }
 

@@ -5,7 +5,7 @@ use crate::model::{Addr, Protocol, TlsVersion};
 use crate::ruleset::Date;
 use crate::ruleset::region::{
     ABSENT, APP_DNS, APP_HTTP, APP_OTHER, APP_QUIC, APP_TLS, Area, Dimension, HIDDEN, MISSED,
-    NO_PORT, NameDimension, Ranges, SetId, Values, Word, ipv4,
+    NO_PORT, NameDimension, Ranges, SetId, UNLISTED, Values, Word, ipv4,
 };
 use ipnet::{Ipv4Subnets, Ipv6Subnets};
 
@@ -56,6 +56,12 @@ pub(super) fn describe(
     {
         words.extend(names(parts, dimension, values).map(|text| (field, text)));
     }
+    let addresses = Ranges::span(0, u128::MAX).without(&Ranges::span(ABSENT, UNLISTED));
+    let answers = all(Dimension::Answer).and(&addresses);
+    if !answers.is_empty() && answers != addresses {
+        words.push(("dns answers", networks(&answers)));
+    }
+    words.extend(apis(&all(Dimension::ApiId), values).map(|text| ("apis", text)));
     let shown = Ranges::span(0x0300, 0x0304);
     let versions = all(Dimension::Version).and(&shown);
     if !versions.is_empty() && versions != shown && versions != Ranges::one(0x0304) {
@@ -63,7 +69,13 @@ pub(super) fn describe(
     }
     let issuers = all(Dimension::Issuer);
     if ![ABSENT, HIDDEN, MISSED].iter().any(|mark| issuers.contains(*mark)) {
-        words.push(("client certificate", "shown".to_owned()));
+        let dates = all(Dimension::InDate);
+        let text = match (dates.contains(1), dates.contains(0)) {
+            (true, false) => "shown, in date",
+            (false, true) => "shown, out of date",
+            _ => "shown",
+        };
+        words.push(("client certificate", text.to_owned()));
     }
     let days = all(Dimension::Day);
     if let Some(last) =
@@ -75,6 +87,17 @@ pub(super) fn describe(
         words.push(("and", "more than is shown here".to_owned()));
     }
     words
+}
+
+/// The APIs that requests name; none where they may name any, or none.
+fn apis(ids: &Ranges, values: &Values) -> Option<String> {
+    if ids.contains(UNLISTED) || *ids == Ranges::one(ABSENT) || *ids == Ranges::one(MISSED) {
+        return None;
+    }
+    let listed = ids.iter().flat_map(|(first, last)| first..=last.min(ABSENT));
+    let names = listed.filter_map(|number| values.listed(number));
+    Some(list(names.map(|name| String::from_utf8_lossy(name).into_owned())))
+        .filter(|text| !text.is_empty())
 }
 
 /// The applications that some protocols can carry.

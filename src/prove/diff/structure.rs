@@ -332,7 +332,7 @@ fn fields_of_rule(old: &RuleSpec, new: Option<&RuleSpec>) -> Vec<Field> {
     let action = |r: &RuleSpec| vec![r.action.name().to_owned()];
     compare.list("action", action(old), new.map(action));
     type List = fn(&RuleSpec) -> Vec<String>;
-    let lists: [(&'static str, List); 8] = [
+    let lists: [(&'static str, List); 10] = [
         ("protocol", |r| texts(r.protocols.as_ref())),
         ("sources", |r| texts(r.sources.as_ref())),
         ("source_ports", |r| ports(r.source_ports.as_ref())),
@@ -345,6 +345,8 @@ fn fields_of_rule(old: &RuleSpec, new: Option<&RuleSpec>) -> Vec<Field> {
             };
             r.icmp.as_ref().map_or_else(Vec::new, |list| list.iter().map(one).collect())
         }),
+        ("answers", |r| texts(r.answers.as_ref())),
+        ("api_id", |r| texts(r.api_ids.as_ref())),
         ("tls.ja4", |r| texts(r.tls.ja4.as_ref())),
         ("expires", |r| {
             r.expires.map(|day| Date::from_days(day.into()).to_string()).into_iter().collect()
@@ -365,6 +367,7 @@ fn fields_of_rule(old: &RuleSpec, new: Option<&RuleSpec>) -> Vec<Field> {
         all.extend(wanted.issuers.iter().flatten().map(|i| format!("issuer {i}")));
         all.extend(wanted.names.iter().flatten().map(|n| format!("san {n}")));
         let hex = |sum: &[u8; 32]| sum.iter().map(|b| format!("{b:02x}")).collect::<String>();
+        all.extend(wanted.in_date.then(|| "in_date".to_owned()));
         all.extend(wanted.sha256.iter().flatten().map(|s| format!("sha256 {}", hex(s))));
         all
     };

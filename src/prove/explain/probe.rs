@@ -4,8 +4,8 @@
 use super::{Explanation, Found, Step};
 use crate::engine::Asked;
 use crate::model::{
-    self, App, DomainName, Ech, EndpointId, Fact, Facts, FiveTuple, FlowVerdict, Ja4, PolicyId,
-    Protocol, ProxyIdentity, ScopeId, SegmentId, Timestamp, TlsVersion,
+    self, Addr, ApiId, App, DomainName, Ech, EndpointId, Fact, Facts, FiveTuple, FlowVerdict, Ja4,
+    PolicyId, Protocol, ProxyIdentity, ScopeId, SegmentId, Timestamp, TlsVersion,
 };
 use crate::policy::spec::{CommonEndpoints, SegmentSpec};
 use crate::policy::{Bound, Decision, Policy, Query, RecordedTrace};
@@ -35,6 +35,10 @@ pub struct Probe {
     pub domain: Option<Option<DomainName>>,
     /// Names in DNS questions.
     pub dns: Vec<DomainName>,
+    /// An address in the answer to its question.
+    pub answer: Option<Addr>,
+    /// The API an HTTP request names.
+    pub api_id: Option<ApiId>,
     /// The TLS version the server chooses.
     pub tls_version: Option<TlsVersion>,
     /// The client's certificate.
@@ -79,6 +83,8 @@ impl Probe {
             app: None,
             domain: None,
             dns: Vec::new(),
+            answer: None,
+            api_id: None,
             tls_version: None,
             certificate: None,
             ja4: None,
@@ -162,6 +168,11 @@ impl Probe {
             self.settle(&mut facts);
             steps.push(self.step(policy, block, scope, facts));
         }
+        if let Some(answer) = self.answer {
+            let facts = steps.last().map(|step| step.asked.facts.clone()).unwrap_or_default();
+            let answer = Fact::Known(answer);
+            steps.push(self.step(policy, block, scope, Facts { answer, ..facts }));
+        }
         let verdict = steps.last().and_then(|step| step.asked.decision.verdict().copied());
         (steps, verdict)
     }
@@ -195,6 +206,7 @@ impl Probe {
         self.app.is_some()
             || self.domain.is_some()
             || !self.dns.is_empty()
+            || self.api_id.is_some()
             || self.tls_version.is_some()
             || self.certificate.is_some()
             || self.ja4.is_some()
@@ -210,6 +222,7 @@ impl Probe {
         let app = match self.app {
             Some(app) => Some(app),
             None if !self.dns.is_empty() => Some(App::Dns),
+            None if self.api_id.is_some() => Some(App::Http),
             None if udp && named => Some(App::Quic),
             None if tls || named => Some(App::Tls),
             None => None,
@@ -236,6 +249,9 @@ impl Probe {
             [] => Fact::Absent,
             names => Fact::Known(names.to_vec()),
         };
+        if app == App::Http {
+            facts.api_id = self.api_id.clone().map_or(Fact::Absent, Fact::Known);
+        }
         self.tls_facts(app, &mut facts);
         facts
     }

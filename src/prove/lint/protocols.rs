@@ -103,8 +103,7 @@ fn nameless_ports(
 
 /// A flow of the rule's five-tuple that shows nothing of what the rule asks.
 pub(super) fn without_facts(lint: &mut Lint<'_>, stage: &Stage, mut asks: Asks) -> Option<Witness> {
-    use Dimension::{App, Bound, Issuer, Ja4, Sha256, Version};
-    for dimension in [App, Version, Ja4, Issuer, Sha256, Bound] {
+    for dimension in Dimension::OF_FACTS {
         asks.set(dimension, None);
     }
     for dimension in NameDimension::ALL {

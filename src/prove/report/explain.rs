@@ -4,6 +4,7 @@
 use crate::model::{Action, Protocol, Reason};
 use crate::policy::{Condition, Decision, Policy, Query, RecordedTrace, TraceStep, Truth};
 use crate::prove::sighting::Sighting;
+use crate::prove::trace::day_of;
 
 /// Rules listed of one explanation that are false; those that are not are always listed.
 const FALSE_RULES_MAX: usize = 40;
@@ -117,6 +118,8 @@ fn because(condition: Condition, sighting: &Sighting) -> String {
         Condition::Domains => sighting.names.last().map_or("no name was asked for", |n| n).into(),
         Condition::Dns if sighting.questions.is_empty() => "no DNS question".into(),
         Condition::Dns => sighting.questions.join(", "),
+        Condition::Answers => "its answer led elsewhere".into(),
+        Condition::ApiId => "another API, or none, was named".into(),
         Condition::Bind => "no answer of DNS gave this address for the name".into(),
         Condition::Ja4 => sighting.ja4.map_or_else(|| "none".into(), |ja4| ja4.to_string()),
         Condition::MinVersion => {
@@ -124,6 +127,10 @@ fn because(condition: Condition, sighting: &Sighting) -> String {
         }
         Condition::ClientCertificate => match &sighting.certificate {
             Some(certificate) => certificate.subject.clone(),
+            None => "none was seen".into(),
+        },
+        Condition::CertificateInDate => match &sighting.certificate {
+            Some(certificate) => format!("valid until {}", day_of(certificate.validity.1)),
             None => "none was seen".into(),
         },
     };

@@ -89,8 +89,12 @@ fn speech<'a>(
     certificate: Option<&'a Presented>,
 ) -> Result<Speech<'a>, Box<Diagnostic>> {
     let name = flow.domain.as_deref();
-    let shown: Option<Shown<'a>> =
-        certificate.map(|c| (c.subject.as_str(), c.issuer.as_str(), c.names.as_slice()));
+    let shown: Option<Shown<'a>> = certificate.map(|c| Shown {
+        subject: &c.subject,
+        issuer: &c.issuer,
+        names: &c.names,
+        until: c.until,
+    });
     let version = flow.tls_version.unwrap_or(match shown {
         Some(_) => TlsVersion(0x0303),
         None => TlsVersion(0x0304),
@@ -112,7 +116,7 @@ fn speech<'a>(
             "write `protocol: tcp`",
         ),
         (Some(AppMatch::Http), _) => match name {
-            Some(host) => Ok(Speech::Http { host }),
+            Some(host) => Ok(Speech::Http { host, api_id: flow.api_id.as_ref() }),
             None => wrong("an HTTP request has a host", "add `domain`"),
         },
         (Some(AppMatch::Dns), _) if flow.dns.is_none() => {
@@ -120,9 +124,10 @@ fn speech<'a>(
         }
         (Some(AppMatch::Tls), _) => Ok(Speech::Tls { name, version, certificate: shown }),
         (Some(AppMatch::Quic), _) => Ok(Speech::Quic { name }),
-        (_, _) if flow.dns.is_some() => {
-            Ok(flow.dns.as_deref().map_or(Speech::Opaque, |name| Speech::Dns { name }))
-        }
+        (_, _) if flow.dns.is_some() => Ok(flow
+            .dns
+            .as_deref()
+            .map_or(Speech::Opaque, |name| Speech::Dns { name, answer: flow.answer })),
         (_, true) if tls || name.is_some() => Ok(Speech::Tls { name, version, certificate: shown }),
         (_, false) if name.is_some() => Ok(Speech::Quic { name }),
         _ => Ok(Speech::Opaque),

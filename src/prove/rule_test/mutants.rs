@@ -243,11 +243,22 @@ fn widen(rule: &mut RuleSpec, condition: Condition) {
             // A binding needs a name.
             rule.bind_dns = false;
         }
-        Condition::Dns => rule.dns = None,
+        Condition::Dns => {
+            rule.dns = None;
+            // What is answered is asked of questions that are named.
+            rule.answers = None;
+        }
+        Condition::Answers => rule.answers = None,
+        Condition::ApiId => rule.api_ids = None,
         Condition::Bind => rule.bind_dns = false,
         Condition::Ja4 => rule.tls.ja4 = None,
         Condition::MinVersion => rule.tls.min_version = None,
         Condition::ClientCertificate => rule.tls.client_certificate = None,
+        Condition::CertificateInDate => {
+            if let Some(certificate) = &mut rule.tls.client_certificate {
+                certificate.in_date = false;
+            }
+        }
     }
 }
 

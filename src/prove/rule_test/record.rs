@@ -157,6 +157,7 @@ impl Recording<'_> {
             subject: shown.subject.clone(),
             issuer: shown.issuer.clone(),
             names: shown.names.clone(),
+            until: u64::try_from(shown.validity.1).ok().map(|last| Date::from_days(last / 86_400)),
         });
         let usual = [record.from, record.to].into_iter().flatten().find_map(|id| {
             ruleset.spec.segments.get(usize::from(id.0))?.endpoints.first().copied()
@@ -174,6 +175,8 @@ impl Recording<'_> {
             app,
             domain: record.names.first().and_then(host),
             dns: record.questions.first().and_then(host),
+            answer: None,
+            api_id: None,
             tls_version: record.tls_version.filter(|_| tls),
             client_certificate: certificate,
             at: None,
@@ -297,8 +300,9 @@ fn inline_text(flow: &InlineFlow) -> String {
         } else {
             format!(", san: {}", list(&shown.names))
         };
+        let until = shown.until.map_or_else(String::new, |until| format!(", until: {until}"));
         format!(
-            "{{ subject: {}, issuer: {}{names} }}",
+            "{{ subject: {}, issuer: {}{names}{until} }}",
             quoted(&shown.subject),
             quoted(&shown.issuer)
         )

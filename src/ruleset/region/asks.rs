@@ -37,10 +37,31 @@ pub enum Dimension {
     Sha256,
     /// 1 if the destination was answered for the name, 0 if not, or a mark.
     Bound,
+    /// 1 if the client's certificate is in date, 0 if not, or a mark.
+    InDate,
+    /// Number of the API an HTTP request names, or a mark.
+    ApiId,
+    /// The address a DNS answer leads to; [`HIDDEN`] while only the question is there.
+    Answer,
+}
+
+impl Dimension {
+    /// Those that facts have, names left out.
+    pub const OF_FACTS: [Self; 9] = [
+        Self::App,
+        Self::Version,
+        Self::Ja4,
+        Self::Issuer,
+        Self::Sha256,
+        Self::Bound,
+        Self::InDate,
+        Self::ApiId,
+        Self::Answer,
+    ];
 }
 
 /// How many dimensions are numbers.
-pub(super) const NUMBERS: usize = 13;
+pub(super) const NUMBERS: usize = 16;
 
 /// The dimensions that are names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -111,6 +132,13 @@ pub fn addresses<'a>(nets: impl IntoIterator<Item = &'a IpNet>) -> Ranges {
     }
     let v4 = Ranges::of(v4);
     if v6.is_empty() { v4 } else { v4.or(&Ranges::of(v6).and(&ipv6())) }
+}
+
+/// The addresses a DNS answer may lead to. The marks stand for a few addresses that no host has
+/// (RFC 4291 section 2.5: within `::/8`), which are left out.
+#[must_use]
+pub(super) fn answers<'a>(nets: impl IntoIterator<Item = &'a IpNet>) -> Ranges {
+    addresses(nets).without(&Ranges::span(ABSENT, UNLISTED))
 }
 
 /// Port ranges as numbers.
@@ -227,6 +255,15 @@ impl Asks {
         };
         let ja4 = rule.tls.ja4.as_ref().map(|list| numbers(&mut list.iter().map(|ja4| &ja4.0[..])));
         self.set(Dimension::Ja4, ja4.map(or_missed));
+        let apis = rule.api_ids.as_ref();
+        let apis = apis.map(|list| numbers(&mut list.iter().map(|id| id.as_str().as_bytes())));
+        self.set(Dimension::ApiId, apis.map(or_missed));
+        let answered = rule.answers.as_ref().map(|nets| {
+            let within = or_missed(answers(nets));
+            // A question is judged as if its answer will be well.
+            if leans(Answer::Allow) { within.or(&Ranges::one(HIDDEN)) } else { within }
+        });
+        self.set(Dimension::Answer, answered);
         if let Some(wanted) = &rule.tls.client_certificate {
             let shown = any_value();
             let seen = |ranges: Ranges| {
@@ -238,6 +275,8 @@ impl Asks {
             let sums = wanted.sha256.as_ref().map(|list| numbers(&mut list.iter().map(|s| &s[..])));
             self.set(Dimension::Issuer, Some(seen(issuers.unwrap_or_else(|| shown.clone()))));
             self.set(Dimension::Sha256, Some(seen(sums.unwrap_or(shown))));
+            let in_date = wanted.in_date.then(|| seen(Ranges::one(1)));
+            self.set(Dimension::InDate, in_date);
             self.names[NameDimension::San as usize] = wanted.names.as_ref().map(|list| NameAsk {
                 set: values.languages.texts(list),
                 hidden: hidden_certificate,
@@ -304,8 +343,7 @@ impl Asks {
     /// Whether only the five-tuple and the ICMP type are asked for.
     #[must_use]
     pub fn is_static(&self) -> bool {
-        use Dimension::{App, Bound, Day, Issuer, Ja4, Sha256, Version};
-        let facts = [Day, App, Version, Ja4, Issuer, Sha256, Bound];
-        facts.iter().all(|d| self.number(*d).is_none()) && self.names.iter().all(Option::is_none)
+        let mut facts = Dimension::OF_FACTS.iter().chain(&[Dimension::Day]);
+        facts.all(|d| self.number(*d).is_none()) && self.names.iter().all(Option::is_none)
     }
 }

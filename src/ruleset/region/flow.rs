@@ -4,12 +4,12 @@
 use super::area::{Area, Symbol};
 use super::asks::{
     ABSENT, APP_DNS, APP_HTTP, APP_QUIC, APP_TLS, Asks, Dimension, HIDDEN, MISSED, NO_PORT,
-    NUMBERS, NameAsk, NameDimension, Values,
+    NUMBERS, NameAsk, NameDimension, UNLISTED, Values,
 };
 use super::words::{Alphabet, Word};
 use crate::model::{
-    Addr, App, Certificate, DomainName, Ech, EndpointId, Fact, Facts, FiveTuple, FlowVerdict, Ja4,
-    PolicyId, Protocol, Timestamp, TlsVersion,
+    Addr, ApiId, App, Certificate, DomainName, Ech, EndpointId, Fact, Facts, FiveTuple,
+    FlowVerdict, Ja4, PolicyId, Protocol, Timestamp, TlsVersion,
 };
 use crate::policy::{Bound, Decision, NoTrace, Policy, Query};
 use serde::Serialize;
@@ -17,6 +17,8 @@ use std::fmt;
 use std::sync::Arc;
 
 const SECS_PER_DAY: u64 = 86_400;
+/// A day on which certificates that are out of date ended.
+const LONG_AGO: &str = "1970-01-01";
 /// What is shown if nothing else is asked for.
 const PROTOCOLS: [u128; 4] = [6, 17, 1, 58];
 const PORTS: [u128; 8] = [443, 80, 53, 22, 8443, 8080, 3389, 1024];
@@ -43,8 +45,16 @@ pub struct ShownCertificate {
     pub names: Vec<String>,
     /// SHA-256 in hex.
     pub sha256: String,
+    /// Whether it is valid, by its dates, when it is shown.
+    #[serde(skip_serializing_if = "holds")]
+    pub in_date: bool,
     #[serde(skip)]
     pub(super) sum: [u8; 32],
+}
+
+/// What goes without saying is not written.
+const fn holds(value: &bool) -> bool {
+    *value
 }
 
 /// A concrete flow with settled facts.
@@ -72,6 +82,10 @@ pub struct Flow {
     pub hides_certificate: bool,
     /// Whether the destination was answered for the name.
     pub bound: bool,
+    /// The API its request names.
+    pub api_id: Option<ApiId>,
+    /// The address its DNS answer leads to; none while only the question is there.
+    pub answer: Option<Addr>,
     /// Where it lies in every dimension that is a number.
     pub(super) numbers: [u128; NUMBERS],
 }
@@ -134,6 +148,11 @@ impl Flow {
             hides_certificate: number(Dimension::Issuer)? == HIDDEN,
             certificate: certificate(area, values)?,
             bound: number(Dimension::Bound)? == 1,
+            api_id: api_id(number(Dimension::ApiId)?, values),
+            answer: match number(Dimension::Answer)? {
+                ABSENT..=UNLISTED => None,
+                address => Some(Addr::v6(address.to_be_bytes())),
+            },
             numbers,
         })
     }
@@ -179,6 +198,12 @@ impl Flow {
         {
             facts.questions = Fact::Known(vec![name]);
         }
+        if let Some(answer) = self.answer {
+            facts.answer = Fact::Known(answer);
+        }
+        if let Some(api_id) = &self.api_id {
+            facts.api_id = Fact::Known(api_id.clone());
+        }
         if self.domain == Shown::Hidden {
             facts.tls.ech = Ech::Present;
         }
@@ -198,7 +223,7 @@ impl Flow {
                 issuer: shown.issuer.clone(),
                 names: shown.names.clone(),
                 sha256: shown.sum,
-                validity: (0, i64::MAX),
+                validity: (0, if shown.in_date { i64::MAX } else { -1 }),
             }));
         }
         facts
@@ -227,8 +252,8 @@ impl Flow {
 /// One number of every dimension: what people expect to see, if that is inside.
 fn point(area: &Area) -> Option<[u128; NUMBERS]> {
     use Dimension::{
-        App, Bound, Day, Destination, Icmp, Issuer, Ja4, Port, Protocol, Sha256, Source,
-        SourcePort, Version,
+        Answer, ApiId, App, Bound, Day, Destination, Icmp, InDate, Issuer, Ja4, Port, Protocol,
+        Sha256, Source, SourcePort, Version,
     };
     let host = |dimension| {
         let first = area.number(dimension).first()?;
@@ -250,6 +275,9 @@ fn point(area: &Area) -> Option<[u128; NUMBERS]> {
         pick(Issuer, &[])?,
         pick(Sha256, &[])?,
         pick(Bound, &[])?,
+        pick(InDate, &[1])?,
+        pick(ApiId, &[ABSENT])?,
+        pick(Answer, &[HIDDEN]).filter(|answer| *answer == HIDDEN).or_else(|| host(Answer))?,
     ])
 }
 
@@ -291,7 +319,17 @@ fn certificate(area: &Area, values: &mut Values) -> Option<Option<ShownCertifica
         .unwrap_or_else(|| unlisted(values, |n| [n; 32]));
     let sha256 = sum.iter().map(|byte| format!("{byte:02x}")).collect();
     let issuer = String::from_utf8_lossy(&issuer).into_owned();
-    Some(Some(ShownCertificate { issuer, names, sha256, sum }))
+    let in_date = area.number(Dimension::InDate).contains(1);
+    Some(Some(ShownCertificate { issuer, names, sha256, in_date, sum }))
+}
+
+fn api_id(number: u128, values: &Values) -> Option<ApiId> {
+    if (ABSENT..=MISSED).contains(&number) {
+        return None;
+    }
+    let listed = values.listed(number).and_then(ApiId::parse);
+    let other = || ApiId::parse(&unlisted(values, |n| format!("0ther-{n}").into_bytes()));
+    listed.or_else(other)
 }
 
 fn fingerprint(number: u128, values: &Values) -> Ja4 {
@@ -341,6 +379,12 @@ impl Witness {
         if let Shown::Name(name) = &flow.question {
             put("dns", name.clone());
         }
+        if let Some(answer) = flow.answer {
+            put("answer", answer.to_string());
+        }
+        if let Some(api_id) = &flow.api_id {
+            put("api-id", api_id.to_string());
+        }
         match flow.app {
             // A name tells the application: TLS over a stream, QUIC over UDP.
             Some(App::Tls) if matches!(flow.domain, Shown::Name(_)) => {}
@@ -360,6 +404,9 @@ impl Witness {
                 put("certificate-san", name.clone());
             }
             put("certificate-sha256", certificate.sha256.clone());
+            if !certificate.in_date {
+                put("certificate-until", LONG_AGO.to_owned());
+            }
         }
         if let Some(proxy) = &self.proxy {
             put("proxy", proxy.clone());
@@ -394,6 +441,8 @@ impl Witness {
             "app": flow.app.filter(|_| ports).map(App::name),
             "domain": name(&flow.domain),
             "dns": name(&flow.question),
+            "answer": flow.answer.map(|answer| answer.to_string()),
+            "api_id": flow.api_id.as_ref().map(ApiId::as_str),
             "tls_version": flow.version.map(|version| version.to_string()),
             "certificate": flow.certificate,
             "midstream": flow.app.is_none().then_some(true),

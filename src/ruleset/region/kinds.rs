@@ -5,7 +5,7 @@
 use super::area::{Area, Symbol};
 use super::asks::{
     ABSENT, APP_DNS, APP_HTTP, APP_OTHER, APP_QUIC, APP_TLS, HIDDEN, MISSED, NO_PORT, NUMBERS,
-    any_value, ipv4, ipv6,
+    UNLISTED, any_value, ipv4, ipv6,
 };
 use super::ranges::Ranges;
 use crate::policy::spec::EncryptedClientHello;
@@ -168,6 +168,30 @@ impl Kind {
         }
     }
 
+    /// Whether the certificate is in date.
+    fn dates(self) -> Ranges {
+        if self.shows_certificate() { Ranges::span(0, 1) } else { self.certificates() }
+    }
+
+    fn apis(self) -> Ranges {
+        match self {
+            Missed => Ranges::one(MISSED),
+            Http => any_value().or(&Ranges::one(ABSENT)),
+            _ => Ranges::one(ABSENT),
+        }
+    }
+
+    fn answers(self) -> Ranges {
+        match self {
+            Missed => Ranges::one(MISSED),
+            Dns => {
+                let marks = Ranges::span(ABSENT, UNLISTED);
+                Ranges::span(0, u128::MAX).without(&marks).or(&Ranges::one(HIDDEN))
+            }
+            _ => Ranges::one(ABSENT),
+        }
+    }
+
     fn bound(self) -> Ranges {
         match self {
             Missed => Ranges::one(MISSED),
@@ -210,6 +234,9 @@ impl Kind {
             self.certificates(),
             self.certificates(),
             self.bound(),
+            self.dates(),
+            self.apis(),
+            self.answers(),
         ];
         Area::new(numbers, self.names())
     }

@@ -2,7 +2,9 @@
 //! no flow is in, and every flow it names is judged by the production decision as it says.
 
 use super::*;
-use crate::model::{Action, Addr, App, FiveTuple, Ja4, PolicyId, Protocol, RuleId, TlsVersion};
+use crate::model::{
+    Action, Addr, ApiId, App, FiveTuple, Ja4, PolicyId, Protocol, RuleId, TlsVersion,
+};
 use crate::policy::Policy;
 use crate::policy::names::{NamePattern, NameSet, TextPattern};
 use crate::policy::spec::*;
@@ -64,6 +66,12 @@ pub(crate) fn rule(id: usize, fields: &[(u8, u8)]) -> RuleSpec {
             11 => rule.tls.ja4 = Some(vec![Ja4(JA4[0])]),
             12 => rule.midstream = Answer::Allow,
             13 => rule.expires = Some(10),
+            16 => rule.answers = Some(net(9)),
+            17 => {
+                let ids: [&[&str]; 3] = [&["one"], &["one", "two"], &["three"]];
+                rule.api_ids =
+                    Some(ids[n % 3].iter().filter_map(|id| ApiId::parse(id.as_bytes())).collect());
+            }
             14 => {
                 rule.domains.get_or_insert_with(|| names(&["*"]));
                 rule.bind_dns = true;
@@ -74,6 +82,7 @@ pub(crate) fn rule(id: usize, fields: &[(u8, u8)]) -> RuleSpec {
                     issuers: (n % 2 == 0).then(|| vec!["CN=one".to_owned()]),
                     names: [None, san("spiffe://one/*"), san(".gw.test"), san("*")][n % 4].clone(),
                     sha256: (n % 5 == 0).then(|| vec![[7; 32]]),
+                    in_date: n % 3 == 0,
                 });
             }
         }
@@ -125,16 +134,20 @@ fn facts(ech_denied: bool) -> Vec<Flow> {
         certificate: None,
         hides_certificate: false,
         bound: false,
+        api_id: None,
+        answer: None,
         numbers: [0; super::asks::NUMBERS],
     };
     let named = || NAMES.iter().map(|n| Shown::Name((*n).to_owned()));
     let mut all = vec![base.clone(), Flow { app: None, ..base.clone() }];
     all.push(Flow { app: Some(App::Quic), ..base.clone() });
-    all.extend(named().chain([Shown::Nothing]).map(|question| Flow {
-        app: Some(App::Dns),
-        question,
-        ..base.clone()
-    }));
+    let led = [None, Some("10.9.0.1"), Some("10.9.0.2"), Some("2001:db8::1"), Some("::1")];
+    for answer in led.map(|to| to.map(|to| Addr::from(to.parse::<std::net::IpAddr>().unwrap()))) {
+        let dns = Flow { app: Some(App::Dns), answer, ..base.clone() };
+        all.extend(
+            named().chain([Shown::Nothing]).map(|question| Flow { question, ..dns.clone() }),
+        );
+    }
     let hidden = ech_denied.then_some(Shown::Hidden);
     for domain in named().chain([Shown::Nothing]).chain(hidden) {
         for bound in [false, true] {
@@ -143,7 +156,10 @@ fn facts(ech_denied: bool) -> Vec<Flow> {
             }
             let flow = Flow { domain: domain.clone(), bound, ..base.clone() };
             if domain != Shown::Hidden {
-                all.push(Flow { app: Some(App::Http), ..flow.clone() });
+                for id in ["", "one", "two", "three", "four"] {
+                    let api_id = ApiId::parse(id.as_bytes());
+                    all.push(Flow { app: Some(App::Http), api_id, ..flow.clone() });
+                }
             }
             for ja4 in JA4 {
                 let hello = Flow { ja4: Some(Ja4(ja4)), ..flow.clone() };
@@ -161,15 +177,18 @@ fn facts(ech_denied: bool) -> Vec<Flow> {
                         continue;
                     }
                     all.push(tls.clone());
-                    for (issuer, names, sum) in [
-                        ("CN=one", vec!["spiffe://one/x"], [7; 32]),
-                        ("CN=two", vec!["a.gw.test", "spiffe://two"], [8; 32]),
-                        ("CN=one", vec![], [8; 32]),
+                    for (issuer, names, sum, in_date) in [
+                        ("CN=one", vec!["spiffe://one/x"], [7; 32], true),
+                        ("CN=two", vec!["a.gw.test", "spiffe://two"], [8; 32], true),
+                        ("CN=one", vec![], [8; 32], true),
+                        ("CN=one", vec!["spiffe://one/x"], [7; 32], false),
+                        ("CN=two", vec![], [8; 32], false),
                     ] {
                         let certificate = Some(ShownCertificate {
                             issuer: issuer.to_owned(),
                             names: names.iter().map(|n| (*n).to_owned()).collect(),
                             sha256: String::new(),
+                            in_date,
                             sum,
                         });
                         all.push(Flow { certificate, ..tls.clone() });
@@ -226,7 +245,7 @@ pub(crate) fn flows(ech_denied: bool) -> Vec<Flow> {
 }
 
 pub(crate) fn random_rules() -> impl Strategy<Value = Vec<Vec<(u8, u8)>>> {
-    prop::collection::vec(prop::collection::vec((0_u8..16, 0_u8..16), 0..5), 1..6)
+    prop::collection::vec(prop::collection::vec((0_u8..18, 0_u8..16), 0..5), 1..6)
 }
 
 /// The flows of a policy that meet the first rule and none of the others.

@@ -154,7 +154,7 @@ fn refused(message: &[u8]) -> Option<Vec<u8>> {
     builder.udp(5_353, 53).write_to_vec(&mut inner, message).unwrap();
     let frame = gwlb(&inner);
     let packet = live(&frame).unwrap();
-    let answer = answer::dns_refused(&frame, &packet, 0)?;
+    let answer = answer::dns_refused(&frame, &packet, 0, Toward::Sender)?;
     let answered = check(&answer, &frame, Link::RawIp, &Settings::GWLB);
     assert_eq!(answered.tuple, packet.tuple.reverse());
     Some(answered.payload(&answer).to_vec())
@@ -190,7 +190,7 @@ fn only_queries_are_refused() {
     assert_eq!(refused(&response), None);
     assert_eq!(refused(&[0; 11]), None);
     let frame = hex(SYN_V4);
-    assert_eq!(answer::dns_refused(&frame, &live(&frame).unwrap(), 0), None);
+    assert_eq!(answer::dns_refused(&frame, &live(&frame).unwrap(), 0, Toward::Sender), None);
 }
 
 #[test]
