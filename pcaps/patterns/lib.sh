@@ -90,7 +90,8 @@ behind() {
     servers+=("$name $!")
 }
 
-# certificate NAME SUBJECT [ISSUER]: $work/NAME.pem and .key; signed by itself, or by ISSUER.
+# certificate NAME SUBJECT [ISSUER]: $work/NAME.pem and .key; signed by itself, or by ISSUER. With
+# valid_until=yesterday it ended then.
 certificate() {
     local name=$1 subject=$2 issuer=${3:-}
     local key=(-newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -keyout "$work/$name.key")
@@ -99,7 +100,7 @@ certificate() {
     else
         openssl req -new "${key[@]}" -subj "$subject" -out "$work/$name.csr" 2>/dev/null
         openssl x509 -req -in "$work/$name.csr" -CA "$work/$issuer.pem" -CAkey "$work/$issuer.key" \
-            -CAcreateserial -days 3650 -out "$work/$name.pem" 2>/dev/null
+            -CAcreateserial -days "$([ "${valid_until:-}" = yesterday ] && echo -1 || echo 3650)" -out "$work/$name.pem" 2>/dev/null
     fi
     chmod 644 "$work/$name".*
 }

@@ -13,6 +13,7 @@ site payments 10.100.7.7
 certificate server /CN=acme.payments.example
 certificate acme-ca '/O=Acme/CN=acme issuing CA'
 certificate acme-client '/O=Acme/CN=till 17' acme-ca
+valid_until=yesterday certificate acme-lapsed '/O=Acme/CN=till 16' acme-ca
 certificate other-ca '/O=Mallory/CN=acme issuing CA'
 certificate other-client '/O=Acme/CN=till 17' other-ca
 certificate globex-ca '/O=Globex/CN=globex CA'
@@ -41,6 +42,7 @@ fetch acme 10.100.4.7 $old $(with other-client) https://status.payments.example/
 fetch acme 10.100.4.7 $old https://acme.payments.example/no-certificate
 fetch acme 10.100.4.7 $old $(with other-client) https://acme.payments.example/wrong-issuer
 fetch acme 10.100.4.7 $old https://status.payments.example/no-certificate
+fetch acme 10.100.4.7 $old $(with acme-lapsed) https://acme.payments.example/out-of-date
 fetch acme 10.100.4.7 $(with acme-client) https://acme.payments.example/tls-1.3
 fetch acme 10.100.4.7 $old $(with acme-client) https://globex.payments.example/
 fetch acme 10.100.4.7 --tls-max 1.1 --ciphers DEFAULT@SECLEVEL=0 $(with acme-client) https://acme.payments.example/tls-1.1

@@ -15,7 +15,7 @@ endpoint=vpce-0a1b2c3d4e5f60718
 certificate server "/CN=*.$region"
 web execute-api "$(tls 10.99.4.10:443 'ssl_protocols TLSv1.1 TLSv1.2 TLSv1.3; ssl_ciphers DEFAULT@SECLEVEL=0;')" "listen 10.99.4.10:80;"
 quic_server execute-api 10.99.4.10 443
-web api-balancer "listen 10.99.5.10:8080;" "listen 10.99.5.11:8080;" "$(tls 10.99.5.10:443)"
+web api-balancer "listen 10.99.5.10:8080;" "listen 10.99.5.10:8081;" "listen 10.99.5.11:8080;" "$(tls 10.99.5.10:443)"
 ready
 
 capture acme acme
@@ -39,6 +39,14 @@ fetch globex 10.99.5.10:8080 -H 'x-apigw-api-id: gl0b3xq001' http://quotes.payme
 fetch globex 10.99.5.10:8080 http://quotes.payments.example/a --next -s -H 'Host: admin.payments.example' \
     --connect-to ::10.99.5.10:8080 http://quotes.payments.example/b
 fetch globex 10.99.5.10:8080 http://admin.payments.example/
+by_id() { fetch globex 10.99.5.10:8081 "${@:2}" -H "x-apigw-api-id: $1" http://apis.payments.example/; }
+by_id q0otes0001
+by_id q0otes0001 --http2-prior-knowledge
+by_id p4ym3nts01
+by_id q0otes0001 -H 'X-Apigw-Api-Id: p4ym3nts01'
+fetch globex 10.99.5.10:8081 http://apis.payments.example/none
+fetch globex 10.99.5.10:8081 -H 'x-apigw-api-id: q0otes0001' http://apis.payments.example/a --next -s \
+    -H 'x-apigw-api-id: p4ym3nts01' --connect-to ::10.99.5.10:8081 http://apis.payments.example/b
 fetch globex 10.99.5.11:8080 http://quotes.payments.example/another-balancer
 fetch globex 10.99.5.10 https://quotes.payments.example/
 fetch globex 10.99.4.10 https://api.payments.example/acmes

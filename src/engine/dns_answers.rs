@@ -76,3 +76,139 @@ impl Engine {
         Some(verdict)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::engine::record::Event;
+    use crate::engine::tests::{Bench, spec, tuple};
+    use crate::model::{Action, Protocol, Reason, Verdict};
+    use crate::policy::names::{NamePattern, NameSet};
+    use crate::policy::spec::{Mode, PolicySpec, PortRange, RuleSpec};
+    use crate::synth::packet;
+    use crate::synth::session::{Session, Side};
+    use crate::synth::speech::Speech;
+    use crate::wire::{Link, Settings, answer, parse};
+    use std::sync::Arc;
+
+    const NAME: &str = "api.example";
+    const REFUSED: u8 = 5;
+
+    fn guarded(otherwise: Action) -> PolicySpec {
+        let mut spec = spec();
+        let mut rule = RuleSpec::new("names", Action::Allow);
+        rule.ports = Some(vec![PortRange::one(53)]);
+        let names = NameSet::build([NamePattern::parse(NAME).unwrap()]).unwrap();
+        rule.dns = Some(Arc::new(names));
+        rule.answers = Some(vec!["10.100.4.0/24".parse().unwrap()]);
+        spec.policies[0].rules.push(rule);
+        spec.policies[0].otherwise = otherwise;
+        spec
+    }
+
+    /// A question and its answer, as datagrams.
+    fn exchange(last: [u8; 2]) -> [Vec<u8>; 2] {
+        let address = std::net::IpAddr::from([10, 100, last[0], last[1]]).into();
+        let said = Speech::Dns { name: NAME, answer: Some(address) }.datagrams();
+        let tuple = tuple(53, Protocol::UDP);
+        [packet::udp(&tuple, &said[0].1), packet::udp(&tuple.reverse(), &said[1].1)]
+    }
+
+    fn denied(bench: &Bench) -> Vec<Reason> {
+        let denied = bench.events.iter().filter_map(|event| match event {
+            Event::MessageDenied(record) => record.verdict.map(|verdict| verdict.reason),
+            _ => None,
+        });
+        denied.collect()
+    }
+
+    #[test]
+    fn an_answer_that_leads_elsewhere_is_refused_alone_and_the_flow_goes_on() {
+        for (otherwise, told) in [(Action::Reject, 1), (Action::Deny, 0)] {
+            let mut bench = Bench::new(&guarded(otherwise));
+            let [question, good] = exchange([4, 7]);
+            let [_, bad] = exchange([5, 7]);
+            assert_eq!(bench.give(&question), Verdict::Forward);
+            assert_eq!(bench.give(&good), Verdict::Forward);
+            assert_eq!(bench.give(&question), Verdict::Forward);
+            assert_eq!(bench.give(&bad), Verdict::Drop(Reason::AnswerNotAllowed));
+            assert_eq!(denied(&bench), [Reason::AnswerNotAllowed]);
+            assert_eq!(bench.sent.len(), told, "{otherwise:?}");
+            for (_, frame) in &bench.sent {
+                let packet = parse(frame, Link::Ethernet, &Settings::GWLB).unwrap();
+                assert_eq!(packet.tuple, tuple(53, Protocol::UDP).reverse(), "to the client");
+                assert_eq!(packet.payload(frame)[3] & 0xf, REFUSED);
+                assert!(answer::is_answerable(&packet));
+            }
+            assert_eq!(bench.give(&question), Verdict::Forward);
+            assert_eq!(bench.give(&good), Verdict::Forward, "the flow goes on");
+        }
+    }
+
+    #[test]
+    fn an_answer_that_cannot_be_read_does_not_come_back_and_an_empty_one_does() {
+        let mut bench = Bench::new(&guarded(Action::Reject));
+        let tuple = tuple(53, Protocol::UDP);
+        let said = Speech::Dns { name: NAME, answer: None }.datagrams();
+        assert_eq!(bench.give(&packet::udp(&tuple, &said[0].1)), Verdict::Forward);
+        assert_eq!(bench.give(&packet::udp(&tuple.reverse(), &said[1].1)), Verdict::Forward);
+        let mut cut = said[1].1.clone();
+        cut[7] = 1;
+        let cut = packet::udp(&tuple.reverse(), &cut);
+        assert_eq!(bench.give(&cut), Verdict::Drop(Reason::DnsMalformed));
+    }
+
+    #[test]
+    fn no_byte_of_an_answer_over_a_stream_comes_back_before_it_is_judged() {
+        for size in [1, 7, 4096] {
+            for (third, passes) in [(4, true), (5, false)] {
+                let mut bench = Bench::new(&guarded(Action::Reject));
+                let mut session = Session::new(tuple(53, Protocol::TCP));
+                for packet in session.handshake() {
+                    bench.give(&packet);
+                }
+                let address = std::net::IpAddr::from([10, 100, third, 7]).into();
+                let said = Speech::Dns { name: NAME, answer: Some(address) }.stream();
+                for packet in session.send_split(Side::Client, &said[0].1, size) {
+                    assert!(!matches!(bench.give(&packet), Verdict::Drop(_)));
+                }
+                let replies = session.send_split(Side::Server, &said[1].1, size);
+                let verdicts: Vec<Verdict> =
+                    replies.iter().map(|reply| bench.give(reply)).collect();
+                let last = verdicts.last().copied();
+                if passes {
+                    assert_eq!(last, Some(Verdict::Forward), "pieces of {size}");
+                    continue;
+                }
+                assert_eq!(last, Some(Verdict::Drop(Reason::AnswerNotAllowed)), "{size}");
+                assert!(!verdicts.contains(&Verdict::Forward), "pieces of {size}");
+                assert_eq!(
+                    bench.sent.iter().filter(|(o, _)| *o == super::super::Origin::Answer).count(),
+                    2
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn an_answer_is_only_written_down_where_a_policy_monitors() {
+        let mut spec = guarded(Action::Reject);
+        spec.policies[0].mode = Mode::Monitor;
+        let mut bench = Bench::new(&spec);
+        for packet in exchange([5, 7]) {
+            assert_eq!(bench.give(&packet), Verdict::Forward);
+        }
+        bench.pass(1_000);
+        let ended = bench.ended();
+        assert_eq!(ended.first().and_then(|(action, ..)| *action), Some(Action::Reject));
+    }
+
+    #[test]
+    fn answers_of_policies_that_do_not_ask_are_not_looked_at() {
+        let mut spec = guarded(Action::Reject);
+        spec.policies[0].rules.last_mut().unwrap().answers = None;
+        let mut bench = Bench::new(&spec);
+        for packet in exchange([5, 7]) {
+            assert_eq!(bench.give(&packet), Verdict::Forward);
+        }
+    }
+}

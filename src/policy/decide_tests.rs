@@ -7,7 +7,7 @@ use super::super::spec::{
 };
 use super::*;
 use crate::model::{
-    Addr, App, Certificate, Ech, Fact, FiveTuple, Ja4, PolicyId, Protocol, TlsVersion,
+    Addr, ApiId, App, Certificate, Ech, Fact, FiveTuple, Ja4, PolicyId, Protocol, TlsVersion,
 };
 use std::sync::Arc;
 
@@ -46,6 +46,12 @@ fn rule(text: &str) -> RuleSpec {
             "names" => rule.domains = Some(names(value)),
             "dns" => rule.dns = Some(names(value)),
             "bind" => rule.bind_dns = true,
+            "answers" => rule.answers = Some(vec![value.parse().unwrap()]),
+            "api" => rule.api_ids = ApiId::parse(value.as_bytes()).map(|id| vec![id]),
+            "in_date" => {
+                rule.tls.client_certificate =
+                    Some(CertificateSpec { in_date: true, ..CertificateSpec::default() });
+            }
             "app" => {
                 rule.app = Some(match value {
                     "tls" => AppMatch::Tls,
@@ -108,6 +114,11 @@ fn facts(text: &str) -> Facts {
             "app" => facts.app = fact(value, app),
             "name" => facts.domain = fact(value, |v| Arc::new(domain(v))),
             "q" => facts.questions = fact(value, |v| v.split('+').map(domain).collect()),
+            "answer" => {
+                let address = |v: &str| Addr::from(v.parse::<std::net::IpAddr>().unwrap());
+                facts.answer = fact(value, address);
+            }
+            "api" => facts.api_id = fact(value, |v| ApiId::parse(v.as_bytes()).unwrap()),
             "noq" => facts.questions = Fact::Known(Vec::new()),
             "offered" => facts.tls.offered = fact(value, version),
             "ver" => facts.tls.version = fact(value, version),
@@ -236,6 +247,73 @@ fn applications_are_told_from_facts() {
          1 | app=-       | deny otherwise
          1 |             | pending client allow",
     );
+}
+
+#[test]
+fn a_question_goes_on_and_its_answer_is_judged() {
+    table(
+        &[
+            "a allow dns=.a.example answers=10.60.1.0/24",
+            "b reject dns=.b.example answers=10.0.0.0/8",
+        ],
+        "deny",
+        "53 |                                             | pending client allow
+         53 | app=dns q=x.a.example                       | allow 0
+         53 | app=dns q=x.a.example answer=10.60.1.5      | allow 0
+         53 | app=dns q=x.a.example answer=10.60.2.5      | deny otherwise answer-not-allowed
+         53 | app=dns q=x.a.example answer=2001:db8::1    | deny otherwise answer-not-allowed
+         53 | app=dns q=x.b.example                       | deny otherwise
+         53 | app=dns q=x.b.example answer=10.60.1.5      | reject 1
+         53 | app=dns q=x.b.example answer=192.0.2.1      | deny otherwise
+         53 | app=dns q=x.c.example answer=10.60.1.5      | deny otherwise
+         53 | app=tls name=x.a.example                    | deny otherwise
+         53 | missed                                      | reject 1 midstream",
+    );
+    let guard = ["a reject dns=* answers=10.0.0.0/8", "b allow dns=*"];
+    table(
+        &guard,
+        "deny",
+        "53 | app=dns q=x.a.example                  | allow 1
+         53 | app=dns q=x.a.example answer=192.0.2.1 | allow 1
+         53 | app=dns q=x.a.example answer=10.0.0.1  | reject 0",
+    );
+}
+
+#[test]
+fn a_request_names_its_api_in_clear_text() {
+    table(
+        &["a allow names=*.example api=p4ym3nts01"],
+        "deny",
+        "80 |                                        | pending client allow
+         80 | app=http name=a.example api=p4ym3nts01 | allow 0
+         80 | app=http name=a.example api=P4YM3NTS01 | deny otherwise
+         80 | app=http name=a.example api=-          | deny otherwise
+         80 | app=tls name=a.example                 | deny otherwise
+         80 | missed                                 | deny otherwise midstream",
+    );
+}
+
+#[test]
+fn a_certificate_is_in_date_between_its_dates() {
+    let block = Block::build(&block(&["a allow in_date"], "deny"), RuleId(0));
+    let (first, last) = (1_000, 2_000);
+    let mut known = facts("app=tls name=- offered=1.2 ver=1.2 cert=x");
+    let Fact::Known(shown) = &known.tls.client_certificate else { panic!("shown") };
+    let shown = Certificate { validity: (first, last), ..(**shown).clone() };
+    known.tls.client_certificate = Fact::Known(Arc::new(shown));
+    for (now, expected) in [
+        (999, "deny otherwise certificate-not-in-date"),
+        (1_000, "allow 0"),
+        (2_000, "allow 0"),
+        (2_001, "deny otherwise certificate-not-in-date"),
+    ] {
+        let query = Query { now: Timestamp::from_secs(now), ..query(443) };
+        let decision = decide(&block, &query, &known, &DefaultsSpec::default());
+        assert_eq!(told(decision), expected, "{now}");
+    }
+    let hidden = facts("app=tls name=- offered=1.3 ver=1.3");
+    let decision = decide(&block, &query(443), &hidden, &DefaultsSpec::default());
+    assert_eq!(told(decision), "deny otherwise certificate-not-visible");
 }
 
 #[test]

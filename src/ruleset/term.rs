@@ -206,7 +206,7 @@ impl Decode for CertificateDoc {
                     "unknown-word",
                     format!("client_certificate is not `{}`", clip(other)),
                 );
-                let help = "write `required`, or a mapping with issuer, san or sha256";
+                let help = "write `required`, or a mapping with issuer, san, sha256 or in_date";
                 reading.error(node.place, fault.help(help));
                 None
             }

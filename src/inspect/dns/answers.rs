@@ -212,7 +212,7 @@ fn visit_record(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use simple_dns::rdata::{A, AAAA, CNAME, RData};
+    use simple_dns::rdata::{A, AAAA, CNAME, HTTPS, RData, SVCB, SVCParam};
     use simple_dns::{CLASS, Name, Packet, QCLASS, QTYPE, Question as Asked, ResourceRecord, TYPE};
 
     fn response(records: Vec<(&'static str, u32, RData<'static>)>) -> Vec<u8> {
@@ -289,6 +289,46 @@ mod tests {
                 .map(|i| ("api.example", 1, RData::A(A { address: u32::try_from(i).unwrap() })))
                 .collect();
             assert_eq!(bound(&response(records)).len(), found, "{count} answers");
+        }
+    }
+
+    #[test]
+    fn every_address_of_every_section_is_named_hints_too() {
+        let mut packet = Packet::new_reply(7);
+        let record = |owner: &'static str, data| {
+            ResourceRecord::new(Name::new_unchecked(owner), CLASS::IN, 9, data)
+        };
+        packet.answers.push(record("api.example", alias("edge.example")));
+        packet.answers.push(record("edge.example", RData::A(A { address: 0xc000_0201 })));
+        let name = Name::new_unchecked("api.example");
+        let mut service = SVCB::new(1, name);
+        service.set_param(SVCParam::Ipv4Hint([0xc000_0202, 0xc000_0203].into()));
+        service.set_param(SVCParam::Ipv6Hint([0x2001_0db8 << 96 | 2].into()));
+        packet.answers.push(record("api.example", RData::HTTPS(HTTPS(service))));
+        packet.additional_records.push(record("ns.example", RData::A(A { address: 0x0a00_0001 })));
+        let message = packet.build_bytes_vec_compressed().unwrap();
+        let named: Vec<String> =
+            addresses(&message).unwrap().iter().map(ToString::to_string).collect();
+        assert_eq!(named, ["192.0.2.1", "192.0.2.2", "192.0.2.3", "2001:db8::2", "10.0.0.1"]);
+        for cut in HEADER_BYTES..message.len() {
+            assert_eq!(addresses(&message[..cut]), Err(Reason::DnsMalformed), "cut at {cut}");
+        }
+        let mut truncated = message[..message.len() - 1].to_vec();
+        truncated[2] |= 2;
+        assert_eq!(addresses(&truncated).unwrap().len(), 4, "TC");
+    }
+
+    #[test]
+    fn addresses_of_one_message_end_at_their_limit() {
+        for (count, fits) in
+            [(ADDRESS_LIMIT - 1, true), (ADDRESS_LIMIT, true), (ADDRESS_LIMIT + 1, false)]
+        {
+            let records = (0..count)
+                .map(|i| ("api.example", 1, RData::A(A { address: u32::try_from(i).unwrap() })))
+                .collect();
+            let named = addresses(&response(records)).map(|named| named.len());
+            let expected = if fits { Ok(count) } else { Err(Reason::LimitInspection) };
+            assert_eq!(named, expected, "{count}");
         }
     }
 

@@ -153,5 +153,6 @@ fn mutated_messages_never_panic() {
             *first |= 0x80;
         }
         let _ = answers::bindings(&message, |_, _, _| ());
+        let _ = answers::addresses(&message);
     }
 }

@@ -310,6 +310,35 @@ fn a_body_may_come_between_an_upgrade_and_its_answer() {
     assert_eq!(progress.outcome, Outcome::Fault(Reason::HttpMalformed));
 }
 
+#[test]
+fn every_request_names_its_api_or_none() {
+    let api = |fields: &str| {
+        let head = format!("GET / HTTP/1.1\r\nHost: a.example\r\n{fields}\r\n");
+        let mut facts = Facts::default();
+        let progress = HttpReader::new().read(Direction::Original, head.as_bytes(), &mut facts);
+        (progress.outcome, facts.api_id.known().map(ToString::to_string))
+    };
+    let one = |text: &str| (Outcome::Message, Some(text.to_owned()));
+    assert_eq!(api("x-apigw-api-id: p4ym3nts01\r\n"), one("p4ym3nts01"));
+    assert_eq!(api("X-APIGW-API-ID:P4YM3NTS01 \r\n"), one("P4YM3NTS01"));
+    for none in ["", "x-apigw-api-id:\r\n", "x-apigw-api-id: a,b\r\n", "x-apigw-api-ids: a\r\n"] {
+        assert_eq!(api(none), (Outcome::Message, None), "{none}");
+    }
+    for (length, found) in [(63, true), (64, true), (65, false)] {
+        let id = "a".repeat(length);
+        let expected = found.then(|| id.clone());
+        assert_eq!(api(&format!("x-apigw-api-id: {id}\r\n")), (Outcome::Message, expected));
+    }
+    let twice = api("x-apigw-api-id: a\r\nX-Apigw-Api-Id: a\r\n");
+    assert_eq!(twice.0, Outcome::Fault(Reason::HttpMalformed));
+    let (mut reader, mut facts) = (HttpReader::new(), Facts::default());
+    let first = b"GET / HTTP/1.1\r\nHost: a\r\nx-apigw-api-id: one\r\n\r\n";
+    reader.read(Direction::Original, first, &mut facts);
+    assert!(facts.api_id.known().is_some());
+    reader.read(Direction::Original, b"GET / HTTP/1.1\r\nHost: a\r\n\r\n", &mut facts);
+    assert_eq!(facts.api_id, Fact::Absent, "of this request, not of the one before");
+}
+
 /// Pieces of requests, good and bad, that are put together at random.
 const PIECES: &[&str] = &[
     "GET / HTTP/1.1\r\n",
@@ -323,6 +352,7 @@ const PIECES: &[&str] = &[
     "Content-Length: 0\r\n",
     "Transfer-Encoding: chunked\r\n",
     "X: y\r\n",
+    "x-apigw-api-id: p4ym3nts01\r\n",
     "X : y\r\n",
     "Host: c\n",
     " fold\r\n",

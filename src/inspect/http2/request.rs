@@ -166,6 +166,17 @@ mod tests {
     }
 
     #[test]
+    fn the_api_is_the_field_once() {
+        let mut request = Request::default();
+        for (name, value) in [(":method", "GET"), ("x-apigw-api-id", "p4ym3nts01")] {
+            request.field(Name::of(name.as_bytes()).unwrap(), value.as_bytes()).unwrap();
+        }
+        assert_eq!(request.api_id(), Fact::Known(ApiId::parse(b"p4ym3nts01").unwrap()));
+        assert!(request.field(Name::ApiId, b"p4ym3nts01").is_err(), "twice");
+        assert_eq!(Request::default().api_id(), Fact::Absent);
+    }
+
+    #[test]
     fn blocks_that_recipients_read_differently_are_refused() {
         let method = (":method", "GET");
         for fields in [

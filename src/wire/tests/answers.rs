@@ -184,6 +184,32 @@ fn a_question_that_cannot_be_read_is_left_out_of_the_refusal() {
 }
 
 #[test]
+fn a_refusal_in_the_place_of_a_response_goes_where_that_went() {
+    let question = b"\x03api\x07example\x00\x00\x01\x00\x01";
+    let mut response = query(question);
+    response[2] |= 0x80;
+    response[7] = 1;
+    response.extend(b"\xc0\x0c\x00\x01\x00\x01\x00\x00\x00\x3c\x00\x04\x0a\x6e\x01\x14");
+    let mut inner = Vec::new();
+    let builder = etherparse::PacketBuilder::ipv4([10, 53, 0, 1], [10, 1, 0, 10], 64);
+    builder.udp(53, 5_353).write_to_vec(&mut inner, &response).unwrap();
+    let frame = gwlb(&inner);
+    let packet = live(&frame).unwrap();
+    let answer = answer::dns_refused(&frame, &packet, 0, Toward::Receiver).unwrap();
+    let answered = check(&answer, &frame, Link::RawIp, &Settings::GWLB);
+    assert_eq!(answered.tuple, packet.tuple);
+    let mut expected = vec![0xbe, 0xef, 0x81, 0x05, 0, 1, 0, 0, 0, 0, 0, 0];
+    expected.extend(question);
+    assert_eq!(answered.payload(&answer), expected);
+    let mut inner = Vec::new();
+    let builder = etherparse::PacketBuilder::ipv4([10, 53, 0, 1], [10, 1, 0, 10], 64);
+    builder.udp(53, 5_353).write_to_vec(&mut inner, &query(question)).unwrap();
+    let frame = gwlb(&inner);
+    let packet = live(&frame).unwrap();
+    assert_eq!(answer::dns_refused(&frame, &packet, 0, Toward::Receiver), None, "a query");
+}
+
+#[test]
 fn only_queries_are_refused() {
     let mut response = query(b"\x00\x00\x01\x00\x01");
     response[2] |= 0x80;
