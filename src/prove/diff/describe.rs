@@ -59,7 +59,12 @@ pub(super) fn describe(
     let addresses = Ranges::span(0, u128::MAX).without(&Ranges::span(ABSENT, UNLISTED));
     let answers = all(Dimension::Answer).and(&addresses);
     if !answers.is_empty() && answers != addresses {
-        words.push(("dns answers", networks(&answers)));
+        let others = addresses.without(&answers);
+        let text = match others.iter().count() < answers.iter().count() {
+            true => format!("any but {}", networks(&others)),
+            false => networks(&answers),
+        };
+        words.push(("dns answers", text));
     }
     words.extend(apis(&all(Dimension::ApiId), values).map(|text| ("apis", text)));
     let shown = Ranges::span(0x0300, 0x0304);

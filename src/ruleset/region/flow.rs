@@ -4,8 +4,9 @@
 use super::area::{Area, Symbol};
 use super::asks::{
     ABSENT, APP_DNS, APP_HTTP, APP_QUIC, APP_TLS, Asks, Dimension, HIDDEN, MISSED, NO_PORT,
-    NUMBERS, NameAsk, NameDimension, UNLISTED, Values,
+    NUMBERS, NameAsk, NameDimension, UNLISTED, Values, ipv4,
 };
+use super::ranges::Ranges;
 use super::words::{Alphabet, Word};
 use crate::model::{
     Addr, ApiId, App, Certificate, DomainName, Ech, EndpointId, Fact, Facts, FiveTuple,
@@ -277,8 +278,18 @@ fn point(area: &Area) -> Option<[u128; NUMBERS]> {
         pick(Bound, &[])?,
         pick(InDate, &[1])?,
         pick(ApiId, &[ABSENT])?,
-        pick(Answer, &[HIDDEN]).filter(|answer| *answer == HIDDEN).or_else(|| host(Answer))?,
+        answer(area.number(Answer))?,
     ])
+}
+
+/// No answer if there may be none; else an address, of IPv4 if there is one.
+fn answer(ranges: &Ranges) -> Option<u128> {
+    if ranges.contains(HIDDEN) || ranges.contains(ABSENT) {
+        return ranges.pick(&[HIDDEN, ABSENT]);
+    }
+    let v4 = ranges.and(&ipv4());
+    let ranges = if v4.is_empty() { ranges } else { &v4 };
+    ranges.pick(&[ranges.first()? | 1])
 }
 
 fn shown(symbol: &Symbol, dimension: NameDimension, values: &mut Values) -> Option<Shown> {
