@@ -86,7 +86,7 @@ fn judge(
     }
     engine.finish(&mut out);
     let records = out.events.into_iter().filter_map(|event| match event {
-        Event::FlowEnd(record) => Some(*record),
+        Event::FlowEnd(record) => Some(record),
         _ => None,
     });
     let mut records: Vec<_> = records.collect();

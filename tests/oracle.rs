@@ -80,7 +80,7 @@ fn run(path: &std::path::Path) -> Option<(Vec<FlowRecord>, Counters)> {
         .events
         .into_iter()
         .filter_map(|event| match event {
-            Event::FlowEnd(record) => Some(*record),
+            Event::FlowEnd(record) => Some(record),
             _ => None,
         })
         .collect();
@@ -110,7 +110,7 @@ fn expected_pair(line: &Value) -> Option<Pair> {
 /// Which kind of name a flow's names are, by its protocol.
 fn kind_of(record: &FlowRecord) -> &'static str {
     use lockgate::model::App;
-    match record.app {
+    match record.found.app {
         Some(App::Quic) => "quic_sni",
         Some(App::Http) => "http",
         _ => "sni",
@@ -220,7 +220,7 @@ fn compare_capture(capture: &str, lines: &[Value], records: &[FlowRecord], outco
             continue;
         }
         // A question for the root is one, but the oracles print no name for it.
-        for name in record.names.all().iter().chain(record.questions.all()) {
+        for name in record.found.names.all().iter().chain(record.found.questions.all()) {
             if !name.as_bytes().is_empty() {
                 outcome.disagree("unlisted", capture, format!("{} {name:?}", text_of(flow)));
             }
@@ -245,7 +245,8 @@ fn compare(
     let names = |of: fn(&FlowRecord) -> &Names| -> BTreeSet<String> {
         found.iter().flat_map(|record| of(record).all()).map(|name| name.to_string()).collect()
     };
-    let (names, questions) = (names(|record| &record.names), names(|record| &record.questions));
+    let (names, questions) =
+        (names(|record| &record.found.names), names(|record| &record.found.questions));
     let mut known: [BTreeSet<String>; 2] = Default::default();
     for kind in KINDS {
         for (name, sources) in line["agree"][kind].as_object().into_iter().flatten() {
@@ -267,7 +268,7 @@ fn compare(
     compare_facts(capture, line, found, outcome);
     for kind in words(line, "none_of") {
         for record in found.iter().filter(|record| kind_of(record) == kind) {
-            if let Some(name) = record.names.first() {
+            if let Some(name) = record.found.names.first() {
                 outcome.disagree("none", capture, format!("{flow} {kind}: {name}"));
             }
         }
@@ -316,14 +317,14 @@ fn compare_facts(capture: &str, line: &Value, found: &[&FlowRecord], outcome: &m
     if let Some(prints) = line["agree"]["ja4"].as_object() {
         let sources: BTreeSet<&str> = prints.values().flat_map(engines).collect();
         let sure = prints.len() == 1 && sources.len() > 1;
-        let seen = found.iter().filter_map(|record| Some(record.ja4?.to_string())).collect();
+        let seen = found.iter().filter_map(|record| Some(record.found.ja4?.to_string())).collect();
         check("ja4", prints.keys().cloned().collect(), sure, seen);
     }
     if let Some(version) = line["quic_version"].as_str() {
-        let seen = found.iter().filter_map(|record| record.quic_version).map(quic_version);
+        let seen = found.iter().filter_map(|record| record.found.quic_version).map(quic_version);
         check("quic-version", [version.to_owned()].into(), true, seen.collect());
     }
-    let certificates = found.iter().filter_map(|record| record.certificate.as_deref());
+    let certificates = found.iter().filter_map(|record| record.found.certificate.as_deref());
     if let Some(wanted) = line["tls_client_cert_subject"].as_str() {
         let seen = certificates.clone().map(|shown| shown.subject.clone()).collect();
         check("certificate-subject", [wanted.to_owned()].into(), true, seen);

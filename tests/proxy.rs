@@ -66,7 +66,7 @@ impl Bench {
     fn take(&mut self, out: Output) {
         self.answers.extend(out.extras.into_iter().map(|extra| extra.bytes));
         self.records.extend(out.events.into_iter().filter_map(|event| match event {
-            Event::FlowEnd(record) => Some(*record),
+            Event::FlowEnd(record) => Some(record),
             _ => None,
         }));
     }

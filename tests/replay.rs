@@ -192,7 +192,7 @@ impl Sink for Everything {
 
     fn event(&mut self, event: Event) -> Result<(), Infallible> {
         if let Event::FlowEnd(record) = event {
-            self.records.push(*record);
+            self.records.push(record);
         }
         Ok(())
     }

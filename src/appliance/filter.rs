@@ -93,7 +93,7 @@ impl Filter {
 /// Whether a name of the flow is `wanted`, or below it where that starts with a dot.
 fn names(record: &FlowRecord, wanted: &str) -> bool {
     let wanted = wanted.to_ascii_lowercase();
-    let all = record.names.all().iter().chain(record.questions.all());
+    let all = record.found.names.all().iter().chain(record.found.questions.all());
     all.map(|name| name.to_string()).any(|name| match wanted.strip_prefix('.') {
         Some(parent) => name == parent || name.ends_with(&wanted),
         None => name == wanted,
@@ -118,7 +118,9 @@ mod tests {
         let mut record = FlowRecord::new(ScopeId::default(), FiveTuple::default(), start);
         record.from = Some(SegmentId(0));
         record.to = Some(SegmentId(1));
-        record.names.note(&Arc::new(DomainName::from_host(b"api.shop.example").unwrap()));
+        Arc::make_mut(&mut record.found)
+            .names
+            .note(&Arc::new(DomainName::from_host(b"api.shop.example").unwrap()));
         let (action, rule, reason) = (Action::Deny, Some(RuleId(9)), Reason::Otherwise);
         record.verdict = Some(FlowVerdict { action, rule, reason });
         record

@@ -268,7 +268,7 @@ mod tests {
         let mut record =
             FlowRecord::new(ScopeId::default(), FiveTuple::default(), Timestamp::from_secs(1));
         record.ended = Some(Ended::Closed);
-        vec![Event::FlowEnd(Box::new(record)); count]
+        vec![Event::FlowEnd(record); count]
     }
 
     fn path(name: &str) -> PathBuf {

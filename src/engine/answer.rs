@@ -132,7 +132,7 @@ impl Engine {
             self.send_answer(frame, parcel, out);
         }
         if let Some(record) = self.record(id) {
-            out.events.push(Event::MessageDenied(Box::new(record)));
+            out.events.push(Event::MessageDenied(record));
         }
     }
 

@@ -28,6 +28,11 @@ pub const ASKED_MAX: usize = 64;
 pub(super) struct Asked(VecDeque<(u16, DomainName)>);
 
 impl Asked {
+    /// Whether no answer is waited for.
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     fn note(&mut self, message: &[u8]) {
         let (Some(header), Some(question)) = (Header::read(message), sole_question(message)) else {
             return;

@@ -4,9 +4,10 @@ use super::Engine;
 use super::entry::Mark;
 use super::record::Names;
 use super::state::{Case, CaseRef, Inspection, Stage};
+use super::story::StoryId;
 use crate::flow::FlowId;
-use crate::inspect::Inspector;
-use crate::model::{App, Fact, Facts, FlowVerdict};
+use crate::inspect::{Inspector, Speech};
+use crate::model::{App, Direction, Fact, Facts, FlowVerdict};
 use crate::policy::spec::Mode;
 
 /// Whether a PROXY protocol header has just told who a flow is from.
@@ -23,6 +24,9 @@ impl Engine {
     pub(super) fn case_of(&mut self, id: FlowId, stream: bool) -> CaseRef {
         let held_bytes = self.held_bytes_per_flow();
         let Some(flow) = self.table.get_mut(id) else { return CaseRef::NONE };
+        if let (Some(story), Some(speech)) = (flow.case.story(), flow.case.speech()) {
+            return self.open_again(id, story, speech);
+        }
         if flow.case != CaseRef::NONE || !flow.is(Mark::Fresh) {
             return flow.case;
         }
@@ -54,17 +58,47 @@ impl Engine {
         at
     }
 
-    /// Puts a case back. One that says no more than that the flow has no names is given up: a mark on
-    /// the flow says that too.
-    pub(super) fn shelve(&mut self, id: FlowId, at: CaseRef, case: Box<Case>) {
-        match self.table.get_mut(id) {
-            Some(flow) if case.is_nameless() => {
-                flow.case = CaseRef::NONE;
-                flow.set(Mark::Nameless, true);
-                self.cases.close(at);
-            }
-            _ => self.cases.put(at, case),
+    /// The case of a flow whose story told all that is known, and that has more to say.
+    fn open_again(&mut self, id: FlowId, told: StoryId, speech: Speech) -> CaseRef {
+        let deadline = self.now + self.policy.defaults().pending_timeout;
+        if self.cases.len() >= self.limits.inspections {
+            return CaseRef::NONE;
         }
+        let Some(flow) = self.table.get_mut(id) else { return CaseRef::NONE };
+        let Some(story) = self.cases.stories.get(told) else { return CaseRef::NONE };
+        let Some(mut case) = self.cases.stories.retell(told) else { return CaseRef::NONE };
+        let inspector = Inspector::speaking(speech).for_record(story.unasked);
+        let mut inspection = Inspection::of_stream(inspector, [0; 2], 0, story.unasked, deadline);
+        // What was read for the record alone is no more than what came.
+        let came = [Direction::Original, Direction::Reply].map(|way| flow.tally(way).bytes());
+        inspection.read_bytes = usize::try_from(came.iter().sum::<u64>()).unwrap_or(usize::MAX);
+        case.inspection = Some(Box::new(inspection));
+        self.cases.stories.leave(told);
+        flow.case = self.cases.open(case);
+        flow.case
+    }
+
+    /// Puts a case back. What it says becomes a story that other flows share, if it says no more than
+    /// a story can; of a flow without names even less is kept, a mark on the flow.
+    pub(super) fn shelve(&mut self, id: FlowId, at: CaseRef, mut case: Box<Case>) {
+        let Some(flow) = self.table.get_mut(id) else { return self.cases.put(at, case) };
+        if case.is_nameless() {
+            flow.case = CaseRef::NONE;
+            flow.set(Mark::Nameless, true);
+            return self.cases.close(at);
+        }
+        let speech = case.speech();
+        let told = match (&case.inspection, speech) {
+            (Some(_), None | Some(Speech::Quic)) => None,
+            _ => self.cases.stories.share(&mut case, speech),
+        };
+        let Some(story) = told else {
+            flow.case = at.speaking(speech);
+            return self.cases.put(at, case);
+        };
+        flow.case = CaseRef::of_story(story, speech);
+        self.cases.close(at);
+        self.cases.give_up(case);
     }
 
     /// Gives a flow from a trusted proxy the segment its PROXY protocol header names.
@@ -99,6 +133,16 @@ impl Engine {
 }
 
 impl Case {
+    /// What its flow speaks, if that is all one must know to read on.
+    fn speech(&self) -> Option<Speech> {
+        let open = self.inspection.as_deref()?;
+        let idle = open.held.is_empty() && !open.done && !open.handshake;
+        let speech = open.inspector.speech().filter(|_| idle && self.asked.is_empty())?;
+        // What is read for the record alone is read up to a bound, which counts what was read.
+        let counted = open.unasked && speech != Speech::Dns;
+        (!counted && self.answered == Names::default()).then_some(speech)
+    }
+
     /// Whether nothing is read any more, and what was read has no names.
     fn is_nameless(&self) -> bool {
         self.inspection.is_none()

@@ -2,15 +2,19 @@
 //! undecided flow are held.
 
 use super::case::Identity;
-use super::entry::Mark;
-use super::state::{Case, Inspection, Stage};
+use super::entry::{Flow, Mark};
+use super::state::{Case, CaseRef, Inspection, Stage};
+use super::story::StoryId;
 use super::stream::{Reading, deny};
 use super::{Engine, Output, Parcel};
 use crate::flow::FlowId;
-use crate::inspect::Outcome;
+use crate::inspect::detect::dns_datagram;
+use crate::inspect::dns::read_query;
 use crate::inspect::proxy::headers_len;
-use crate::model::{App, Direction, Fact, Reason, Verdict};
+use crate::inspect::{Outcome, Speech};
+use crate::model::{Action, App, Direction, Fact, Facts, Reason, Verdict};
 use crate::policy::Decision;
+use crate::wire::Body;
 
 /// A client that has sent so many datagrams of no known protocol is not read further for the record
 /// alone.
@@ -25,6 +29,9 @@ impl Engine {
         direction: Direction,
         out: &mut Output,
     ) -> Verdict {
+        if let Some(verdict) = self.lone_question(id, parcel, direction) {
+            return verdict;
+        }
         let at = self.case_of(id, false);
         let Some(mut case) = self.cases.take(at) else { return self.without_case(id) };
         let Some(mut inspection) = case.inspection.take() else {
@@ -42,6 +49,89 @@ impl Engine {
         }
         self.shelve(id, at, case);
         verdict
+    }
+
+    /// A DNS message with one question that is allowed, of a flow that never asked another: by far the
+    /// most frequent message, for which no case is opened. `None`: it is something else, and nothing
+    /// has changed.
+    fn lone_question(
+        &mut self,
+        id: FlowId,
+        parcel: &Parcel<'_>,
+        direction: Direction,
+    ) -> Option<Verdict> {
+        let flow = self.table.get(id)?;
+        let told = flow.case.story();
+        let first = flow.stage() == Stage::Pending && flow.is(Mark::Fresh) && told.is_none();
+        let again = flow.stage() == Stage::Following
+            && flow.action() == Action::Allow
+            && flow.case.speech() == Some(Speech::Dns)
+            && told.is_some();
+        let other = flow.is(Mark::BehindProxy) || flow.is(Mark::Monitored);
+        if !(first || again)
+            || other
+            || direction == Direction::Reply
+            || flow.is(Mark::Midstream)
+            || self.policy.reads_answers()
+            || self.watch.is_on()
+            || !dns_datagram(parcel.payload)
+        {
+            return None;
+        }
+        let mut facts = std::mem::take(&mut self.question);
+        let verdict = self.decide_lone(id, told, parcel.payload, &mut facts);
+        self.question = facts;
+        verdict
+    }
+
+    fn decide_lone(
+        &mut self,
+        id: FlowId,
+        told: Option<StoryId>,
+        message: &[u8],
+        facts: &mut Facts,
+    ) -> Option<Verdict> {
+        if read_query(message, facts).is_err() {
+            *facts = Facts::default();
+            return None;
+        }
+        let [name] = facts.questions.known()?.as_slice() else { return None };
+        let question = self.question(id)?;
+        let Decision::Final(verdict) = self.ask(&question, facts) else { return None };
+        if verdict.action != Action::Allow {
+            return None;
+        }
+        let story = self.cases.stories.share_question(name)?;
+        if let Some(told) = told {
+            self.cases.stories.leave(story);
+            if told != story {
+                return None;
+            }
+        }
+        let flow = self.table.get_mut(id)?;
+        flow.set(Mark::Fresh, false);
+        flow.settle(verdict, Stage::Following);
+        flow.case = CaseRef::of_story(story, Some(Speech::Dns));
+        self.tally.hit(question.policy, verdict);
+        Some(Verdict::Forward)
+    }
+
+    /// Whether a datagram of a flow that is read tells nothing: it passes as the flow does. What is
+    /// sealed is not read at all.
+    #[inline]
+    pub(super) fn passes_over(
+        &self,
+        flow: &Flow,
+        parcel: &Parcel<'_>,
+        direction: Direction,
+    ) -> bool {
+        let Some(speech) = flow.case.speech() else { return false };
+        let heard = speech == Speech::Dns && self.policy.reads_answers();
+        flow.stage() == Stage::Following
+            && !heard
+            && parcel.packet.body == Body::Udp
+            && speech.passes_over(direction, parcel.payload)
+            && (speech == Speech::Quic || self.intact(parcel))
     }
 
     fn read_datagram(
@@ -112,13 +202,13 @@ impl Engine {
                 Reading::Goes
             }
             Outcome::Message | Outcome::Fact | Outcome::Switch => {
-                case.note_names(&mut self.shared_names);
+                case.note_names();
                 self.decide_datagram(id, case, inspection)
             }
             Outcome::Done => {
                 inspection.done = true;
                 case.close_facts();
-                case.note_names(&mut self.shared_names);
+                case.note_names();
                 let reading = self.decide_datagram(id, case, inspection);
                 if let Some(flow) = self.table.get_mut(id)
                     && matches!(reading, Reading::Goes)
@@ -129,7 +219,7 @@ impl Engine {
             }
             // A fault is of this datagram alone; its flow is read on, if it goes on.
             Outcome::Fault(reason) => {
-                case.note_names(&mut self.shared_names);
+                case.note_names();
                 if asked { Reading::Ends(deny(reason)) } else { Reading::Goes }
             }
         }

@@ -3,10 +3,11 @@
 use super::Engine;
 use super::entry::Mark;
 use super::frame::Output;
-use super::record::{Ended, Event, FlowRecord};
-use super::state::{CaseRef, Stage};
+use super::record::{Ended, Event, FlowRecord, Found};
+use super::state::{Case, CaseRef, Stage};
 use crate::flow::{Fate, FlowId};
-use crate::model::{Action, App, Epoch, Fact, Facts, FiveTuple, Reason, Timestamp};
+use crate::model::{Action, Epoch, Reason, Timestamp};
+use std::sync::Arc;
 
 /// Flows that end with one packet: few, so that no packet waits long behind them, and more than one,
 /// so that flows end at least as fast as they can begin. A flow that is due is over for whatever comes
@@ -120,12 +121,8 @@ impl Engine {
         if let Some(inspection) = case.as_mut().and_then(|case| case.inspection.as_mut()) {
             self.drop_held(id, inspection, Reason::HeldDiscarded, out);
         }
-        if let Some(mut record) = self.headers_record(id) {
-            if let Some(case) = &mut case {
-                record.names = std::mem::take(&mut case.names);
-                record.questions = std::mem::take(case.recorded_questions());
-                tell_facts(&mut record, &case.facts);
-            }
+        let found = self.found(at, case.as_deref());
+        if let Some(mut record) = self.record_of(id, found) {
             let refused = record.verdict.is_some_and(|v| v.action != Action::Allow);
             let how = self.table.get(id).and_then(|flow| flow.ended());
             record.ended = Some(match ended {
@@ -140,7 +137,7 @@ impl Engine {
                 other => other,
             });
             self.counters.end(record.ended.unwrap_or(ended));
-            out.events.push(Event::FlowEnd(Box::new(record)));
+            out.events.push(Event::FlowEnd(record));
         }
         if !self.candidates.is_empty() {
             self.candidates.remove(&id);
@@ -165,30 +162,35 @@ impl Engine {
     pub(super) fn start_event(&mut self, id: FlowId, out: &mut Output) {
         let Some(flow) = self.table.get(id) else { return };
         let Some(rule) = flow.verdict().rule else { return };
-        if self.policy.rule(rule).is_some_and(|rule| rule.log.at_start())
+        if self.policy.tells_start(rule)
             && let Some(record) = self.record(id)
         {
-            out.events.push(Event::FlowStart(Box::new(record)));
+            out.events.push(Event::FlowStart(record));
         }
     }
 
     /// Everything known of a flow.
     pub(super) fn record(&self, id: FlowId) -> Option<FlowRecord> {
-        let mut record = self.headers_record(id)?;
-        if let Some(case) = self.table.get(id).and_then(|flow| self.cases.get(flow.case)) {
-            record.names = case.names.clone();
-            let asked = case.questions.first().is_some();
-            record.questions = if asked { &case.questions } else { &case.answered }.clone();
-            tell_facts(&mut record, &case.facts);
-        }
-        Some(record)
+        let at = self.table.get(id)?.case;
+        self.record_of(id, self.found(at, self.cases.get(at)))
     }
 
-    /// What is known of a flow without its facts.
-    fn headers_record(&self, id: FlowId) -> Option<FlowRecord> {
+    /// What the payload of a flow told.
+    fn found(&self, at: CaseRef, case: Option<&Case>) -> Arc<Found> {
+        let stories = &self.cases.stories;
+        match (at.story().and_then(|story| stories.found(story)), case) {
+            (Some(found), _) => found,
+            (None, Some(case)) => Arc::new(case.found()),
+            (None, None) => stories.nothing(),
+        }
+    }
+
+    /// What is known of a flow: what its payload told, and everything else.
+    fn record_of(&self, id: FlowId, found: Arc<Found>) -> Option<FlowRecord> {
         let flow = self.table.get(id)?;
         let key = self.table.key(id)?;
-        let mut record = FlowRecord::new(key.scope(), self.tuple_of(id)?, flow.start);
+        let tuple = key.tuple(flow.is(Mark::Reversed));
+        let mut record = FlowRecord::having(found, key.scope(), tuple, flow.start);
         record.endpoint = self.endpoints.get(flow.endpoint);
         record.from = Some(flow.from);
         record.to = Some(flow.to);
@@ -202,29 +204,8 @@ impl Engine {
         Some(record)
     }
 
-    /// The five-tuple of a flow in its original direction.
-    pub(super) fn tuple_of(&self, id: FlowId) -> Option<FiveTuple> {
-        let flow = self.table.get(id)?;
-        Some(self.table.key(id)?.tuple(flow.is(Mark::Reversed)))
-    }
-
     /// Every flow known now.
     pub fn records(&self) -> impl Iterator<Item = FlowRecord> + '_ {
         self.table.iter().filter_map(|(id, _, _)| self.record(id))
     }
-}
-
-/// Writes the facts of a flow into its record.
-fn tell_facts(record: &mut FlowRecord, facts: &Facts) {
-    record.app = match &facts.app {
-        Fact::Known(App::Other) | Fact::Unknown | Fact::Absent | Fact::Missed => None,
-        Fact::Known(app) => Some(*app),
-    };
-    record.ja4 = facts.tls.ja4.known().copied();
-    record.ja3 = facts.tls.ja3;
-    record.tls_version = facts.tls.version.known().copied();
-    record.alpn.clone_from(&facts.tls.alpn);
-    record.quic_version = facts.quic_version;
-    record.certificate = facts.tls.client_certificate.known().cloned();
-    record.ech = facts.tls.ech;
 }

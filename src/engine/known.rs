@@ -92,6 +92,11 @@ impl Engine {
         let Some(flow) = self.table.get(id) else { return Verdict::Drop(Reason::FlowDenied) };
         self.tally.at(flow.pair);
         let direction = flow.direction(parcel.reversed);
+        if self.passes_over(flow, parcel, direction) {
+            self.tally(id, direction, parcel.packet, Verdict::Forward);
+            self.table.touch(id, self.now, self.timeouts.udp);
+            return Verdict::Forward;
+        }
         if self.must_verify(flow, parcel.packet) && !self.intact(parcel) {
             return Verdict::Drop(Reason::TransportChecksum);
         }

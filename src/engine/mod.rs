@@ -27,8 +27,8 @@ mod reload;
 mod scan;
 #[cfg(test)]
 mod setting_tests;
-mod shared_names;
 mod state;
+mod story;
 mod stream;
 mod tally;
 #[cfg(test)]
@@ -45,7 +45,7 @@ pub use tally::{Load, PAIRS_MAX, PairTally, Tally};
 pub use watch::{ASKED_MAX, Asked};
 
 use crate::flow::{Candidate, FlowHash, FlowId, FlowKey, FlowTable, Found, Secret, Timeouts};
-use crate::model::{EndpointId, Epoch, ScopeId, Timestamp, Verdict};
+use crate::model::{EndpointId, Epoch, Facts, ScopeId, Timestamp, Verdict};
 use crate::policy::Policy;
 use crate::wire::{self, Body, Packet};
 use ahead::{Ahead, LOOKAHEAD, Next, Prepared, Soon};
@@ -54,7 +54,6 @@ use entry::{Endpoints, Flow};
 use fragments::Assembly;
 use gate::Gate;
 use hashbrown::HashMap;
-use shared_names::SharedNames;
 use state::Cases;
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -75,7 +74,8 @@ pub struct Engine {
     candidates: HashMap<FlowId, Candidate>,
     asides: Asides,
     endpoints: Endpoints,
-    shared_names: SharedNames,
+    /// Room for the facts of one question, used again.
+    question: Facts,
     /// Sequence numbers of the first bytes of the flow that is being opened. They follow from the SYNs
     /// alone: no other segment says where a stream begins.
     first_bytes: [u32; 2],
@@ -138,7 +138,7 @@ impl Engine {
             candidates: HashMap::new(),
             asides: Asides::default(),
             endpoints: Endpoints::default(),
-            shared_names: SharedNames::default(),
+            question: Facts::default(),
             first_bytes: [0; 2],
             openings: HashMap::new(),
             assembly: Assembly::new(limits.fragmented),

@@ -5,6 +5,7 @@ use super::decide::Question;
 use super::entry::{Flow, Mark};
 use super::record::{Ended, Event, PacketDrop};
 use super::state::Stage;
+use super::tally::PairRef;
 use super::{Engine, Output, Parcel};
 use crate::flow::{FlowId, TcpState, TcpTracker};
 use crate::model::{App, Facts, Protocol, Reason, Span, Verdict};
@@ -40,6 +41,7 @@ impl Engine {
         };
         let mut flow = self.blank(parcel, from, to);
         flow.tcp = tcp;
+        flow.pair = pair;
         if let Body::Tcp(syn) = packet.body {
             self.first_bytes = [syn.seq.wrapping_add(1), 0];
         }
@@ -98,8 +100,10 @@ impl Engine {
         }
         let charged = self.gate.account(flow.from);
         flow.account = charged;
-        let pair = self.tally.pair(flow.from, flow.to);
-        flow.pair = pair;
+        if flow.pair == PairRef::NONE {
+            flow.pair = self.tally.pair(flow.from, flow.to);
+        }
+        let pair = flow.pair;
         self.tally.at(pair);
         if let Err(reason) = self.gate.open_flow(charged, self.now) {
             return Verdict::Drop(reason);

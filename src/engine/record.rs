@@ -31,6 +31,13 @@ impl Names {
         }
     }
 
+    /// Notes a name that nobody else has.
+    pub fn note_new(&mut self, name: &DomainName) {
+        if !self.seen.iter().any(|seen| **seen == *name) {
+            self.note(&Arc::new(*name));
+        }
+    }
+
     /// The names, in the order they were first seen.
     #[must_use]
     pub fn all(&self) -> &[Arc<DomainName>] {
@@ -114,6 +121,31 @@ impl Ended {
     }
 }
 
+/// What the payload of a flow told. Flows that told the same share it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Found {
+    /// The application protocol, if it was recognised.
+    pub app: Option<App>,
+    /// Names the client asked for.
+    pub names: Names,
+    /// Names in DNS questions.
+    pub questions: Names,
+    /// JA4 fingerprint of the ClientHello.
+    pub ja4: Option<Ja4>,
+    /// JA3 fingerprint of the ClientHello, hex characters.
+    pub ja3: Option<[u8; 32]>,
+    /// The TLS version the server chose; what the client offers is not told here.
+    pub tls_version: Option<TlsVersion>,
+    /// First ALPN protocol offered.
+    pub alpn: Option<Box<str>>,
+    /// QUIC version of the client's first Initial packet.
+    pub quic_version: Option<QuicVersion>,
+    /// The client's certificate, where it could be seen.
+    pub certificate: Option<Arc<Certificate>>,
+    /// Encrypted ClientHello.
+    pub ech: Ech,
+}
+
 /// Everything that is told about one flow, both directions in one record.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FlowRecord {
@@ -142,26 +174,8 @@ pub struct FlowRecord {
     pub enforced: bool,
     /// The flow was met in the middle.
     pub midstream: bool,
-    /// The application protocol, if it was recognised.
-    pub app: Option<App>,
-    /// Names the client asked for.
-    pub names: Names,
-    /// Names in DNS questions.
-    pub questions: Names,
-    /// JA4 fingerprint of the ClientHello.
-    pub ja4: Option<Ja4>,
-    /// JA3 fingerprint of the ClientHello, hex characters.
-    pub ja3: Option<[u8; 32]>,
-    /// The TLS version the server chose; what the client offers is not told here.
-    pub tls_version: Option<TlsVersion>,
-    /// First ALPN protocol offered.
-    pub alpn: Option<Box<str>>,
-    /// QUIC version of the client's first Initial packet.
-    pub quic_version: Option<QuicVersion>,
-    /// The client's certificate, where it could be seen.
-    pub certificate: Option<Arc<Certificate>>,
-    /// Encrypted ClientHello.
-    pub ech: Ech,
+    /// What its payload told.
+    pub found: Arc<Found>,
     /// The ruleset the verdict stands under.
     pub epoch: Epoch,
     /// How the flow ended; none in [`Event::FlowStart`].
@@ -172,6 +186,12 @@ impl FlowRecord {
     /// A record of a flow of which only its first packet's headers are known.
     #[must_use]
     pub fn new(scope: ScopeId, tuple: FiveTuple, start: Timestamp) -> Self {
+        Self::having(Arc::default(), scope, tuple, start)
+    }
+
+    /// The same of a flow of whose payload this is known.
+    #[must_use]
+    pub fn having(found: Arc<Found>, scope: ScopeId, tuple: FiveTuple, start: Timestamp) -> Self {
         Self {
             scope,
             endpoint: None,
@@ -185,16 +205,7 @@ impl FlowRecord {
             verdict: None,
             enforced: true,
             midstream: false,
-            app: None,
-            names: Names::default(),
-            questions: Names::default(),
-            ja4: None,
-            ja3: None,
-            tls_version: None,
-            alpn: None,
-            quic_version: None,
-            certificate: None,
-            ech: Ech::None,
+            found,
             epoch: Epoch::default(),
             ended: None,
         }
@@ -225,11 +236,11 @@ impl FlowRecord {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
     /// A flow was decided for the first time (rules with `log: start` or `log: both`).
-    FlowStart(Box<FlowRecord>),
+    FlowStart(FlowRecord),
     /// A flow ended; every flow has one of these.
-    FlowEnd(Box<FlowRecord>),
+    FlowEnd(FlowRecord),
     /// One message of a flow was denied while the flow goes on (a DNS question).
-    MessageDenied(Box<FlowRecord>),
+    MessageDenied(FlowRecord),
     /// A packet that belongs to no flow was dropped.
     PacketDropped(PacketDrop),
 }

@@ -3,7 +3,7 @@
 use super::case::nameless;
 use super::decide::Question;
 use super::entry::{Flow, Mark};
-use super::state::Stage;
+use super::state::{Case, Stage};
 use super::tally::PairRef;
 use super::{Engine, Output, Parcel, Tally, expiry_after, timeouts_of};
 use crate::flow::{FlowId, Timeouts};
@@ -111,7 +111,7 @@ impl Engine {
     fn placed(&self, policy: &Policy, id: FlowId) -> Option<(SegmentId, SegmentId)> {
         let (key, flow) = (self.table.key(id)?, self.table.get(id)?);
         let tuple = key.tuple(flow.is(Mark::Reversed));
-        let identity = match self.cases.get(flow.case).map(|case| &case.facts.proxy) {
+        let identity = match self.cases.facts(flow.case).map(|facts| &facts.proxy) {
             Some(Fact::Known(identity)) => *identity,
             _ => ProxyIdentity::Proxy,
         };
@@ -132,7 +132,7 @@ impl Engine {
         };
         let (flow, question) = (self.table.get(id)?, self.question(id)?);
         let block = if flow.is(Mark::BehindProxy) { None } else { policy.block(from, to) };
-        let bound = self.cases.get(flow.case).is_some_and(|case| case.bound);
+        let bound = self.cases.bound(flow.case);
         let question = Question { policy: block, missed: !flow.is(Mark::Fresh), bound, ..question };
         match self.ask_of(policy, &question, &self.facts_of(flow, &question)) {
             Decision::Final(verdict) => Some(verdict),
@@ -143,19 +143,22 @@ impl Engine {
 
     /// Whether each datagram of a flow is decided for itself: nothing of an earlier decision stands.
     pub(super) fn is_decided_by_datagram(&self, flow: &Flow) -> bool {
-        flow.stage() == Stage::Following && self.cases.get(flow.case).is_some_and(|case| {
-            case.facts.app.known() == Some(&App::Dns)
-                && matches!(case.inspection.as_deref(), Some(open) if open.inspector.is_datagrams())
-        })
+        let reads = |case: &Case| {
+            case.inspection.as_deref().is_some_and(|open| open.inspector.is_datagrams())
+        };
+        let dns = || self.cases.facts(flow.case).is_some_and(|f| f.app.known() == Some(&App::Dns));
+        flow.stage() == Stage::Following
+            && (flow.case.speech().is_some() || self.cases.get(flow.case).is_some_and(reads))
+            && dns()
     }
 
     /// What is recorded of a flow's facts. What nobody looked at is missed.
     pub(super) fn facts_of(&self, flow: &Flow, question: &Question) -> Facts {
         let named = matches!(question.tuple.protocol, Protocol::TCP | Protocol::UDP);
-        match self.cases.get(flow.case) {
+        match self.cases.facts(flow.case) {
             _ if !named => nameless(),
             None if flow.is(Mark::Nameless) && !flow.is(Mark::Midstream) => nameless(),
-            Some(case) if !flow.is(Mark::Midstream) => case.facts.clone(),
+            Some(facts) if !flow.is(Mark::Midstream) => facts.clone(),
             None if flow.is(Mark::Fresh) && !flow.is(Mark::Midstream) => Facts::default(),
             _ => Facts::missed(),
         }

@@ -107,7 +107,7 @@ impl Engine {
         let (key, _) = FlowKey::new(scope, tuple);
         let id = self.table.lookup(&key, self.table.hash(&key))?;
         let (record, flow, question) = (self.record(id)?, self.table.get(id)?, self.question(id)?);
-        let bound = self.cases.get(flow.case).is_some_and(|case| case.bound);
+        let bound = self.cases.bound(flow.case);
         let question = Question { missed: flow.is(Mark::Midstream), bound, ..question };
         let facts = self.facts_of(flow, &question);
         let mut trace = RecordedTrace::default();

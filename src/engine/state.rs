@@ -4,9 +4,9 @@
 use super::bindings::Asked;
 use super::frame::Origin;
 use super::record::Names;
-use super::shared_names::SharedNames;
-use crate::inspect::Inspector;
+use super::story::{Stories, StoryId};
 use crate::inspect::stream::StreamHead;
+use crate::inspect::{Inspector, Speech};
 use crate::model::{App, Direction, Fact, Facts, FlowVerdict, Reason, Timestamp};
 use crate::wire::near::prefetch;
 use crate::wire::{Link, Packet};
@@ -22,12 +22,63 @@ pub(super) enum Stage {
     Final,
 }
 
-/// Position of a case; [`CaseRef::NONE`] where a flow has none.
+/// Where the rest of what is known of a flow is: in a case of its own, in a story that flows share,
+/// or nowhere ([`CaseRef::NONE`]). It also says what datagrams the flow may send unlooked at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct CaseRef(pub(super) u32);
+pub(super) struct CaseRef(u32);
 
 impl CaseRef {
     pub(super) const NONE: Self = Self(u32::MAX);
+
+    const STORY: u32 = 1 << 31;
+    const SPEECH_SHIFT: u32 = 29;
+    const NUMBER: u32 = (1 << Self::SPEECH_SHIFT) - 1;
+
+    const fn new(story: bool, number: u32, speech: Option<Speech>) -> Self {
+        let speech = match speech {
+            None => 0,
+            Some(Speech::Dns) => 1,
+            Some(Speech::Nameless) => 2,
+            Some(Speech::Quic) => 3,
+        };
+        let kind = if story { Self::STORY } else { 0 };
+        Self(kind | speech << Self::SPEECH_SHIFT | number & Self::NUMBER)
+    }
+
+    /// What the flow speaks, as far as that alone tells how to read on.
+    #[inline]
+    pub(super) const fn speech(self) -> Option<Speech> {
+        match self.0 >> Self::SPEECH_SHIFT & 3 {
+            _ if self.0 == u32::MAX => None,
+            1 => Some(Speech::Dns),
+            2 => Some(Speech::Nameless),
+            3 => Some(Speech::Quic),
+            _ => None,
+        }
+    }
+
+    const fn case(self) -> Option<usize> {
+        if self.0 & Self::STORY == 0 { Some((self.0 & Self::NUMBER) as usize) } else { None }
+    }
+
+    /// The story it names.
+    pub(super) const fn story(self) -> Option<StoryId> {
+        if self.0 & Self::STORY != 0 && self.0 != u32::MAX {
+            Some(StoryId(self.0 & Self::NUMBER))
+        } else {
+            None
+        }
+    }
+
+    /// A story, of a flow that goes on to speak.
+    pub(super) const fn of_story(StoryId(number): StoryId, speech: Option<Speech>) -> Self {
+        Self::new(true, number, speech)
+    }
+
+    /// The same case, whose flow speaks so now.
+    pub(super) const fn speaking(self, speech: Option<Speech>) -> Self {
+        Self::new(false, self.0, speech)
+    }
 }
 
 /// A frame kept until its flow is decided.
@@ -131,24 +182,18 @@ impl Case {
         }
     }
 
-    /// The questions for the record: where only answers came by, theirs are what is known.
-    pub(super) fn recorded_questions(&mut self) -> &mut Names {
-        if self.questions.first().is_some() { &mut self.questions } else { &mut self.answered }
-    }
-
     /// Adds the names of the present facts to the record's.
-    pub(super) fn note_names(&mut self, shared: &mut SharedNames) {
-        if let Fact::Known(name) = &mut self.facts.domain {
-            *name = shared.share_again(name);
+    pub(super) fn note_names(&mut self) {
+        if let Fact::Known(name) = &self.facts.domain {
             self.names.note(name);
         }
         for name in self.facts.questions.known().into_iter().flatten() {
-            self.questions.note(&shared.share(name));
+            self.questions.note_new(name);
         }
         let dns = self.facts.app == Fact::Known(App::Dns);
         for name in std::mem::take(&mut self.facts.noted) {
             let list = if dns { &mut self.answered } else { &mut self.names };
-            list.note(&shared.share(&name));
+            list.note_new(&name);
         }
     }
 }
@@ -161,6 +206,8 @@ pub(super) struct Cases {
     /// Memory of cases that are closed, for the next ones.
     #[expect(clippy::vec_box, reason = "what is kept is the memory that a box owns")]
     spare: Vec<Box<Case>>,
+    /// What is known of flows that need no case.
+    pub(super) stories: Stories,
 }
 
 /// Closed cases whose memory is kept.
@@ -179,43 +226,63 @@ impl Cases {
             if let Some(slot) = self.slots.get_mut(at as usize) {
                 *slot = case;
             }
-            return CaseRef(at);
+            return CaseRef::new(false, at, None);
         }
         let at = u32::try_from(self.slots.len()).unwrap_or(u32::MAX);
         self.slots.push(case);
-        CaseRef(at)
+        CaseRef::new(false, at, None)
     }
 
     pub(super) fn get(&self, at: CaseRef) -> Option<&Case> {
-        self.slots.get(at.0 as usize)?.as_deref()
+        self.slots.get(at.case()?)?.as_deref()
     }
 
     pub(super) fn get_mut(&mut self, at: CaseRef) -> Option<&mut Case> {
-        self.slots.get_mut(at.0 as usize)?.as_deref_mut()
+        self.slots.get_mut(at.case()?)?.as_deref_mut()
     }
 
     /// Takes a case out, to work on it beside the rest of the engine; its place stays reserved.
     pub(super) fn take(&mut self, at: CaseRef) -> Option<Box<Case>> {
-        self.slots.get_mut(at.0 as usize)?.take()
+        self.slots.get_mut(at.case()?)?.take()
     }
 
     /// Puts a taken case back.
     pub(super) fn put(&mut self, at: CaseRef, case: Box<Case>) {
-        if let Some(slot) = self.slots.get_mut(at.0 as usize) {
+        if let Some(slot) = at.case().and_then(|at| self.slots.get_mut(at)) {
             *slot = Some(case);
+        }
+    }
+
+    /// What is known of a flow's facts.
+    pub(super) fn facts(&self, at: CaseRef) -> Option<&Facts> {
+        match at.story() {
+            Some(story) => self.stories.get(story).map(|story| &story.facts),
+            None => self.get(at).map(|case| &case.facts),
+        }
+    }
+
+    /// Whether the destination was an answer for the name when the flow was last decided.
+    pub(super) fn bound(&self, at: CaseRef) -> bool {
+        match at.story() {
+            Some(story) => self.stories.get(story).is_some_and(|story| story.bound),
+            None => self.get(at).is_some_and(|case| case.bound),
         }
     }
 
     /// Whether the bytes of this flow are still looked at.
     pub(super) fn inspects(&self, at: CaseRef) -> bool {
-        self.get(at).is_some_and(|case| case.inspection.is_some())
+        at.speech().is_some() || self.get(at).is_some_and(|case| case.inspection.is_some())
     }
 
-    /// Gives the place of a taken or finished case free.
+    /// Gives the place of a taken or finished case free, or the flow's part in a story up.
     pub(super) fn close(&mut self, at: CaseRef) {
-        let Some(slot) = self.slots.get_mut(at.0 as usize) else { return };
+        if let Some(story) = at.story() {
+            return self.stories.leave(story);
+        }
+        let Some(place) = at.case() else { return };
+        let Some(slot) = self.slots.get_mut(place) else { return };
         let case = slot.take();
-        self.free.push(at.0);
+        self.free.push(place as u32);
         if let Some(case) = case {
             self.give_up(case);
         }
@@ -232,7 +299,10 @@ impl Cases {
     /// Brings the place of a case near, whose case itself is asked for next.
     #[inline]
     pub(super) fn prefetch_place(&self, at: CaseRef) {
-        if let Some(slot) = self.slots.get(at.0 as usize) {
+        if let Some(story) = at.story() {
+            self.stories.prefetch(story);
+        }
+        if let Some(slot) = at.case().and_then(|at| self.slots.get(at)) {
             prefetch(slot);
         }
     }
@@ -240,8 +310,13 @@ impl Cases {
     /// Brings a case near; its place should be near already.
     #[inline]
     pub(super) fn prefetch(&self, at: CaseRef) {
-        if let Some(case) = self.get(at) {
-            prefetch(case);
+        match at.story() {
+            Some(story) => self.stories.prefetch_found(story),
+            None => {
+                if let Some(case) = self.get(at) {
+                    prefetch(case);
+                }
+            }
         }
     }
 

@@ -205,7 +205,7 @@ impl Engine {
                 None
             }
             Outcome::Message => {
-                case.note_names(&mut self.shared_names);
+                case.note_names();
                 self.decide_message(id, case, inspection)
             }
             Outcome::Fact => self.decide_message(id, case, inspection),
@@ -217,13 +217,13 @@ impl Engine {
             Outcome::Done => {
                 inspection.done = true;
                 case.close_facts();
-                case.note_names(&mut self.shared_names);
+                case.note_names();
                 self.finish_reading(id, case, inspection)
             }
             Outcome::Fault(reason) => {
                 inspection.done = true;
                 case.close_facts();
-                case.note_names(&mut self.shared_names);
+                case.note_names();
                 asked.then(|| deny(reason))
             }
         };

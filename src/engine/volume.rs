@@ -61,7 +61,7 @@ impl Tally {
         self.0 >> 40
     }
 
-    const fn bytes(self) -> u64 {
+    pub(super) const fn bytes(self) -> u64 {
         self.0 & Self::BYTES
     }
 

@@ -2,11 +2,36 @@
 //! at, so that a flow of one protocol cannot go on as another unseen.
 
 use super::detect::dns_datagram;
-use super::dns::read_datagram;
+use super::dns::{is_answer, read_datagram};
 use super::progress::{Progress, Wants};
 use super::proxy::ProxyDatagrams;
-use super::quic::{QuicReader, is_client_start};
+use super::quic::{QuicReader, is_client_start, is_short};
 use crate::model::{App, Direction, Facts};
+
+/// What a flow of datagrams speaks, where that alone says how to read on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Speech {
+    /// DNS, message by message.
+    Dns,
+    /// A protocol without names, as far as it was told.
+    Nameless,
+    /// QUIC, whose hello was read. What else was read stays with its reader.
+    Quic,
+}
+
+impl Speech {
+    /// Whether a datagram tells nothing and changes nothing, so that it need not be read.
+    #[inline]
+    #[must_use]
+    pub fn passes_over(self, direction: Direction, payload: &[u8]) -> bool {
+        let tells = || direction == Direction::Original && dns_datagram(payload);
+        match self {
+            Self::Dns => direction == Direction::Reply && is_answer(payload),
+            Self::Nameless => direction == Direction::Reply,
+            Self::Quic => is_short(payload) && !tells(),
+        }
+    }
+}
 
 /// Reads the datagrams of one flow.
 #[derive(Debug)]
@@ -36,6 +61,24 @@ impl Datagrams {
     pub(super) const fn behind_proxy() -> Self {
         let proxy = Some(ProxyDatagrams::new());
         Self { proxy, protocol: Protocol::Open { settled: false } }
+    }
+
+    /// A flow that is known to speak so; of QUIC there is more to know.
+    pub(super) const fn speaking(speech: Speech) -> Self {
+        let protocol = match speech {
+            Speech::Dns => Protocol::Dns,
+            Speech::Nameless | Speech::Quic => Protocol::Open { settled: true },
+        };
+        Self { proxy: None, protocol }
+    }
+
+    pub(super) fn speech(&self) -> Option<Speech> {
+        match &self.protocol {
+            _ if self.proxy.is_some() => None,
+            Protocol::Dns => Some(Speech::Dns),
+            Protocol::Open { settled } => settled.then_some(Speech::Nameless),
+            Protocol::Quic(reader) => reader.is_decided().then_some(Speech::Quic),
+        }
     }
 
     pub(super) fn wants(&self) -> Wants {

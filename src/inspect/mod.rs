@@ -17,6 +17,7 @@ pub mod quic;
 pub mod stream;
 pub mod tls;
 
+pub use datagrams::Speech;
 pub use dns::DnsStreamReader;
 pub use inspector::Inspector;
 pub use progress::{Outcome, Progress, Wants};

@@ -11,7 +11,7 @@ const DOT_IN_LABEL: u8 = 0xae;
 /// A name, at most [`NAME_LIMIT_BYTES`] long, lower case, no trailing dot. Kept inline: making one
 /// never allocates. Names from [`DomainName::from_host`] hold letters, digits, hyphens,
 /// underscores and dots; names from [`DomainName::from_labels`] (DNS questions) may hold any byte.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, PartialOrd, Ord)]
 pub struct DomainName {
     bytes: [u8; NAME_LIMIT_BYTES],
     len: u8,
@@ -153,6 +153,20 @@ impl DomainName {
     #[must_use]
     pub const fn is_empty(&self) -> bool {
         self.len == 0
+    }
+}
+
+impl PartialEq for DomainName {
+    fn eq(&self, other: &Self) -> bool {
+        self.as_bytes() == other.as_bytes()
+    }
+}
+
+impl Eq for DomainName {}
+
+impl std::hash::Hash for DomainName {
+    fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
+        self.as_bytes().hash(state);
     }
 }
 

@@ -65,7 +65,7 @@ fn typed(kind: &str, record: &FlowRecord, names: &impl Names) -> String {
     put("ip_v", json!(version(tuple.src)));
     put("icmp_type", json!(record.icmp.map(|(kind, _)| kind)));
     put("icmp_code", json!(record.icmp.map(|(_, code)| code)));
-    put("app_proto", json!(record.app.map(|app| app.name())));
+    put("app_proto", json!(record.found.app.map(|app| app.name())));
     put(
         "flow",
         json!({
@@ -171,7 +171,8 @@ fn decision(record: &FlowRecord, names: &impl Names) -> Value {
     });
     if let Some(fields) = decision.as_object_mut() {
         fields.retain(|_, value| !value.is_null());
-        let left_out = record.names.left_out().saturating_add(record.questions.left_out());
+        let left_out =
+            record.found.names.left_out().saturating_add(record.found.questions.left_out());
         if left_out > 0 {
             fields.insert("names_left_out".to_owned(), json!(left_out));
         }
@@ -185,32 +186,32 @@ fn texts(names: &crate::engine::record::Names) -> Vec<String> {
 
 fn tls(record: &FlowRecord) -> Value {
     let mut tls = Map::new();
-    let is_tls = record.app.is_some_and(|app| matches!(app.name(), "tls" | "quic"));
-    let names = texts(&record.names);
+    let is_tls = record.found.app.is_some_and(|app| matches!(app.name(), "tls" | "quic"));
+    let names = texts(&record.found.names);
     if let (true, Some(first)) = (is_tls, names.first()) {
         tls.insert("sni".to_owned(), json!(first));
     }
     if is_tls && names.len() > 1 {
         tls.insert("names".to_owned(), json!(names));
     }
-    if let Some(version) = record.tls_version {
+    if let Some(version) = record.found.tls_version {
         tls.insert("version".to_owned(), json!(format!("TLS {version}").replace("TLS SSL", "SSL")));
     }
-    if let Some(ja4) = record.ja4 {
+    if let Some(ja4) = record.found.ja4 {
         tls.insert("ja4".to_owned(), json!(ja4.to_string()));
     }
-    if let Some(ja3) = record.ja3.as_ref().and_then(|ja3| std::str::from_utf8(ja3).ok()) {
+    if let Some(ja3) = record.found.ja3.as_ref().and_then(|ja3| std::str::from_utf8(ja3).ok()) {
         tls.insert("ja3".to_owned(), json!({ "hash": ja3 }));
     }
-    if let Some(alpn) = &record.alpn {
+    if let Some(alpn) = &record.found.alpn {
         tls.insert("alpn".to_owned(), json!(alpn));
     }
-    match record.ech {
+    match record.found.ech {
         Ech::None => {}
         Ech::Present => drop(tls.insert("ech".to_owned(), json!("present"))),
         Ech::Esni => drop(tls.insert("ech".to_owned(), json!("esni"))),
     }
-    if let Some(certificate) = &record.certificate {
+    if let Some(certificate) = &record.found.certificate {
         let client = json!({
             "subject": certificate.subject,
             "issuerdn": certificate.issuer,
@@ -223,7 +224,7 @@ fn tls(record: &FlowRecord) -> Value {
 }
 
 fn quic(record: &FlowRecord) -> Value {
-    record.quic_version.map_or(Value::Null, |version| match version.0 {
+    record.found.quic_version.map_or(Value::Null, |version| match version.0 {
         1 => json!({ "version": "1" }),
         0x6b33_43cf => json!({ "version": "2" }),
         other => json!({ "version": format!("{other:#010x}") }),
@@ -231,8 +232,8 @@ fn quic(record: &FlowRecord) -> Value {
 }
 
 fn http(record: &FlowRecord) -> Value {
-    let names = texts(&record.names);
-    let elsewhere = record.app.is_some_and(|app| matches!(app.name(), "tls" | "quic"));
+    let names = texts(&record.found.names);
+    let elsewhere = record.found.app.is_some_and(|app| matches!(app.name(), "tls" | "quic"));
     match names.first() {
         // A protocol that is none that is known may still name a host as HTTP does.
         Some(_) if elsewhere => Value::Null,
@@ -243,7 +244,7 @@ fn http(record: &FlowRecord) -> Value {
 }
 
 fn dns(record: &FlowRecord) -> Value {
-    let questions = texts(&record.questions);
+    let questions = texts(&record.found.questions);
     if questions.is_empty() { Value::Null } else { json!({ "rrnames": questions }) }
 }
 

@@ -192,7 +192,7 @@ impl<N: Names + Sync> Sink for Recorder<'_, N> {
 
     fn event(&mut self, event: Event) -> Result<(), RecorderError> {
         match event {
-            Event::FlowEnd(record) => self.keep(*record).map_err(RecorderError::Lines),
+            Event::FlowEnd(record) => self.keep(record).map_err(RecorderError::Lines),
             Event::PacketDropped(packet) => {
                 self.summary.add_stranger(&packet);
                 Ok(())

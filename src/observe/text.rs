@@ -150,9 +150,13 @@ fn tuple(tuple: &FiveTuple, icmp: Option<(u8, u8)>) -> String {
 
 /// The first name, with the number of further ones.
 fn name(record: &FlowRecord) -> String {
-    let names = if record.names.all().is_empty() { &record.questions } else { &record.names };
+    let names = if record.found.names.all().is_empty() {
+        &record.found.questions
+    } else {
+        &record.found.names
+    };
     let further = names.all().len().saturating_sub(1);
-    match (names.first(), record.app) {
+    match (names.first(), record.found.app) {
         (Some(first), _) if further > 0 => format!("{first} +{further}"),
         (Some(first), _) => first.to_string(),
         (None, Some(app)) => format!("({})", app.name()),

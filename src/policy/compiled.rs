@@ -48,6 +48,8 @@ pub struct Policy {
     segment_infos: Vec<SegmentInfo>,
     block_infos: Vec<BlockInfo>,
     rule_infos: Vec<RuleInfo>,
+    /// Whether a rule asks for a record of the start of its flows; empty if none does.
+    starts: Vec<bool>,
     /// Ascending, each once.
     expiries: Vec<Timestamp>,
     defaults: DefaultsSpec,
@@ -81,6 +83,7 @@ impl Policy {
             locator,
             blocks,
             block_infos,
+            starts: starts(&rule_infos),
             rule_infos,
             expiries,
             binds: binds(&spec.policies),
@@ -106,6 +109,7 @@ impl Policy {
             binds: binds(policies),
             blocks,
             block_infos,
+            starts: starts(&rule_infos),
             rule_infos,
             expiries,
             defaults: self.defaults.clone(),
@@ -240,6 +244,13 @@ impl Policy {
         &self.rule_infos
     }
 
+    /// Whether a rule asks for a record of the start of its flows.
+    #[inline]
+    #[must_use]
+    pub fn tells_start(&self, id: RuleId) -> bool {
+        self.starts.get(id.0 as usize).copied().unwrap_or(false)
+    }
+
     /// One segment.
     #[must_use]
     pub fn segment(&self, id: SegmentId) -> Option<&SegmentInfo> {
@@ -262,6 +273,12 @@ impl Policy {
 /// Whether some rule binds names to DNS answers.
 fn binds(policies: &[BlockSpec]) -> bool {
     policies.iter().flat_map(|block| &block.rules).any(|rule| rule.bind_dns)
+}
+
+/// Which rules ask for records of starts.
+fn starts(rules: &[RuleInfo]) -> Vec<bool> {
+    let starts = rules.iter().map(|rule| rule.log.at_start());
+    if starts.clone().any(|asks| asks) { starts.collect() } else { Vec::new() }
 }
 
 /// How many rules all policies have together.

@@ -344,16 +344,20 @@ mod tests {
             protocol: Protocol::TCP,
         };
         let mut record = FlowRecord::new(ScopeId(1), tuple, Timestamp::from_secs(1_795_219_199));
-        record.app = Some(App::Tls);
-        record.names.note(&Arc::new(DomainName::from_host(b"api.example").unwrap()));
-        record.names.note(&Arc::new(DomainName::from_host(b"two.example").unwrap()));
-        record.tls_version = Some(TlsVersion(0x0303));
-        record.ja4 = Some(Ja4(*b"t13d3112h2_e8f1e7e78f70_b26ce05bbdd6"));
+        Arc::make_mut(&mut record.found).app = Some(App::Tls);
+        Arc::make_mut(&mut record.found)
+            .names
+            .note(&Arc::new(DomainName::from_host(b"api.example").unwrap()));
+        Arc::make_mut(&mut record.found)
+            .names
+            .note(&Arc::new(DomainName::from_host(b"two.example").unwrap()));
+        Arc::make_mut(&mut record.found).tls_version = Some(TlsVersion(0x0303));
+        Arc::make_mut(&mut record.found).ja4 = Some(Ja4(*b"t13d3112h2_e8f1e7e78f70_b26ce05bbdd6"));
         record.volume[0].packets = 9;
         record.volume[1].bytes = 77;
         record.verdict =
             Some(FlowVerdict { action: Action::Reject, rule: None, reason: Reason::Otherwise });
-        record.certificate = Some(Arc::new(Certificate {
+        Arc::make_mut(&mut record.found).certificate = Some(Arc::new(Certificate {
             subject: "CN=a".into(),
             issuer: "CN=b".into(),
             names: vec!["c".into()],

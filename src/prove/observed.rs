@@ -234,7 +234,7 @@ impl<'a> Run<'a> {
     fn take(&mut self) {
         for event in self.out.events.drain(..) {
             if let Event::FlowEnd(record) = event {
-                self.records.push(*record);
+                self.records.push(record);
             }
         }
         self.out.clear();

@@ -67,7 +67,8 @@ impl Sighting {
     pub fn of(record: &FlowRecord, names: &impl Names) -> Self {
         let segment = |id| Option::and_then(id, |id| names.segment(id)).unwrap_or(UNKNOWN).into();
         let verdict = record.verdict;
-        let left_out = u64::from(record.names.left_out()) + u64::from(record.questions.left_out());
+        let left_out =
+            u64::from(record.found.names.left_out()) + u64::from(record.found.questions.left_out());
         Self {
             from: segment(record.from),
             to: segment(record.to),
@@ -82,14 +83,14 @@ impl Sighting {
             rule: verdict.and_then(|v| v.rule).and_then(|id| names.rule(id)).map(Box::from),
             enforced: record.enforced,
             midstream: record.midstream,
-            app: record.app.map(|app| app.name().into()),
-            names: texts(&record.names),
-            questions: texts(&record.questions),
+            app: record.found.app.map(|app| app.name().into()),
+            names: texts(&record.found.names),
+            questions: texts(&record.found.questions),
             names_left_out: left_out,
-            tls_version: record.tls_version,
-            ja4: record.ja4,
-            certificate: record.certificate.clone(),
-            ech: record.ech,
+            tls_version: record.found.tls_version,
+            ja4: record.found.ja4,
+            certificate: record.found.certificate.clone(),
+            ech: record.found.ech,
         }
     }
 

@@ -54,7 +54,7 @@ impl Trial {
     fn records(mut self) -> Vec<FlowRecord> {
         self.engine.finish(&mut self.out);
         let ended = |event| match event {
-            Event::FlowEnd(record) => Some(*record),
+            Event::FlowEnd(record) => Some(record),
             _ => None,
         };
         self.out.events.into_iter().filter_map(ended).collect()
@@ -119,7 +119,7 @@ fn every_dns_flow_has_one_question_and_every_fiftieth_is_denied() {
     trial.run(&mut laid_out(Mix::Dns, 2_000));
     let records = trial.records();
     assert_eq!(records.len(), 1_000);
-    assert!(records.iter().all(|record| record.questions.all().len() == 1));
+    assert!(records.iter().all(|record| record.found.questions.all().len() == 1));
     let answered = records.iter().filter(|record| record.packets() == 2);
     let forwarded = answered.filter(|record| record.volume[0].forwarded_packets == 1);
     assert_eq!(forwarded.count(), 980);
@@ -135,8 +135,8 @@ fn every_quic_connection_is_named_and_forty_in_a_hundred_take_two_packets() {
     trial.run(&mut tape);
     let records = trial.records();
     assert_eq!(records.len(), 200);
-    assert!(records.iter().all(|record| record.app == Some(App::Quic)));
-    assert!(records.iter().all(|record| record.names.first().is_some()));
+    assert!(records.iter().all(|record| record.found.app == Some(App::Quic)));
+    assert!(records.iter().all(|record| record.found.names.first().is_some()));
 }
 
 /// To port 443, with a long header.
@@ -151,14 +151,14 @@ fn the_enterprise_mix_has_its_shares_of_protocols_and_families() {
     trial.run(&mut laid_out(Mix::Enterprise, 1_000 * talk::ENTERPRISE_PACKETS));
     let records = trial.records();
     assert_eq!(records.len(), 1_000);
-    let share = |app: App| records.iter().filter(|record| record.app == Some(app)).count();
+    let share = |app: App| records.iter().filter(|record| record.found.app == Some(app)).count();
     assert_eq!((share(App::Tls), share(App::Dns)), (450, 300));
     assert!((90..150).contains(&share(App::Quic)), "{}", share(App::Quic));
     assert!((60..120).contains(&share(App::Http)), "{}", share(App::Http));
     assert_eq!(records.iter().filter(|record| !record.tuple.src.is_v4()).count(), 100);
-    let named = records
-        .iter()
-        .filter(|record| record.names.first().is_some() || record.questions.first().is_some());
+    let named = records.iter().filter(|record| {
+        record.found.names.first().is_some() || record.found.questions.first().is_some()
+    });
     assert_eq!(named.count(), 950);
 }
 

@@ -140,14 +140,20 @@ impl Record {
 /// a flow met in the middle may have been opened by the server's answer. Answers to the side that
 /// opened the flow are passed over (see [`answers`]); one from that side is malformed.
 pub fn read_datagram(direction: Direction, payload: &[u8], facts: &mut Facts) -> Progress {
-    let answer = Header::read(payload).is_none_or(Header::is_response);
-    if direction == Direction::Reply && answer {
+    if direction == Direction::Reply && is_answer(payload) {
         return Progress::more(payload.len());
     }
     match read_query(payload, facts) {
         Ok(()) => Progress::message(payload.len()),
         Err(reason) => Progress::new(payload.len(), Outcome::Fault(reason)),
     }
+}
+
+/// Whether a datagram is no query: an answer, or too short for either.
+#[inline]
+#[must_use]
+pub fn is_answer(payload: &[u8]) -> bool {
+    Header::read(payload).is_none_or(Header::is_response)
 }
 
 /// Fills `facts` from a message a client sent. Bytes behind the last record are ignored, as

@@ -1,7 +1,7 @@
 //! The inspector of one flow: tells the protocol, hands the bytes to its reader, and starts anew
 //! where one protocol gives way to another. Holds no bytes and no facts.
 
-use super::datagrams::Datagrams;
+use super::datagrams::{Datagrams, Speech};
 use super::detect::{Detection, client};
 use super::dns::DnsStreamReader;
 use super::greeting::{Greeting, recognise};
@@ -74,6 +74,22 @@ impl Inspector {
             state: State::Datagrams(Datagrams::behind_proxy()),
             answers: false,
             for_record: false,
+        }
+    }
+
+    /// A UDP flow of which it is known what it speaks.
+    #[must_use]
+    pub const fn speaking(speech: Speech) -> Self {
+        let state = State::Datagrams(Datagrams::speaking(speech));
+        Self { state, answers: false, for_record: false }
+    }
+
+    /// What a UDP flow speaks, if that alone says how to read on.
+    #[must_use]
+    pub fn speech(&self) -> Option<Speech> {
+        match &self.state {
+            State::Datagrams(datagrams) => datagrams.speech(),
+            _ => None,
         }
     }
 

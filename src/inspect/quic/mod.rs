@@ -93,6 +93,12 @@ impl QuicReader {
         self
     }
 
+    /// Whether a hello was read, so that what can hold none passes.
+    #[must_use]
+    pub const fn is_decided(&self) -> bool {
+        self.decided
+    }
+
     /// Which directions tell more. Replies need not wait: they are read for Retry, and to give
     /// memory back.
     #[must_use]
@@ -352,6 +358,14 @@ impl Connection {
         }
         Ok(step)
     }
+}
+
+/// Whether a datagram has a short header and no other: its reader passes it over once a hello was
+/// read.
+#[inline]
+#[must_use]
+pub fn is_short(datagram: &[u8]) -> bool {
+    datagram.first().is_none_or(|first| first & 0x80 == 0) && gquic::version(datagram).is_none()
 }
 
 /// Whether a datagram can be the first of a QUIC client: an Initial packet of a version that can be

@@ -145,7 +145,7 @@ impl Recording<'_> {
             Ok(NamePattern::Exact(name)) => Some(String::from(name)),
             _ => None,
         };
-        let app = match record.app {
+        let app = match record.found.app {
             Some(App::Tls) => Some(AppMatch::Tls),
             Some(App::Quic) => Some(AppMatch::Quic),
             Some(App::Http) => Some(AppMatch::Http),
@@ -153,12 +153,15 @@ impl Recording<'_> {
             _ => None,
         };
         let tls = app == Some(AppMatch::Tls);
-        let certificate = record.certificate.as_ref().filter(|_| tls).map(|shown| Presented {
-            subject: shown.subject.clone(),
-            issuer: shown.issuer.clone(),
-            names: shown.names.clone(),
-            until: u64::try_from(shown.validity.1).ok().map(|last| Date::from_days(last / 86_400)),
-        });
+        let certificate =
+            record.found.certificate.as_ref().filter(|_| tls).map(|shown| Presented {
+                subject: shown.subject.clone(),
+                issuer: shown.issuer.clone(),
+                names: shown.names.clone(),
+                until: u64::try_from(shown.validity.1)
+                    .ok()
+                    .map(|last| Date::from_days(last / 86_400)),
+            });
         let usual = [record.from, record.to].into_iter().flatten().find_map(|id| {
             ruleset.spec.segments.get(usize::from(id.0))?.endpoints.first().copied()
         });
@@ -173,11 +176,11 @@ impl Recording<'_> {
             tuple: record.tuple,
             icmp: record.icmp,
             app,
-            domain: record.names.first().and_then(host),
-            dns: record.questions.first().and_then(host),
+            domain: record.found.names.first().and_then(host),
+            dns: record.found.questions.first().and_then(host),
             answer: None,
             api_id: None,
-            tls_version: record.tls_version.filter(|_| tls),
+            tls_version: record.found.tls_version.filter(|_| tls),
             client_certificate: certificate,
             at: None,
             expected: Expected::default(),
@@ -228,14 +231,15 @@ fn expectation(record: &FlowRecord, all: &[&FlowRecord], policy: &Policy) -> Str
     if agree(&same) {
         return line(&short, same.len());
     }
-    for (what, names, own) in
-        [("domain", record.names.first(), false), ("dns", record.questions.first(), true)]
-    {
+    for (what, names, own) in [
+        ("domain", record.found.names.first(), false),
+        ("dns", record.found.questions.first(), true),
+    ] {
         let Some(name) = names.filter(|name| NamePattern::parse(&name.to_string()).is_ok()) else {
             continue;
         };
         let asks = |other: &FlowRecord| {
-            let names = if own { &other.questions } else { &other.names };
+            let names = if own { &other.found.questions } else { &other.found.names };
             names.all().iter().any(|other| **other == *name)
         };
         let named: Vec<&&FlowRecord> = same.iter().copied().filter(|o| asks(o)).collect();

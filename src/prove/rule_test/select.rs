@@ -50,7 +50,7 @@ fn fits_selector(selector: &FlowSelector, record: &FlowRecord, policy: &Policy) 
         && port(&selector.source_port, tuple.src_port)
         && port(&selector.port, tuple.dst_port)
         && (selector.protocol.is_empty() || selector.protocol.contains(&tuple.protocol))
-        && selector.app.is_none_or(|app| record.app.is_some_and(|found| app.is(found)))
+        && selector.app.is_none_or(|app| record.found.app.is_some_and(|found| app.is(found)))
         && selector.domain.as_ref().is_none_or(|set| asked_for(set, record))
         && selector.dns.as_ref().is_none_or(|set| questioned(set, record))
         && (selector.rule.is_empty()
@@ -70,11 +70,11 @@ pub(super) fn meets(expected: &Expected, record: &FlowRecord, policy: &Policy) -
 }
 
 fn asked_for(named: &Named, record: &FlowRecord) -> bool {
-    record.names.all().iter().any(|name| named.set.contains(name))
+    record.found.names.all().iter().any(|name| named.set.contains(name))
 }
 
 fn questioned(named: &Named, record: &FlowRecord) -> bool {
-    record.questions.all().iter().any(|name| named.set.contains(name))
+    record.found.questions.all().iter().any(|name| named.set.contains(name))
 }
 
 /// What was said of a flow.
@@ -131,7 +131,7 @@ pub(super) fn happened_text(record: &FlowRecord, policy: &Policy) -> String {
     if !record.enforced {
         text.push_str(" (not enforced: mode monitor)");
     }
-    for (what, names) in [("domain", &record.names), ("dns", &record.questions)] {
+    for (what, names) in [("domain", &record.found.names), ("dns", &record.found.questions)] {
         if let Some(first) = names.first() {
             text.push_str(&format!(", {what} {first}"));
         }
