@@ -132,7 +132,7 @@ fn revoke(capture: &str, flow: &str, frames_before: usize, folder: &Path) -> Cut
     engine.finish(&mut out);
     records.append(&mut out.events);
     let mut ended = records.into_iter().filter_map(|event| match event {
-        Event::FlowEnd(record) => Some(*record),
+        Event::FlowEnd(record) => Some(record),
         _ => None,
     });
     let record = ended.next().expect("a record");
