@@ -10,6 +10,7 @@ const FUNCTION_LINES_MAX: usize = 80;
 /// Files that may hold `unsafe`, each block with its proof.
 const UNSAFE_FILES: &[&str] = &[
     "benches/live/bare.rs",
+    "benches/live/bare_xdp.rs",
     "src/appliance/privileges/user.rs",
     "src/bench/allocations.rs",
     "src/bench/floor.rs",

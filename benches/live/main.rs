@@ -2,13 +2,16 @@
 //! thread at the target, frames a second, and the time of a round trip. Needs root.
 //!
 //! The gateway is a port too, which turns every frame round: frames put in once go to and fro for ever,
-//! and their number is the number in flight. `cargo bench --bench live` (`LIVE_SECONDS`, 1 if unset,
-//! for each figure).
+//! and their number is the number in flight. Each carries the time it left the gateway at. Subjects take
+//! turns, and a figure is the median of its rounds: `cargo bench --bench live` (`LIVE_ROUNDS`, 5 if
+//! unset, of `LIVE_SECONDS`, 1 if unset).
 
 mod bare;
+mod bare_xdp;
 #[path = "../../tests/netns/lab.rs"]
 #[expect(dead_code, reason = "shared with the tests, which use all of it")]
 mod lab;
+mod report;
 
 use lab::Wire;
 use lockgate::engine::{Engine, Frame, Limits, Output};
@@ -37,24 +40,26 @@ policies:
 ";
 
 /// What stands at the target.
-#[derive(Clone, Copy, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 enum Subject {
     /// The kernel, which routes every frame back. It works in the sender's time.
     Kernel,
-    /// The least there is.
-    Bare,
+    /// The least there is, of this kind.
+    Bare(Backend),
     /// A port that turns every frame round.
     Port(Backend),
     /// A port and the engine, all flows allowed and known.
     Engine(Backend),
 }
 
+/// What one round told of a subject.
+#[derive(Clone, Copy)]
 struct Figures {
-    frames: u64,
+    frames_per_second: f64,
     cpu_us: f64,
-    wall: Duration,
-    /// Round trips, in nanoseconds, sorted.
-    trips: Vec<u64>,
+    /// Half of the round trips take no longer, and all but a thousandth.
+    p50_us: f64,
+    p999_us: f64,
 }
 
 fn cpu() -> Duration {
@@ -72,6 +77,23 @@ fn pin(core: usize) {
     set.set(core);
     // Figures are only less steady without.
     let _ = sched_setaffinity(None, &set);
+}
+
+/// Where a frame has the time it left the gateway at: its last eight bytes.
+fn stamp<'f>(frame: &'f mut Frame<'_>) -> Option<&'f mut [u8; 8]> {
+    frame.bytes.last_chunk_mut::<8>()
+}
+
+/// Notes how long each frame was away, and when it leaves again.
+fn note_trips(frames: &mut [Frame<'_>], trips: &mut Vec<u64>) {
+    let now = wall().as_nanos() as u64;
+    for stamp in frames.iter_mut().filter_map(stamp) {
+        let left = u64::from_be_bytes(*stamp);
+        if left != 0 && trips.len() < trips.capacity() {
+            trips.push(now.saturating_sub(left));
+        }
+        *stamp = now.to_be_bytes();
+    }
 }
 
 fn turn(frames: &mut [Frame<'_>]) {
@@ -133,11 +155,17 @@ fn at_target(
             }
             (0, Duration::ZERO)
         }
-        Subject::Bare => {
+        Subject::Bare(kind) => {
             wire.target.enter();
             let _taken = std::net::UdpSocket::bind("10.99.0.2:6081").expect("the port is free");
             let all = datalink::interfaces();
             let index = all.iter().find(|one| one.name == "fw0").expect("fw0").index;
+            if kind == Backend::AfXdp {
+                let reflector = bare_xdp::open(index);
+                ready.store(true, Ordering::Relaxed);
+                let from = cpu();
+                return (reflector.reflect(stop), cpu() - from);
+            }
             let reflector = bare::open(index);
             ready.store(true, Ordering::Relaxed);
             let from = cpu();
@@ -185,7 +213,11 @@ fn inject(wire: &Wire, subject: Subject, frames: u16, payload: usize) {
         let (src, dst) = ("10.1.0.10".parse().unwrap(), "10.2.0.20".parse().unwrap());
         for port in 0..frames {
             let tuple = packet::tuple((src, 1000 + port), (dst, 53), Protocol::UDP);
-            let inner = packet::udp(&tuple, &vec![0x5a; payload]);
+            let mut data = vec![0x5a; payload];
+            // No time yet; and no checksum, which times would make wrong (RFC 768: zero is none).
+            data[payload - 8..].fill(0);
+            let mut inner = packet::udp(&tuple, &data);
+            inner[26..28].fill(0);
             let mut around = Encapsulation::of(EndpointId(7));
             if subject == Subject::Kernel {
                 (around.gateway, around.target) = ([10, 98, 0, 1], around.gateway);
@@ -201,26 +233,26 @@ fn measure(subject: Subject, in_flight: u16, payload: usize, seconds: u64) -> Fi
     let settings = PortSettings { backend: Backend::AfPacket, ..PortSettings::on("gw0") };
     let mut gateway = wire.gateway.run(|| open(&settings)).expect("a port").ports.remove(0);
     let [stop, count, ready] = [const { AtomicBool::new(false) }; 3];
-    let trips = AtomicU64::new(0);
+    let frames = AtomicU64::new(0);
     std::thread::scope(|scope| {
         let target = scope.spawn(|| at_target(&wire, subject, [&stop, &count, &ready]));
         let gateway = scope.spawn(|| {
             pin(0);
-            let (mut times, mut last) = (Vec::with_capacity(1 << 20), wall());
-            work(gateway.as_mut(), &stop, &count, &mut |_, frames, _| {
+            let (mut trips, mut counting) = (Vec::with_capacity(1 << 20), false);
+            work(gateway.as_mut(), &stop, &count, &mut |_, batch, _| {
                 if subject == Subject::Kernel {
-                    turn_routed(frames)
+                    turn_routed(batch)
                 } else {
-                    turn(frames)
+                    turn(batch)
                 }
-                let now = wall();
-                if !frames.is_empty() && times.len() < times.capacity() {
-                    times.push((now - last).as_nanos() as u64);
+                if !counting && count.load(Ordering::Relaxed) {
+                    counting = true;
+                    trips.clear();
                 }
-                last = if frames.is_empty() { last } else { now };
-                trips.fetch_add(frames.len() as u64, Ordering::Relaxed);
+                note_trips(batch, &mut trips);
+                frames.fetch_add(batch.len() as u64, Ordering::Relaxed);
             });
-            times
+            trips
         });
         while !ready.load(Ordering::Relaxed) {
             std::thread::sleep(Duration::from_millis(5));
@@ -228,37 +260,28 @@ fn measure(subject: Subject, in_flight: u16, payload: usize, seconds: u64) -> Fi
         inject(&wire, subject, in_flight, payload);
         std::thread::sleep(Duration::from_millis(150));
         count.store(true, Ordering::Relaxed);
-        let (from, before) = (wall(), trips.load(Ordering::Relaxed));
+        let (from, before) = (wall(), frames.load(Ordering::Relaxed));
         std::thread::sleep(Duration::from_secs(seconds));
-        let (wall, frames) = (wall() - from, trips.load(Ordering::Relaxed) - before);
+        let (took, done) = (wall() - from, frames.load(Ordering::Relaxed) - before);
         stop.store(true, Ordering::Relaxed);
         let (judged, cpu) = target.join().expect("it did not panic");
         let mut trips = gateway.join().expect("it did not panic");
         trips.sort_unstable();
-        let cpu_us = cpu.as_secs_f64() * 1e6 / judged as f64;
-        Figures { frames, cpu_us, wall, trips }
+        let trip = |part: f64| {
+            let at = (trips.len() as f64 * part) as usize;
+            trips.get(at).map_or(f64::NAN, |nanos| *nanos as f64 / 1e3)
+        };
+        Figures {
+            frames_per_second: done as f64 / took.as_secs_f64(),
+            cpu_us: cpu.as_secs_f64() * 1e6 / judged as f64,
+            p50_us: trip(0.5),
+            p999_us: trip(0.999),
+        }
     })
 }
 
-/// A line of the table; a round trip is only seen with one frame in flight.
-fn row(name: &str, in_flight: u16, bytes: usize, figures: &Figures) -> String {
-    let rate = figures.frames as f64 / figures.wall.as_secs_f64();
-    let gigabits = rate * bytes as f64 * 8.0 / 1e9;
-    let figure = |value: f64, digits: usize| match value.is_finite() {
-        true => format!("{value:.digits$}"),
-        false => "-".to_owned(),
-    };
-    let trip = |part: f64| {
-        let at = (figures.trips.len() as f64 * part) as usize;
-        let nanos = figures.trips.get(at).filter(|_| in_flight == 1);
-        nanos.map_or(f64::NAN, |nanos| *nanos as f64 / 1e3)
-    };
-    format!(
-        "{name:24} {in_flight:>9} {bytes:>6} {rate:>10.0} {gigabits:>8.2} {:>7} {:>8} {:>9}",
-        figure(figures.cpu_us, 2),
-        figure(trip(0.5), 1),
-        figure(trip(0.999), 1),
-    )
+fn number(variable: &str, usual: u64) -> u64 {
+    std::env::var(variable).ok().and_then(|text| text.parse().ok()).unwrap_or(usual)
 }
 
 fn main() {
@@ -266,23 +289,29 @@ fn main() {
     if !std::env::args().any(|argument| argument == "--bench") {
         return;
     }
-    let seconds = std::env::var("LIVE_SECONDS").ok().and_then(|s| s.parse().ok()).unwrap_or(1);
+    let (rounds, seconds) = (number("LIVE_ROUNDS", 5), number("LIVE_SECONDS", 1));
     let subjects = [
-        ("kernel, routing", Subject::Kernel),
-        ("bare ring (TPACKET_V3)", Subject::Bare),
-        ("af-packet, reflecting", Subject::Port(Backend::AfPacket)),
-        ("af-packet, engine", Subject::Engine(Backend::AfPacket)),
-        ("af-xdp, reflecting", Subject::Port(Backend::AfXdp)),
-        ("af-xdp, engine", Subject::Engine(Backend::AfXdp)),
+        Subject::Kernel,
+        Subject::Bare(Backend::AfPacket),
+        Subject::Port(Backend::AfPacket),
+        Subject::Engine(Backend::AfPacket),
+        Subject::Bare(Backend::AfXdp),
+        Subject::Port(Backend::AfXdp),
+        Subject::Engine(Backend::AfXdp),
     ];
-    println!(
-        "{:24} {:>9} {:>6} {:>10} {:>8} {:>7} {:>8} {:>9}",
-        "subject", "in flight", "bytes", "frames/s", "Gbit/s", "CPU us", "p50 us", "p99.9 us"
-    );
+    println!("{}", report::HEAD);
     for (in_flight, payload) in [(1, 32), (32, 32), (192, 32), (192, 1372), (192, 8472)] {
-        for (name, subject) in subjects {
-            let figures = measure(subject, in_flight, payload, seconds);
-            println!("{}", row(name, in_flight, payload + 28, &figures));
+        let mut all: Vec<Vec<Figures>> = vec![Vec::new(); subjects.len()];
+        for _ in 0..rounds {
+            for (subject, figures) in subjects.iter().zip(&mut all) {
+                figures.push(measure(*subject, in_flight, payload, seconds));
+            }
+        }
+        for (subject, figures) in subjects.iter().zip(&all) {
+            let bare = subjects.iter().position(|other| Some(*other) == report::beside(*subject));
+            let bare = bare.and_then(|at| all.get(at));
+            let scene = (in_flight, payload + 28);
+            println!("{}", report::row(*subject, scene, figures, bare));
         }
     }
 }
