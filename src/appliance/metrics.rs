@@ -196,6 +196,7 @@ fn losses(totals: &Totals, out: &mut Exposition) {
         ("cut", losses.cut),
         ("too_big", losses.too_big),
         ("unsent", losses.unsent),
+        ("tagged", losses.tagged),
     ] {
         family.sample(&[("cause", cause)], count);
     }

@@ -241,7 +241,7 @@ fn the_back_end_that_cannot_be_had_is_told_with_its_reason_and_the_other_serves(
             assert_eq!(curl(&network, 8080, "shop.example", 60), (0, b"x".to_vec()));
             let log = one.log();
             assert!(log.contains("the faster back end is not used"), "{log}");
-            assert!(log.contains("1 receive queues for 2 workers"), "{log}");
+            assert!(log.contains("1 receive queue for 2 workers"), "{log}");
             assert!(log.contains("backend=\"af-packet"), "{log}");
             assert!(one.ctl("status").contains("af-packet"), "{}", one.ctl("status"));
         });

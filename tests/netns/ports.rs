@@ -378,6 +378,39 @@ fn frames_that_find_no_room_are_counted() {
 }
 
 #[test]
+fn tagged_frames_come_back_tagged_or_are_counted() {
+    on_both(tagged);
+}
+
+fn tagged(backend: Backend) {
+    let Some(wire) = Wire::make(1500, 2) else { return skipped("no network namespaces") };
+    let settings = PortSettings { backend, workers: 2, ..PortSettings::on("fw0") };
+    let plain = Encapsulation::of(EndpointId(7)).wrap(&datagram(1, false, b"x"));
+    let behind = |tag: &[u8]| [&plain[..12], tag, &plain[12..]].concat();
+    let elsewhere = {
+        let mut frame = behind(&[0x81, 0, 0, 5]);
+        frame[41] ^= 1;
+        frame
+    };
+    let (judged, losses) = reflecting(&wire, &settings, || {
+        let mut tap = Tap::open();
+        // Of another port, and twice tagged: nobody's.
+        tap.send(&elsewhere);
+        tap.send(&behind(&[0x88, 0xa8, 0, 5, 0x81, 0, 0, 5]));
+        for tag in [[0x81, 0, 0, 5], [0x88, 0xa8, 0, 5]] {
+            tap.send(&behind(&tag));
+        }
+        tap.send(&plain);
+        assert!(tap.arrives().is_some(), "{backend:?}");
+    });
+    let judged: usize = judged.iter().sum();
+    match backend {
+        Backend::AfXdp => assert_eq!((judged, losses.tagged, losses.total()), (1, 2, 2)),
+        _ => assert_eq!((judged, losses.total()), (3, 0)),
+    }
+}
+
+#[test]
 fn what_the_interface_would_not_send_is_answered_in_its_own_encapsulation() {
     let Some(wire) = Wire::make(1500, 1) else { return skipped("no network namespaces") };
     let settings = PortSettings { backend: Backend::AfXdp, ..PortSettings::on("fw0") };
@@ -447,8 +480,8 @@ fn what_af_xdp_cannot_do_here_is_told_and_done_otherwise() {
     let Some(wire) = Wire::make(1500, 1) else { return skipped("no network namespaces") };
     let asked = |backend| PortSettings { backend, workers: 2, ..PortSettings::on("fw0") };
     let refused = wire.target.run(|| open(&asked(Backend::AfXdp)).err().expect("too few queues"));
-    let why = "the interface has 1 receive queues for 2 workers; \
-               AF_XDP needs one for each (`ethtool -L` makes more)";
+    let why = "interface \"fw0\" has 1 receive queue for 2 workers, AF_XDP needs one for each: \
+               `ethtool -L fw0 combined 2` makes more if the card has them, `workers: 1` asks for fewer";
     assert_eq!(refused.to_string(), why);
     let opened = wire.target.run(|| open(&asked(Backend::Auto))).expect("packet rings");
     assert_eq!((opened.backend, opened.ports.len()), (Backend::AfPacket, 2));

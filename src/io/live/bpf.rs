@@ -2,9 +2,11 @@
 //! descriptors; when the process goes, the programs go. What they do is written elsewhere.
 #![expect(unsafe_code, reason = "the bpf system call; each block has its proof")]
 
+use super::sys::Mapping;
 use std::io;
 use std::mem::{size_of, zeroed};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// One instruction (RFC 9669 section 3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,9 +28,19 @@ impl Instruction {
 
     /// `to =` the map of this descriptor: 64 bits, in two instructions.
     pub(super) const fn map(to: u8, descriptor: i32) -> [Self; 2] {
-        const LOAD_64: u8 = 0x18;
         const OF_DESCRIPTOR: u8 = 1;
-        [Self::new(LOAD_64, to, OF_DESCRIPTOR, 0, descriptor), Self::new(0, 0, 0, 0, 0)]
+        Self::load_64(to, OF_DESCRIPTOR, descriptor)
+    }
+
+    /// `to =` where the only value of the map of this descriptor stands.
+    pub(super) const fn map_value(to: u8, descriptor: i32) -> [Self; 2] {
+        const OF_VALUE: u8 = 2;
+        Self::load_64(to, OF_VALUE, descriptor)
+    }
+
+    const fn load_64(to: u8, kind: u8, number: i32) -> [Self; 2] {
+        const LOAD_64: u8 = 0x18;
+        [Self::new(LOAD_64, to, kind, 0, number), Self::new(0, 0, 0, 0, 0)]
     }
 }
 
@@ -36,7 +48,10 @@ const MAP_CREATE: libc::c_int = 0;
 const MAP_UPDATE_ELEM: libc::c_int = 2;
 const PROG_LOAD: libc::c_int = 5;
 const LINK_CREATE: libc::c_int = 28;
+const MAP_TYPE_ARRAY: u32 = 2;
 const MAP_TYPE_XSKMAP: u32 = 17;
+/// A process may map the map's memory.
+const MAPPABLE: u32 = 1 << 10;
 const PROG_TYPE_SCHED_CLS: u32 = 3;
 const PROG_TYPE_XDP: u32 = 6;
 const ATTACH_XDP: u32 = 37;
@@ -77,6 +92,7 @@ struct MapCreate {
     key_size: u32,
     value_size: u32,
     max_entries: u32,
+    flags: u32,
 }
 
 #[derive(Clone, Copy)]
@@ -142,10 +158,54 @@ fn number(descriptor: BorrowedFd<'_>) -> u32 {
 
 /// A map from queue numbers to AF_XDP sockets.
 pub(super) fn socket_map(queues: u32) -> io::Result<OwnedFd> {
-    let attributes =
-        MapCreate { map_type: MAP_TYPE_XSKMAP, key_size: 4, value_size: 4, max_entries: queues };
+    make_map(MapCreate {
+        map_type: MAP_TYPE_XSKMAP,
+        key_size: 4,
+        value_size: 4,
+        max_entries: queues,
+        flags: 0,
+    })
+}
+
+fn make_map(attributes: MapCreate) -> io::Result<OwnedFd> {
     // SAFETY: there is no address in it.
     unsafe { call(MAP_CREATE, &attributes) }.map(owned)
+}
+
+/// A number that a program adds to and we read; both without calling the other.
+#[derive(Debug)]
+pub(super) struct Counter {
+    map: OwnedFd,
+    memory: Mapping,
+}
+
+impl Counter {
+    /// A number that is zero.
+    pub(super) fn make() -> io::Result<Self> {
+        let map = make_map(MapCreate {
+            map_type: MAP_TYPE_ARRAY,
+            key_size: 4,
+            value_size: size_of::<u64>() as u32,
+            max_entries: 1,
+            flags: MAPPABLE,
+        })?;
+        let memory = Mapping::of_socket(map.as_fd(), 0, size_of::<u64>())?;
+        Ok(Self { map, memory })
+    }
+
+    /// The number now.
+    pub(super) fn value(&self) -> u64 {
+        // SAFETY: the mapping starts at a page with the map's only value, an aligned number that its
+        // program changes atomically; it lives as long as `self`.
+        let number = unsafe { AtomicU64::from_ptr(self.memory.start().cast().as_ptr()) };
+        number.load(Ordering::Relaxed)
+    }
+}
+
+impl AsFd for Counter {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.map.as_fd()
+    }
 }
 
 /// Puts a socket into the map.

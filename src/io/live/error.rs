@@ -65,7 +65,9 @@ pub enum PortError {
     },
     /// AF_XDP has a queue for each worker at least.
     Queues {
-        /// The interface's queues.
+        /// The interface.
+        name: String,
+        /// Its queues.
         queues: u32,
         /// The workers asked for.
         workers: usize,
@@ -137,10 +139,12 @@ impl fmt::Display for PortError {
             Self::OneWorker { asked } => {
                 write!(f, "{asked} workers are asked for; mirrored traffic is judged by one")
             }
-            Self::Queues { queues, workers } => write!(
+            Self::Queues { name, queues, workers } => write!(
                 f,
-                "the interface has {queues} receive queues for {workers} workers; \
-                 AF_XDP needs one for each (`ethtool -L` makes more)"
+                "interface {name:?} has {queues} receive queue{} for {workers} workers, AF_XDP needs \
+                 one for each: `ethtool -L {name} combined {workers}` makes more if the card has them, \
+                 `workers: {queues}` asks for fewer",
+                if *queues == 1 { "" } else { "s" }
             ),
             Self::QueueInUse { queue } => {
                 write!(f, "receive queue {queue} has another program's AF_XDP socket")

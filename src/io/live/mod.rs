@@ -84,6 +84,8 @@ pub struct Losses {
     pub too_big: u64,
     /// To be sent, but refused by the kernel or the driver.
     pub unsent: u64,
+    /// Behind a VLAN tag that the back end does not read: left to the kernel, which has no use for them.
+    pub tagged: u64,
 }
 
 impl Losses {
@@ -95,6 +97,7 @@ impl Losses {
             .saturating_add(self.cut)
             .saturating_add(self.too_big)
             .saturating_add(self.unsent)
+            .saturating_add(self.tagged)
     }
 
     /// Adds those of another port.
@@ -104,6 +107,7 @@ impl Losses {
         self.cut = self.cut.saturating_add(other.cut);
         self.too_big = self.too_big.saturating_add(other.too_big);
         self.unsent = self.unsent.saturating_add(other.unsent);
+        self.tagged = self.tagged.saturating_add(other.tagged);
     }
 }
 

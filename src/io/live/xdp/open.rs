@@ -1,7 +1,7 @@
 //! Opening the AF_XDP back end: memory, sockets, program, in the order in which each of them needs the
 //! one before. What cannot be done here is told, so that the other back end can be taken instead.
 
-use super::super::bpf::{self, Kind, Place};
+use super::super::bpf::{self, Counter, Kind, Place};
 use super::super::clock::Clock;
 use super::super::gather::Gather;
 use super::super::interface::Interface;
@@ -15,7 +15,7 @@ use super::store::Store;
 use super::umem::{CHUNK_BYTES, Chunk, Umem};
 use crate::wire::GENEVE_PORT;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::sync::Arc;
 
 /// Frames that may wait to be handed over to one worker.
@@ -54,6 +54,7 @@ struct Opener<'s> {
     chunks: Vec<Chunk>,
     each: u32,
     map: OwnedFd,
+    tagged: Counter,
     link: OwnedFd,
     place: Place,
     sockets: Vec<Socket>,
@@ -71,13 +72,15 @@ impl<'s> Opener<'s> {
     ) -> Result<Self, PortError> {
         let queues = sys::receive_queues(any_socket, &interface.name);
         if settings.workers > queues as usize {
-            return Err(PortError::Queues { queues, workers: settings.workers });
+            let (name, workers) = (interface.name.clone(), settings.workers);
+            return Err(PortError::Queues { name, queues, workers });
         }
         let limit = CHUNK_BYTES - HEADROOM - LINK_HEADER;
         let frags = interface.mtu as usize > limit;
         let map = bpf::socket_map(queues).map_err(fault("making a map of AF_XDP sockets"))?;
-        let descriptor = std::os::fd::AsRawFd::as_raw_fd(&map);
-        let code = program::redirect(interface.address, GENEVE_PORT, descriptor);
+        let tagged = Counter::make().map_err(fault("making a counter for the XDP program"))?;
+        let [sockets, counter] = [map.as_fd(), tagged.as_fd()].map(|fd| fd.as_raw_fd());
+        let code = program::redirect(interface.address, GENEVE_PORT, sockets, counter);
         let program =
             bpf::load(&code, Kind::Xdp { frags }).map_err(|error| match error.raw_os_error() {
                 // A kernel that does not know frames in several buffers.
@@ -112,6 +115,7 @@ impl<'s> Opener<'s> {
             chunks,
             each,
             map,
+            tagged,
             link,
             place,
             sockets,
@@ -138,7 +142,8 @@ impl<'s> Opener<'s> {
     /// The ports: queues and chunks of each worker. A socket receives as soon as it is in the map, so
     /// it is filled before.
     fn finish(self, taken: OwnedFd) -> Result<Opening, (PortError, OwnedFd)> {
-        let Self { settings, interface, umem, each, map, link, place, mut sockets, .. } = self;
+        let Self { settings, interface, umem, each, map, link, place, .. } = self;
+        let (mut sockets, mut tagged) = (self.sockets, Some(self.tagged));
         let workers = settings.workers;
         let mut chunks = self.chunks.into_iter();
         let mut stocks: Vec<Vec<Chunk>> =
@@ -182,6 +187,8 @@ impl<'s> Opener<'s> {
                 others,
                 clock,
                 spin: settings.spin,
+                // One for all; the first worker tells it.
+                tagged: tagged.take(),
                 held: Arc::clone(&held),
             })));
         }

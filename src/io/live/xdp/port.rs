@@ -1,6 +1,7 @@
 //! One worker's sockets at work: frames received, handed over, judged where they lie, sent.
 
 use super::super::batch::{frame, span, unborrowed};
+use super::super::bpf::Counter;
 use super::super::clock::Clock;
 use super::super::gather::Gather;
 use super::super::mailbox::{Mailbox, Post};
@@ -58,6 +59,8 @@ pub(super) struct XdpPort {
     room: Vec<Frame<'static>>,
     batch: Vec<Received>,
     plan: Vec<Leaving>,
+    /// Frames behind a VLAN tag; none where another worker tells of them.
+    tagged: Option<Counter>,
     /// The program on the interface, and the UDP port that keeps the kernel from answering.
     _held: Arc<[OwnedFd]>,
 }
@@ -71,12 +74,13 @@ pub(super) struct Parts {
     pub(super) others: Option<Others>,
     pub(super) clock: Clock,
     pub(super) spin: Duration,
+    pub(super) tagged: Option<Counter>,
     pub(super) held: Arc<[OwnedFd]>,
 }
 
 impl XdpPort {
     pub(super) fn new(parts: Parts) -> Self {
-        let Parts { name, mtu, sockets, store, others, clock, spin, held } = parts;
+        let Parts { name, mtu, sockets, store, others, clock, spin, tagged, held } = parts;
         Self {
             name,
             sockets,
@@ -91,6 +95,7 @@ impl XdpPort {
             room: Vec::new(),
             batch: Vec::new(),
             plan: Vec::new(),
+            tagged,
             _held: held,
         }
     }
@@ -303,7 +308,8 @@ impl Port for XdpPort {
 
     fn losses(&self) -> Losses {
         let overrun = self.sockets.iter().map(Socket::overruns).sum();
-        Losses { overrun, ..self.losses }
+        let tagged = self.tagged.as_ref().map_or(0, Counter::value);
+        Losses { overrun, tagged, ..self.losses }
     }
 }
 
