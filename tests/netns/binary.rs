@@ -56,6 +56,17 @@ impl<'n> Appliance<'n> {
     /// configuration beyond the usual ones.
     pub(crate) fn start(
         namespace: &'n Namespace,
+        of: (&str, Backend),
+        rules: &str,
+        more: &str,
+    ) -> Self {
+        let logs = "logs: { flows: { file: flows.json } }";
+        Self::start_with(namespace, of, rules, &format!("{logs}\n{more}"))
+    }
+
+    /// The same without a flow log of its own.
+    pub(crate) fn start_with(
+        namespace: &'n Namespace,
         (name, backend): (&str, Backend),
         rules: &str,
         more: &str,
@@ -72,7 +83,7 @@ impl<'n> Appliance<'n> {
         fs::write(folder.join("rules.yaml"), rules).unwrap();
         let config = format!(
             "appliance: 1\nruleset: rules.yaml\ninterface: fw0\nbackend: {word}\n\
-             control: control.sock\nlogs: {{ flows: {{ file: flows.json }} }}\n{more}\n"
+             control: control.sock\n{more}\n"
         );
         fs::write(folder.join("appliance.yaml"), config).unwrap();
         let one = Self::again(namespace, folder);
@@ -174,9 +185,14 @@ impl<'n> Appliance<'n> {
         String::from_utf8(text).unwrap()
     }
 
-    /// Sends a signal; `ip netns exec` became the binary, so the child is it.
+    /// Its process; `ip netns exec` became the binary, so the child is it.
+    pub(crate) fn process(&self) -> u32 {
+        self.child.lock().unwrap().id()
+    }
+
+    /// Sends a signal.
     pub(crate) fn signal(&self, signal: &str) {
-        assert!(run(&format!("kill -{signal} {}", self.child.lock().unwrap().id())));
+        assert!(run(&format!("kill -{signal} {}", self.process())));
     }
 
     /// Waits for its end; whether it ended well.

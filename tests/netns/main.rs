@@ -12,4 +12,5 @@ mod network;
 mod overload;
 mod ports;
 mod quic;
+mod rights;
 mod web;

@@ -1,0 +1,105 @@
+//! What is left of its rights once it serves, and that it can still do its work with that: pass
+//! packets, read its ruleset, follow its log where it is moved.
+
+use crate::binary::{Appliance, SEGMENTS, backends};
+use crate::lab::{must, run, skipped};
+use crate::web::{Answer, curl, with_server};
+use lockgate::io::live::Backend;
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
+const RULES: &str = "
+policies:
+  - from: acme
+    to: shop
+    rules: [{ id: shop, action: allow, protocol: tcp, ports: [8080], domains: [shop.example] }]
+";
+const NOBODY: u32 = 65_534;
+
+#[test]
+fn it_serves_reloads_and_follows_its_log_as_an_unprivileged_user() {
+    if !run("getent passwd nobody") {
+        return skipped("no user nobody");
+    }
+    backends().iter().for_each(|backend| unprivileged(*backend));
+}
+
+fn unprivileged(backend: Backend) {
+    with_server(8080, &Answer::whole(b"x"), |network| {
+        let rules = format!("{SEGMENTS}{RULES}");
+        // The log has a folder of its own, which is its user's, as a package makes it.
+        let logs = std::env::temp_dir().join(format!("lockgate-{}-logs", std::process::id()));
+        let _ = fs::remove_dir_all(&logs);
+        fs::create_dir_all(&logs).unwrap();
+        must(&format!("chown {NOBODY} {}", logs.display()));
+        let file = logs.join("flows.json");
+        let config = format!(
+            "workers: 2\ngateways: [10.99.0.1]\nlimits: {{ flows: 4096 }}\nuser: nobody\n\
+             logs: {{ flows: {{ file: {} }} }}",
+            file.display()
+        );
+        let of = ("rights", backend);
+        let one = Appliance::start_with(&network.targets[0], of, &rules, &config);
+        has_nothing_left(&one);
+        let shop = |count: usize| {
+            assert_eq!(curl(network, 8080, "shop.example", 60), (0, b"x".to_vec()));
+            one.ctl("flush --all");
+            one.until("its record is there", |_| lines(&file) == count);
+        };
+        shop(1);
+        // As logrotate does without `create`, and with it: then the file is there, the user's.
+        rotate(&one, &file, &logs.join("flows.json.1"), false);
+        shop(1);
+        rotate(&one, &file, &logs.join("flows.json.2"), true);
+        shop(1);
+        for old in ["flows.json.1", "flows.json.2"] {
+            assert_eq!(lines(&logs.join(old)), 1, "nothing came after it was moved");
+        }
+        assert!(one.ctl("reload").starts_with("installed"));
+        shop(2);
+        assert_eq!(one.metric(&["lockgate_flow_log_records_total{result=\"lost\"}"]), 0.0);
+        drop(one);
+        fs::remove_dir_all(&logs).unwrap();
+    });
+}
+
+fn lines(file: &Path) -> usize {
+    fs::read_to_string(file).unwrap_or_default().lines().count()
+}
+
+/// Moves the file and tells the instance; gives it time to follow.
+fn rotate(one: &Appliance<'_>, file: &Path, to: &Path, create: bool) {
+    let said = |one: &Appliance<'_>| one.log().matches("flow log opened again").count();
+    let before = said(one);
+    fs::rename(file, to).unwrap();
+    if create {
+        fs::write(file, "").unwrap();
+        must(&format!("chown {NOBODY} {}", file.display()));
+        must(&format!("chmod 640 {}", file.display()));
+    }
+    one.signal("USR1");
+    one.until("it follows", |one| said(one) > before);
+    assert_eq!(fs::metadata(file).unwrap().uid(), NOBODY);
+}
+
+/// Another user, no capability, no way to gain one, a filter for system calls; in every thread.
+fn has_nothing_left(one: &Appliance<'_>) {
+    let tasks = format!("/proc/{}/task", one.process());
+    let mut threads = 0;
+    for task in fs::read_dir(tasks).unwrap().flatten() {
+        let status = fs::read_to_string(task.path().join("status")).unwrap();
+        let of = |field: &str| {
+            let line = status.lines().find_map(|line| line.strip_prefix(field));
+            line.map(|rest| rest.trim_start_matches(':').trim().to_owned()).unwrap()
+        };
+        assert_eq!(of("Uid"), ["65534"; 4].join("\t"));
+        assert_eq!(of("Groups").replace("65534", ""), "", "no group of root's is left");
+        for set in ["CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"] {
+            assert_eq!(of(set), "0000000000000000", "{set}");
+        }
+        assert_eq!((of("NoNewPrivs").as_str(), of("Seccomp").as_str()), ("1", "2"), "{status}");
+        threads += 1;
+    }
+    assert!(threads >= 4, "main, two workers, the log's: {threads}");
+}
