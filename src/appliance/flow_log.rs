@@ -9,6 +9,7 @@ use crate::policy::Policy;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, unbounded};
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -85,8 +86,9 @@ pub fn to(out: Box<dyn Write + Send>, path: Option<PathBuf>, limit: usize) -> (F
     (log, Writer { pieces, stats, reopen, path, out, failing: false })
 }
 
+/// Who talks to whom is not for everybody.
 fn append(path: &PathBuf) -> io::Result<File> {
-    OpenOptions::new().create(true).append(true).open(path)
+    OpenOptions::new().create(true).append(true).mode(0o640).open(path)
 }
 
 impl FlowLog {

@@ -121,10 +121,18 @@ pub fn run(path: &Path) -> Result<supervise::Left, StartError> {
     }
     let sockets = Sockets::open(&config)?;
     let opened = live::open(&config.port).map_err(StartError::Port)?;
-    let log = open_log(&config, user.as_ref())?;
+    let log = open_log(&config, user.as_ref());
     let signals = supervise::Signals::take()
         .map_err(|error| StartError::System("signals", error.to_string()))?;
-    give_away(&config, user.as_ref())?;
+    become_somebody(&config, user.as_ref())?;
+    // A folder that is the user's own may be closed to a root without every capability.
+    let log = match log {
+        Err(StartError::FlowLog(_, error)) if error.kind() == io::ErrorKind::PermissionDenied => {
+            open_log(&config, None)?
+        }
+        log => log?,
+    };
+    shut_in(&config);
     let backend = describe(&opened);
     let policy = Arc::new(loaded.policy);
     let (instance, threads) = assemble(config, policy, opened.ports, backend, log)?;
@@ -204,8 +212,8 @@ fn spawn<T: Send + 'static>(
     thread.map_err(|error| StartError::System("threads", error.to_string()))
 }
 
-/// Becomes nobody in particular, in a sandbox.
-fn give_away(config: &Config, user: Option<&User>) -> Result<(), StartError> {
+/// Becomes nobody in particular.
+fn become_somebody(config: &Config, user: Option<&User>) -> Result<(), StartError> {
     if let Some(user) = user {
         // The socket and its folder's owner may differ; whoever runs the instance may ask it.
         chown(&config.control, Some(user.uid), Some(user.gid))
@@ -213,7 +221,11 @@ fn give_away(config: &Config, user: Option<&User>) -> Result<(), StartError> {
     } else if is_root() {
         tracing::warn!("it stays root, without capabilities; `user` names who it becomes");
     }
-    become_user(user).map_err(StartError::User)?;
+    become_user(user).map_err(StartError::User)
+}
+
+/// Enters the sandbox.
+fn shut_in(config: &Config) {
     let parent = |path: &Path| {
         let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
         folder.unwrap_or(Path::new(".")).to_path_buf()
@@ -233,7 +245,6 @@ fn give_away(config: &Config, user: Option<&User>) -> Result<(), StartError> {
         let user = config.user.as_deref().unwrap_or("this user");
         tracing::warn!(%error, user, "the ruleset cannot be read any more: reloads will be refused");
     }
-    Ok(())
 }
 
 /// Workers and what belongs to them, from ports that are open. What `run` and tests share.
