@@ -5,7 +5,7 @@ use super::record::Ended;
 use super::state::Stage;
 use super::tally::PairRef;
 use super::{Engine, Output, Parcel, Prepared, Soon};
-use crate::flow::{Candidate, FlowId, Segment, TcpEvent, TcpState, TcpTracker, flag};
+use crate::flow::{Candidate, FlowId, FlowKey, Segment, TcpEvent, TcpState, TcpTracker, flag};
 use crate::model::{Direction, Protocol, Reason, Span, Timestamp, Verdict};
 use crate::policy::spec::Midstream;
 use crate::wire::{self, Body, Packet, TcpSegment};
@@ -19,25 +19,38 @@ impl Engine {
     #[inline(always)]
     pub(super) fn settled_usual(&mut self, soon: &Soon) -> Option<PairRef> {
         let (now, epoch) = (self.now, self.epoch.0);
-        let idle = match soon.key.protocol() {
-            Protocol::UDP => self.timeouts.udp,
-            _ => self.timeouts.tcp_idle,
-        };
-        let segment = Segment {
-            seq: soon.tcp.seq,
-            ack: soon.tcp.ack,
-            flags: soon.tcp.flags.0,
-            window: soon.tcp.window,
-            wscale: None,
-            payload_len: u32::from(soon.payload_len),
-        };
-        let tcp = (soon.key.protocol() == Protocol::TCP).then_some(&segment);
+        let idle = self.idle_of(soon.key.protocol());
         let mut pair = PairRef::NONE;
         let settled = self.table.visit_likely(soon.likely, &soon.key, now, |flow| {
             pair = flow.pair;
-            settle(flow, epoch, soon.reversed, tcp, u32::from(soon.ip_len), now, idle)
+            soon.settle(flow, epoch, now, idle)
+        });
+        match settled {
+            Some(settled) => settled.then_some(pair),
+            None => self.settled_elsewhere(soon),
+        }
+    }
+
+    /// The same where the flow is not at the place where it was likely to be.
+    #[inline(never)]
+    fn settled_elsewhere(&mut self, soon: &Soon) -> Option<PairRef> {
+        let (now, epoch) = (self.now, self.epoch.0);
+        let idle = self.idle_of(soon.key.protocol());
+        let mut pair = PairRef::NONE;
+        let settled = self.table.visit_live(&FlowKey::from(soon.key), soon.hash, now, |flow| {
+            pair = flow.pair;
+            soon.settle(flow, epoch, now, idle)
         });
         settled.then_some(pair)
+    }
+
+    /// The idle time of an open flow of TCP or UDP.
+    #[inline(always)]
+    const fn idle_of(&self, protocol: Protocol) -> Span {
+        match protocol {
+            Protocol::UDP => self.timeouts.udp,
+            _ => self.timeouts.tcp_idle,
+        }
     }
 
     /// As [`Engine::settled_usual`], for a frame that was parsed in full.
@@ -380,6 +393,22 @@ impl Engine {
         flow.set_last(now);
         let forwarded = verdict == Verdict::Forward;
         self.asides.count(id.index(), flow, direction, packet.ip_len, forwarded);
+    }
+}
+
+impl Soon {
+    #[inline(always)]
+    fn settle(&self, flow: &mut Flow, epoch: u32, now: Timestamp, idle: Span) -> Option<Span> {
+        let segment = Segment {
+            seq: self.tcp.seq,
+            ack: self.tcp.ack,
+            flags: self.tcp.flags.0,
+            window: self.tcp.window,
+            wscale: None,
+            payload_len: u32::from(self.payload_len),
+        };
+        let tcp = (self.key.protocol() == Protocol::TCP).then_some(&segment);
+        settle(flow, epoch, self.reversed, tcp, u32::from(self.ip_len), now, idle)
     }
 }
 

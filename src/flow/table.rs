@@ -220,8 +220,8 @@ impl<S: Default> FlowTable<S> {
         true
     }
 
-    /// As [`FlowTable::visit_live`], for the whole key of an IPv4 flow and the entry it probably is.
-    /// False also where it is another entry.
+    /// As [`FlowTable::visit_live`], for the whole key of an IPv4 flow and the entry it probably is;
+    /// none where it is another.
     #[inline(always)]
     pub fn visit_likely(
         &mut self,
@@ -229,16 +229,18 @@ impl<S: Default> FlowTable<S> {
         key: &Near,
         now: Timestamp,
         visit: impl FnOnce(&mut S) -> Option<Span>,
-    ) -> bool {
-        let live = |slot: &&mut Slot<S>| slot.near == *key && slot.deadline > now.as_nanos();
-        let Some(slot) = self.slot_mut(id).filter(live) else { return false };
-        let Some(timeout) = visit(&mut slot.state) else { return false };
+    ) -> Option<bool> {
+        let slot = self.slot_mut(id).filter(|slot| slot.near == *key)?;
+        if slot.deadline <= now.as_nanos() {
+            return Some(false);
+        }
+        let Some(timeout) = visit(&mut slot.state) else { return Some(false) };
         let deadline = (now + timeout).as_nanos();
         let before = std::mem::replace(&mut slot.deadline, deadline);
         if tick(deadline) < tick(before) {
             self.advance_timer(id, deadline);
         }
-        true
+        Some(true)
     }
 
     /// Adds an entry that is due at `now + timeout`.
