@@ -14,6 +14,7 @@ const UNSAFE_FILES: &[&str] = &[
     "src/appliance/privileges/user.rs",
     "src/bench/allocations.rs",
     "src/bench/floor.rs",
+    "src/flow/lanes.rs",
     "src/io/live/bpf.rs",
     "src/io/live/packet/ring.rs",
     "src/io/live/sys.rs",

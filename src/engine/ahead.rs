@@ -1,11 +1,14 @@
 //! Frames on their way to judgement: read ahead, their flows' places asked of the cache meanwhile. No
 //! verdict is made here, and what is asked for changes none.
 //!
+//! Frames go in groups of [`GROUP`], a step at a time, so that the groups' loops are short and what is
+//! asked for arrives while the groups before it are worked on:
+//!
 //! ```text
-//! frame 48 ahead  its headers are asked for
-//!       16 ahead  they are read, the index of the flow table is asked for
-//!        8 ahead  the index is read, the entry is asked for
-//!        0        judged
+//! 4 groups ahead  headers are asked for
+//! 2 groups ahead  headers are read, the index of the flow table is asked for
+//! 1 group ahead   the index is read, the entry is asked for
+//!                 judged
 //! ```
 
 use super::{Engine, Frame};
@@ -13,19 +16,27 @@ use crate::flow::{FlowHash, FlowKey, Likely, Near};
 use crate::model::{Addr, Reason, ScopeId};
 use crate::wire::{self, Body, Checksums, Packet, TcpGlimpse, near};
 
-/// How far ahead of being read a frame's headers are asked for.
-const HEADERS_AHEAD: usize = 32;
-/// How far ahead of judgement frames are read and the index of the flow table is asked for.
-pub(super) const LOOKAHEAD: usize = 16;
-/// How far ahead the flow's entry is asked for.
-const ENTRY_AHEAD: usize = 8;
+/// Frames in a group.
+pub(super) const GROUP: usize = 8;
+/// Groups between the request for a frame's headers and its judgement.
+const HEADERS_AHEAD: usize = 4;
+/// Groups between reading and judgement.
+const READ_AHEAD: usize = 2;
+/// Groups that are kept: those being read, placed and judged, rounded up.
+const GROUPS: usize = (READ_AHEAD + 1).next_power_of_two();
 
-/// The frames between reading and judgement, each at its number modulo their count.
-#[derive(Debug)]
+/// The groups between reading and judgement, each at its number modulo their count.
+#[derive(Debug, Default)]
 pub(super) struct Ahead {
-    soon: [Soon; LOOKAHEAD],
+    groups: [Group; GROUPS],
+}
+
+/// What was read of a group's frames.
+#[derive(Debug)]
+pub(super) struct Group {
+    soon: [Soon; GROUP],
     /// Those that are not of the usual form, or of an unknown scope.
-    whole: [Prepared; LOOKAHEAD],
+    whole: [Prepared; GROUP],
 }
 
 /// A frame of the usual form, or a sign that it is another.
@@ -64,45 +75,74 @@ pub(super) enum Next<'a> {
 }
 
 impl Ahead {
-    /// What was read of frame `number`.
-    #[inline(always)]
-    pub(super) const fn next(&self, number: usize) -> Next<'_> {
-        let soon = &self.soon[number % LOOKAHEAD];
-        if soon.usual { Next::Usual(soon) } else { Next::Whole(&self.whole[number % LOOKAHEAD]) }
+    /// What was read of a group.
+    #[inline]
+    pub(super) const fn group(&self, group: usize) -> &Group {
+        &self.groups[group % GROUPS]
+    }
+
+    #[inline]
+    const fn group_mut(&mut self, group: usize) -> &mut Group {
+        &mut self.groups[group % GROUPS]
+    }
+}
+
+impl Group {
+    /// Its frames in order; behind the last of a batch come those of another.
+    #[inline]
+    pub(super) fn iter(&self) -> impl Iterator<Item = Next<'_>> {
+        self.soon
+            .iter()
+            .zip(&self.whole)
+            .map(|(soon, whole)| if soon.usual { Next::Usual(soon) } else { Next::Whole(whole) })
     }
 }
 
 impl Engine {
-    /// Asks for the headers of the first frames.
-    #[inline]
-    pub(super) fn begin_batch(frames: &[Frame<'_>]) {
-        for frame in frames.iter().take(HEADERS_AHEAD) {
+    /// Brings frames nearer until those of the first group can be judged.
+    pub(super) fn begin_batch(&self, frames: &[Frame<'_>], ahead: &mut Ahead) {
+        for frame in frames.iter().take(HEADERS_AHEAD * GROUP) {
             near::prefetch_headers(frame.bytes);
+        }
+        for group in 0..READ_AHEAD {
+            self.read_group(group, frames, ahead);
+        }
+        self.place_group(0, frames, ahead);
+    }
+
+    /// Brings every group behind `group`, which is judged next, a step nearer.
+    #[inline(always)]
+    pub(super) fn look_ahead(&self, group: usize, frames: &[Frame<'_>], ahead: &mut Ahead) {
+        for frame in of_group(frames, group.wrapping_add(HEADERS_AHEAD)) {
+            near::prefetch_headers(frame.bytes);
+        }
+        self.read_group(group.wrapping_add(READ_AHEAD), frames, ahead);
+        self.place_group(group.wrapping_add(1), frames, ahead);
+    }
+
+    /// Reads the headers of a group and asks for the index.
+    #[inline(never)]
+    fn read_group(&self, group: usize, frames: &[Frame<'_>], ahead: &mut Ahead) {
+        let Group { soon, whole } = ahead.group_mut(group);
+        for (frame, (soon, whole)) in of_group(frames, group).zip(soon.iter_mut().zip(whole)) {
+            if self.read_usual(frame, soon).is_none() {
+                soon.usual = false;
+                self.read_whole(frame, whole);
+            }
         }
     }
 
-    /// Brings every frame of the batch a step nearer; `step` is the number of the one to be read now.
-    #[inline(always)]
-    pub(super) fn look_ahead(&self, step: usize, frames: &[Frame<'_>], ahead: &mut Ahead) {
-        if let Some(frame) = frames.get(step.wrapping_add(HEADERS_AHEAD)) {
-            near::prefetch_headers(frame.bytes);
-        }
-        if let Some(frame) = frames.get(step) {
-            let soon = &mut ahead.soon[step % LOOKAHEAD];
-            if self.read_usual(frame, soon).is_none() {
-                soon.usual = false;
-                self.read_whole(frame, &mut ahead.whole[step % LOOKAHEAD]);
+    /// Reads the index for a group and asks for its entries.
+    #[inline(never)]
+    fn place_group(&self, group: usize, frames: &[Frame<'_>], ahead: &mut Ahead) {
+        let all = self.busy != 0;
+        let Group { soon, whole } = ahead.group_mut(group);
+        for (_, (soon, whole)) in of_group(frames, group).zip(soon.iter_mut().zip(whole)) {
+            if soon.usual {
+                soon.likely = self.table.likely(soon.hash, all);
+            } else {
+                self.table.prefetch_entry(whole.hash);
             }
-        }
-        let Some(near) = step.checked_sub(LOOKAHEAD - ENTRY_AHEAD) else { return };
-        if near >= frames.len() {
-            return;
-        }
-        let soon = &mut ahead.soon[near % LOOKAHEAD];
-        if soon.usual {
-            soon.likely = self.table.likely(soon.hash, self.busy != 0);
-        } else {
-            self.table.prefetch_entry(ahead.whole[near % LOOKAHEAD].hash);
         }
     }
 
@@ -169,6 +209,15 @@ impl Engine {
     }
 }
 
+/// The frames of a group; none behind the last.
+#[inline(always)]
+fn of_group<'a, 'f>(
+    frames: &'a [Frame<'f>],
+    group: usize,
+) -> impl Iterator<Item = &'a Frame<'f>> + use<'a, 'f> {
+    frames.get(group.wrapping_mul(GROUP)..).unwrap_or_default().iter().take(GROUP)
+}
+
 impl Soon {
     const NONE: Self = Self {
         key: Near::NONE,
@@ -208,8 +257,8 @@ impl Prepared {
     };
 }
 
-impl Default for Ahead {
+impl Default for Group {
     fn default() -> Self {
-        Self { soon: [Soon::NONE; LOOKAHEAD], whole: [Prepared::NONE; LOOKAHEAD] }
+        Self { soon: [Soon::NONE; GROUP], whole: [Prepared::NONE; GROUP] }
     }
 }

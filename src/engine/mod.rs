@@ -48,7 +48,7 @@ use crate::flow::{Candidate, FlowHash, FlowId, FlowKey, FlowTable, Found, Secret
 use crate::model::{EndpointId, Epoch, Facts, ScopeId, Timestamp, Verdict};
 use crate::policy::Policy;
 use crate::wire::{self, Body, Packet};
-use ahead::{Ahead, LOOKAHEAD, Next, Prepared, Soon};
+use ahead::{Ahead, GROUP, Next, Prepared, Soon};
 use bindings::{Answered, Bindings};
 use entry::{Endpoints, Flow};
 use fragments::Assembly;
@@ -183,17 +183,30 @@ impl Engine {
     /// Judges every frame of the batch, in order; forwarded frames are ready to send.
     pub fn process(&mut self, frames: &mut [Frame<'_>], out: &mut Output) {
         let mut ahead = self.ahead.take().unwrap_or_default();
-        Self::begin_batch(frames);
-        for step in 0..frames.len().saturating_add(LOOKAHEAD) {
-            if let Some(position) = step.checked_sub(LOOKAHEAD)
-                && let Some(frame) = frames.get_mut(position)
-            {
-                self.judge(frame, ahead.next(position), position, out);
-            }
-            self.look_ahead(step, frames, &mut ahead);
+        self.begin_batch(frames, &mut ahead);
+        for group in 0..frames.len().div_ceil(GROUP) {
+            self.look_ahead(group, frames, &mut ahead);
+            self.judge_group(group, frames, &ahead, out);
         }
         self.ahead = Some(ahead);
         out.answers.append(&mut self.learned);
+    }
+
+    #[inline(never)]
+    fn judge_group(
+        &mut self,
+        group: usize,
+        frames: &mut [Frame<'_>],
+        ahead: &Ahead,
+        out: &mut Output,
+    ) {
+        let start = group.saturating_mul(GROUP);
+        let Some(frames) = frames.get_mut(start..) else { return };
+        for ((frame, next), position) in
+            frames.iter_mut().zip(ahead.group(group).iter()).zip(start..)
+        {
+            self.judge(frame, next, position, out);
+        }
     }
 
     /// The way of a packet: that of a settled flow at once, any other by headers, scope, fragments,

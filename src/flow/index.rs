@@ -8,6 +8,7 @@
 //! its counts back: no tombstones, no rehashing, no lost insertions.
 
 use super::key::FlowHash;
+use super::lanes::{first_slot, matches};
 use crate::wire::near::{ask_for_large_pages, prefetch};
 
 /// Numbers in one bucket.
@@ -18,12 +19,9 @@ const LOAD_SLOTS: usize = 6;
 /// 64-bit words in a bucket, which is one cache line.
 const WORDS: usize = 8;
 
-const LANES: u64 = 0x0001_0001_0001_0001;
-const LANE_LOW: u64 = 0x7fff_7fff_7fff_7fff;
-
 /// Words 0 and 1: tags of slots 0 to 7. Word 2: tags of slots 8 and 9, then the count of
 /// numbers that passed by. Words 3 to 7: two numbers each.
-type Bucket = [u64; WORDS];
+pub(super) type Bucket = [u64; WORDS];
 
 #[derive(Debug)]
 pub(super) struct Index {
@@ -193,27 +191,6 @@ const fn passed_by(bucket: &Bucket) -> u32 {
     (bucket[2] >> 32) as u32
 }
 
-/// One bit for each slot whose tag is `tag`; see [`first_slot`] for which.
-#[inline]
-const fn matches(bucket: &Bucket, tag: u64) -> u64 {
-    let wanted = tag.wrapping_mul(LANES);
-    let last = zero_lanes(bucket[2] ^ wanted) & 0xffff_ffff;
-    zero_lanes(bucket[0] ^ wanted) >> 15 | zero_lanes(bucket[1] ^ wanted) >> 14 | last >> 13
-}
-
-/// The highest bit of every 16-bit lane that is zero, exactly (no borrow crosses a lane).
-#[inline]
-const fn zero_lanes(word: u64) -> u64 {
-    !(((word & LANE_LOW) + LANE_LOW) | word | LANE_LOW)
-}
-
-/// The slot of the lowest bit: bit 16 * lane + word stands for slot 4 * word + lane.
-#[inline]
-const fn first_slot(candidates: u64) -> usize {
-    let bit = candidates.trailing_zeros() as usize;
-    (bit % 16) * 4 + bit / 16
-}
-
 #[inline]
 fn number(bucket: &Bucket, slot: usize) -> u32 {
     let word = bucket.get(3 + slot / 2).copied().unwrap_or_default();
@@ -237,6 +214,7 @@ fn set_bits(word: Option<&mut u64>, shift: usize, mask: u64, value: u64) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::flow::lanes::words;
     use proptest::prelude::*;
 
     #[test]
@@ -261,6 +239,9 @@ mod tests {
                     let expected = if other == tag { SLOTS as u32 } else { 1 };
                     assert_eq!(found.count_ones(), expected);
                     assert!(other == tag || first_slot(found) == slot);
+                    let found = words::matches(&bucket, tag);
+                    assert_eq!(found.count_ones(), expected);
+                    assert!(other == tag || words::first_slot(found) == slot);
                 }
             }
         }

@@ -9,6 +9,7 @@
 mod fragment;
 mod index;
 mod key;
+mod lanes;
 mod limits;
 mod table;
 mod tcp;
