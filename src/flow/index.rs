@@ -16,6 +16,9 @@ use crate::wire::near::{ask_for_large_pages, prefetch};
 const SLOTS: usize = 10;
 /// Numbers a bucket is meant to hold: a load of 0.6, at which about 1 % of them live elsewhere.
 const LOAD_SLOTS: usize = 6;
+/// Bytes of a large page, and of an index for which one is worth having.
+const LARGE_PAGE: usize = 2 << 20;
+const LARGE_FROM: usize = 256 << 10;
 /// 64-bit words in a bucket, which is one cache line.
 const WORDS: usize = 8;
 
@@ -36,15 +39,23 @@ impl Index {
     /// Room for `limit` numbers, and more.
     pub(super) fn new(limit: usize) -> Self {
         let buckets = limit.div_ceil(LOAD_SLOTS).max(1);
-        let words = vec![0u64; buckets.saturating_add(1).saturating_mul(WORDS)];
-        ask_for_large_pages(words.as_ptr(), words.len().saturating_mul(size_of::<u64>()));
-        let start = words.as_ptr().align_offset(WORDS * size_of::<u64>()).min(WORDS);
+        let line = WORDS * size_of::<u64>();
+        let bytes = buckets.saturating_mul(line);
+        // A large page can only back the whole of an aligned one.
+        let (align, bytes) = if bytes < LARGE_FROM {
+            (line, bytes)
+        } else {
+            (LARGE_PAGE, bytes.next_multiple_of(LARGE_PAGE))
+        };
+        let words = vec![0u64; bytes.saturating_add(align) / size_of::<u64>()];
+        let start = words.as_ptr().align_offset(align).min(align / size_of::<u64>());
+        ask_for_large_pages(words.as_ptr().wrapping_add(start), bytes);
         Self { words, start, buckets }
     }
 
     /// Bytes of memory, once all of it has been touched.
     pub(super) fn bytes(&self) -> usize {
-        self.words.len().saturating_mul(size_of::<u64>())
+        self.buckets.saturating_mul(WORDS * size_of::<u64>())
     }
 
     /// The first number under `hash` that `is_it` accepts.

@@ -47,27 +47,27 @@ impl ScopeRegistry {
     }
 }
 
-/// Scopes by endpoint, looked up for every packet: an open table of twice as many places as
+/// Scopes by endpoint, looked up for every packet: an open table of four times as many places as
 /// endpoints. Whoever writes them is trusted, so that the hash need be no secret.
 #[derive(Clone, Debug, Default)]
 struct Endpoints {
-    places: Vec<Option<(EndpointId, ScopeId)>>,
+    places: Vec<(EndpointId, Option<ScopeId>)>,
     shift: u32,
 }
 
 impl Endpoints {
     /// Of two entries for one endpoint the later one counts.
     fn build(entries: &[(EndpointId, ScopeId)]) -> Self {
-        let places = entries.len().saturating_mul(2).next_power_of_two().max(2);
+        let places = entries.len().saturating_mul(4).next_power_of_two().max(2);
         let shift = u64::BITS - places.trailing_zeros();
-        let mut table = Self { places: vec![None; places], shift };
+        let mut table = Self { places: vec![(EndpointId(0), None); places], shift };
         for &(endpoint, scope) in entries {
             let start = table.home(endpoint);
-            let free = (start..places).chain(0..start).find(|&at| {
-                table.places.get(at).is_some_and(|p| p.is_none_or(|(there, _)| there == endpoint))
-            });
+            let free = (start..places)
+                .chain(0..start)
+                .find(|&at| table.places.get(at).is_some_and(|p| p.1.is_none() || p.0 == endpoint));
             if let Some(place) = free.and_then(|at| table.places.get_mut(at)) {
-                *place = Some((endpoint, scope));
+                *place = (endpoint, Some(scope));
             }
         }
         table
@@ -78,14 +78,20 @@ impl Endpoints {
         (id.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> self.shift) as usize
     }
 
-    #[inline]
+    #[inline(always)]
     fn find(&self, endpoint: EndpointId) -> Option<ScopeId> {
         let start = self.home(endpoint);
+        let (there, scope) = *self.places.get(start)?;
+        // Nearly always it is there, or nothing is.
+        if there == endpoint || scope.is_none() { scope } else { self.find_behind(start, endpoint) }
+    }
+
+    #[cold]
+    fn find_behind(&self, start: usize, endpoint: EndpointId) -> Option<ScopeId> {
         let (before, behind) = self.places.split_at_checked(start)?;
-        for place in behind.iter().chain(before) {
-            let (there, scope) = (*place)?;
-            if there == endpoint {
-                return Some(scope);
+        for (there, scope) in behind.iter().chain(before) {
+            if *there == endpoint || scope.is_none() {
+                return *scope;
             }
         }
         None

@@ -61,61 +61,91 @@ pub struct TcpGlimpse {
     pub flags: TcpFlags,
 }
 
-/// Four or eight bytes at a fixed place, as they should be, in the machine's own byte order.
-#[derive(Clone, Copy)]
-struct Shape<T> {
-    at: usize,
-    want: T,
-    mask: T,
+/// Where the bytes start that are as they should be or not, and how many there are.
+const SHAPE_START: usize = OUTER - 2;
+const SHAPE_LEN: usize = 80;
+
+/// Bytes from the Ethernet type to the inner IPv4 header's first half: as they should be, and which of
+/// their bits count. Two words at a time, so that the compiler compares them in vector registers.
+struct Shape {
+    want: [[u64; 2]; SHAPE_LEN / 16],
+    mask: [[u64; 2]; SHAPE_LEN / 16],
 }
 
-/// Ethernet type; version and length of the IPv4 header.
-const START: Shape<u64> =
-    eight(OUTER - 2, [0x08, 0x00, 0x45, 0, 0, 0, 0, 0], [0xff, 0xff, 0xff, 0, 0, 0, 0, 0]);
-/// No fragment (RFC 791 section 3.1); UDP.
-const WHOLE: Shape<u32> = four(OUTER + 6, [0, 0, 0, Protocol::UDP.0], [0x3f, 0xff, 0, 0xff]);
-/// The destination port, by itself and with no sum, so that nobody has to look at that.
-const UNSUMMED: Shape<u64> = to_geneve([0xff, 0xff]);
-const VOUCHED: Shape<u64> = to_geneve([0, 0]);
-/// Version 0 and eight words of options; O bit clear; IPv4.
-const TUNNEL: Shape<u32> = four(GENEVE, [8, 0, 0x08, 0x00], [0xff, 0x80, 0xff, 0xff]);
-/// Class, type and length of the three options; not the three reserved bits before the length.
-const ENDPOINT: Shape<u32> = four(OPTIONS, [0x01, 0x08, 1, 2], OPTION);
-const ATTACHMENT: Shape<u32> = four(OPTIONS + 12, [0x01, 0x08, 2, 2], OPTION);
-const COOKIE: Shape<u32> = four(OPTIONS + 24, [0x01, 0x08, 3, 1], OPTION);
-const OPTION: [u8; 4] = [0xff, 0xff, 0xff, 0x1f];
-/// Version and length of the inner IPv4 header; no fragment.
-const INSIDE: Shape<u64> =
-    eight(INNER, [0x45, 0, 0, 0, 0, 0, 0, 0], [0xff, 0, 0, 0, 0, 0, 0x3f, 0xff]);
+/// A frame of the usual form whose outer UDP sum is zero, so that nobody has to look at it.
+const UNSUMMED: Shape = shape(0xff);
+/// One whose outer UDP sum somebody vouches for.
+const VOUCHED: Shape = shape(0);
 
-const fn four(at: usize, want: [u8; 4], mask: [u8; 4]) -> Shape<u32> {
-    Shape { at, want: u32::from_ne_bytes(want), mask: u32::from_ne_bytes(mask) }
-}
-
-const fn eight(at: usize, want: [u8; 8], mask: [u8; 8]) -> Shape<u64> {
-    Shape { at, want: u64::from_ne_bytes(want), mask: u64::from_ne_bytes(mask) }
-}
-
-const fn to_geneve([high, low]: [u8; 2]) -> Shape<u64> {
+const fn shape(sum: u8) -> Shape {
     let [port_high, port_low] = GENEVE_PORT.to_be_bytes();
-    let mask = [0, 0, 0xff, 0xff, 0, 0, high, low];
-    eight(UDP, [0, 0, port_high, port_low, 0, 0, 0, 0], mask)
-}
-
-impl Shape<u64> {
-    /// Zero if the frame is of this shape.
-    #[inline(always)]
-    fn differs(&self, head: &[u8; HEADERS]) -> Option<u64> {
-        Some((u64::from_ne_bytes(array_at(head, self.at)?) ^ self.want) & self.mask)
+    // Each a place, a byte and the bits of it that count.
+    let bytes: [(usize, u8, u8); 29] = [
+        // Ethernet type; version and length of the IPv4 header.
+        (OUTER - 2, 0x08, 0xff),
+        (OUTER - 1, 0x00, 0xff),
+        (OUTER, 0x45, 0xff),
+        // No fragment (RFC 791 section 3.1); UDP.
+        (OUTER + 6, 0, 0x3f),
+        (OUTER + 7, 0, 0xff),
+        (OUTER + 9, Protocol::UDP.0, 0xff),
+        (UDP + 2, port_high, 0xff),
+        (UDP + 3, port_low, 0xff),
+        (UDP + 6, 0, sum),
+        (UDP + 7, 0, sum),
+        // Version 0 and eight words of options; O bit clear; IPv4.
+        (GENEVE, 8, 0xff),
+        (GENEVE + 1, 0, 0x80),
+        (GENEVE + 2, 0x08, 0xff),
+        (GENEVE + 3, 0x00, 0xff),
+        // Class, type and length of the three options; not the three reserved bits before the length.
+        (OPTIONS, 0x01, 0xff),
+        (OPTIONS + 1, 0x08, 0xff),
+        (OPTIONS + 2, 1, 0xff),
+        (OPTIONS + 3, 2, 0x1f),
+        (OPTIONS + 12, 0x01, 0xff),
+        (OPTIONS + 13, 0x08, 0xff),
+        (OPTIONS + 14, 2, 0xff),
+        (OPTIONS + 15, 2, 0x1f),
+        (OPTIONS + 24, 0x01, 0xff),
+        (OPTIONS + 25, 0x08, 0xff),
+        (OPTIONS + 26, 3, 0xff),
+        (OPTIONS + 27, 1, 0x1f),
+        // Version and length of the inner IPv4 header; no fragment.
+        (INNER, 0x45, 0xff),
+        (INNER + 6, 0, 0x3f),
+        (INNER + 7, 0, 0xff),
+    ];
+    let (mut want, mut mask) = ([[0; 2]; SHAPE_LEN / 16], [[0; 2]; SHAPE_LEN / 16]);
+    let mut rest: &[(usize, u8, u8)] = &bytes;
+    while let [(at, byte, bits), behind @ ..] = rest {
+        let at = *at - SHAPE_START;
+        let (mut wanted, mut counts) = ([0; 8], [0; 8]);
+        (wanted[at % 8], counts[at % 8]) = (*byte, *bits);
+        want[at / 16][at / 8 % 2] |= u64::from_ne_bytes(wanted);
+        mask[at / 16][at / 8 % 2] |= u64::from_ne_bytes(counts);
+        rest = behind;
     }
+    Shape { want, mask }
 }
 
-impl Shape<u32> {
-    /// Zero if the frame is of this shape.
+impl Shape {
     #[inline(always)]
-    fn differs(&self, head: &[u8; HEADERS]) -> Option<u64> {
-        let differs = (u32::from_ne_bytes(array_at(head, self.at)?) ^ self.want) & self.mask;
-        Some(u64::from(differs))
+    fn fits(&self, head: &[u8; HEADERS]) -> bool {
+        let Some(bytes) = head.get(SHAPE_START..).and_then(<[u8]>::first_chunk::<SHAPE_LEN>) else {
+            return false;
+        };
+        let (words, _) = bytes.as_chunks::<8>();
+        let (pairs, _) = words.as_chunks::<2>();
+        let mut differs = [0; 2];
+        for ((pair, want), mask) in pairs.iter().zip(&self.want).zip(&self.mask) {
+            for (((differs, word), want), mask) in differs.iter_mut().zip(pair).zip(want).zip(mask)
+            {
+                *differs |= (u64::from_ne_bytes(*word) ^ want) & mask;
+            }
+        }
+        let [one, two] = differs;
+        one | two == 0
     }
 }
 
@@ -127,16 +157,8 @@ pub fn glimpse(frame: &[u8], link: Link, settings: &Settings) -> Option<Glimpse>
         return None;
     }
     let head: &[u8; HEADERS] = frame.first_chunk()?;
-    let port = if settings.outer_udp == Checksums::Ignore { VOUCHED } else { UNSUMMED };
-    let shape = START.differs(head)?
-        | WHOLE.differs(head)?
-        | port.differs(head)?
-        | TUNNEL.differs(head)?
-        | ENDPOINT.differs(head)?
-        | ATTACHMENT.differs(head)?
-        | COOKIE.differs(head)?
-        | INSIDE.differs(head)?;
-    if shape != 0 {
+    let shape = if settings.outer_udp == Checksums::Ignore { &VOUCHED } else { &UNSUMMED };
+    if !shape.fits(head) {
         return None;
     }
     let outer_len = usize::from(u16_at(head, OUTER + 2)?);
