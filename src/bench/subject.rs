@@ -11,7 +11,7 @@ use crate::engine::{Counters, Engine, Frame, Limits, Output};
 use crate::flow::Secret;
 use crate::model::{Span, Timestamp};
 use crate::policy::Policy;
-use crate::wire::{Link, Settings};
+use crate::wire::{Link, Settings, near};
 use hdrhistogram::Histogram;
 use std::sync::Arc;
 
@@ -98,9 +98,13 @@ impl Subject {
     ) {
         let (mut rest, marks) = tape.parts();
         let mut frames: Vec<Frame<'_>> = Vec::with_capacity(BATCH);
+        let mut soon = marks.iter().skip(BATCH);
         for marks in marks.chunks(BATCH) {
             frames.clear();
             for mark in marks {
+                if let Some(mark) = soon.next() {
+                    near::prefetch(mark);
+                }
                 let (slot, behind) = rest.split_at_mut_checked(mark.stride()).unwrap_or_default();
                 rest = behind;
                 let (bytes, _) = slot.split_at_mut_checked(mark.place().1).unwrap_or_default();

@@ -130,6 +130,9 @@ impl Engine {
                 self.read_whole(frame, whole);
             }
         }
+        for soon in &ahead.group(group).soon {
+            self.table.prefetch_bucket(soon.hash);
+        }
     }
 
     /// Reads the index for a group and asks for its entries.
@@ -158,7 +161,6 @@ impl Engine {
         let scope = self.policy.scope(Some(glimpse.endpoint))?;
         let (key, reversed) = Near::v4(scope, glimpse.protocol, glimpse.src, glimpse.dst);
         let hash = self.table.hash_near(&key);
-        self.table.prefetch_bucket(hash);
         *soon = Soon {
             key,
             hash,

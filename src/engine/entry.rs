@@ -47,6 +47,15 @@ pub(super) struct Flow {
 
 const _: () = assert!(std::mem::offset_of!(Flow, start) == 40 && size_of::<Flow>() == 80);
 
+/// Where a packet is counted.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Room {
+    /// In the low parts, which will be these.
+    Here(Brief),
+    /// In the high parts too; a packet of so many bytes.
+    Behind(u32),
+}
+
 /// What is true of a flow or not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
@@ -237,31 +246,38 @@ impl Flow {
         self.set(Mark::Rolling, false);
     }
 
-    /// Whether there is room to count a packet.
+    /// Room to count a packet; none where it has to be counted beside.
     #[inline(always)]
-    pub(super) fn has_room(&self, direction: Direction, bytes: u32) -> bool {
+    pub(super) fn room(&self, direction: Direction, bytes: u32) -> Option<Room> {
         let counted = self.counted.get(direction.index()).copied().unwrap_or_default();
-        counted.and(bytes).is_some() || self.takes(direction, bytes)
-    }
-
-    /// Counts a packet for which there is room, of a settled flow whose deadline moves on by its idle
-    /// time.
-    #[inline(always)]
-    pub(super) fn roll(&mut self, direction: Direction, bytes: u32) {
-        self.marks |= Mark::Rolling.bit();
-        if let Some(counted) = self.counted.get_mut(direction.index()) {
-            match counted.and(bytes) {
-                Some(more) => *counted = more,
-                None => self.carry(direction, bytes),
-            }
+        match counted.and(bytes) {
+            Some(more) => Some(Room::Here(more)),
+            None => self.takes(direction, bytes).then_some(Room::Behind(bytes)),
         }
     }
 
+    /// Counts a packet where there is room for it, of a settled flow whose deadline moves on by its
+    /// idle time.
+    #[inline(always)]
+    pub(super) fn roll(&mut self, direction: Direction, room: Room) {
+        self.marks |= Mark::Rolling.bit();
+        match room {
+            Room::Here(more) => {
+                if let Some(counted) = self.counted.get_mut(direction.index()) {
+                    *counted = more;
+                }
+            }
+            Room::Behind(bytes) => self.carry(direction, bytes),
+        }
+    }
+
+    /// Whether a packet may be counted here.
     #[cold]
     pub(super) fn takes(&self, direction: Direction, bytes: u32) -> bool {
         self.tally(direction).takes(bytes)
     }
 
+    /// Counts a packet for which there is room.
     #[cold]
     pub(super) fn carry(&mut self, direction: Direction, bytes: u32) {
         let mut tally = self.tally(direction);

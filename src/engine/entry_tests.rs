@@ -46,7 +46,8 @@ fn a_rolling_flow_tells_its_last_packet_by_its_deadline() {
     let at = Timestamp::from_secs(1_000);
     flow.set_last(at);
     assert_eq!(flow.last(at + Span::from_secs(7), idle), at);
-    flow.roll(Original, 40);
+    let room = flow.room(Original, 40).unwrap();
+    flow.roll(Original, room);
     assert_eq!(flow.last(at + Span::from_secs(130), idle), at + Span::from_secs(10));
     flow.set_last(at);
     assert_eq!(flow.last(at + Span::from_secs(130), idle), at);

@@ -70,7 +70,7 @@ impl Engine {
         let mut pair = PairRef::NONE;
         let settled = self.table.visit_live(&prepared.key, prepared.hash, now, |flow| {
             pair = flow.pair;
-            settle(flow, epoch, prepared.reversed, tcp.as_ref(), packet.ip_len, now, idle)
+            settle(flow, epoch, prepared.reversed, packet.ip_len, now, idle, || tcp)
         });
         settled.then_some(pair)
     }
@@ -399,16 +399,17 @@ impl Engine {
 impl Soon {
     #[inline(always)]
     fn settle(&self, flow: &mut Flow, epoch: u32, now: Timestamp, idle: Span) -> Option<Span> {
-        let segment = Segment {
-            seq: self.tcp.seq,
-            ack: self.tcp.ack,
-            flags: self.tcp.flags.0,
-            window: self.tcp.window,
-            wscale: None,
-            payload_len: u32::from(self.payload_len),
+        let segment = || {
+            (self.key.protocol() == Protocol::TCP).then_some(Segment {
+                seq: self.tcp.seq,
+                ack: self.tcp.ack,
+                flags: self.tcp.flags.0,
+                window: self.tcp.window,
+                wscale: None,
+                payload_len: u32::from(self.payload_len),
+            })
         };
-        let tcp = (self.key.protocol() == Protocol::TCP).then_some(&segment);
-        settle(flow, epoch, self.reversed, tcp, u32::from(self.ip_len), now, idle)
+        settle(flow, epoch, self.reversed, u32::from(self.ip_len), now, idle, segment)
     }
 }
 
@@ -419,25 +420,23 @@ fn settle(
     flow: &mut Flow,
     epoch: u32,
     reversed: bool,
-    tcp: Option<&Segment>,
     bytes: u32,
     now: Timestamp,
     idle: Span,
+    tcp: impl FnOnce() -> Option<Segment>,
 ) -> Option<Span> {
     // At the end of time a deadline would not tell when the packet came.
     if !flow.is_settled(epoch) || now.as_nanos().checked_add(idle.as_nanos()).is_none() {
         return None;
     }
     let direction = flow.direction(reversed);
-    if !flow.has_room(direction, bytes) {
-        return None;
-    }
-    if let Some(segment) = tcp
-        && !flow.tcp.observe_plain(direction, segment)
+    let room = flow.room(direction, bytes)?;
+    if let Some(segment) = tcp()
+        && !flow.tcp.observe_plain(direction, &segment)
     {
         return None;
     }
-    flow.roll(direction, bytes);
+    flow.roll(direction, room);
     Some(idle)
 }
 

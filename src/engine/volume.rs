@@ -10,29 +10,35 @@ use hashbrown::HashMap;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Tally(u64);
 
-/// The low 8 bits of the packets, and the low 24 of the bytes, of a tally.
+/// The low 10 bits of the packets, and the low 22 of the bytes, of a tally.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Brief(u32);
 
-/// The high 16 bits of each.
+/// The high 14 bits of the packets, and the high 18 of the bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Carried(u32);
 
 impl Brief {
-    const PACKETS_SHIFT: u32 = 24;
-    const PACKETS: u32 = 0xff;
-    const BYTES: u32 = (1 << 24) - 1;
+    const BYTES_BITS: u32 = 22;
+    const BYTES: u32 = (1 << Self::BYTES_BITS) - 1;
+    const PACKETS_BITS: u32 = u32::BITS - Self::BYTES_BITS;
+    const PACKETS: u32 = (1 << Self::PACKETS_BITS) - 1;
 
     /// With a packet more; none where that does not fit.
     #[inline(always)]
     pub(super) const fn and(self, bytes: u32) -> Option<Self> {
         let sum = (self.0 & Self::BYTES).wrapping_add(bytes);
-        let fits = self.0 >> Self::PACKETS_SHIFT != Self::PACKETS
+        let fits = self.0 >> Self::BYTES_BITS != Self::PACKETS
             && bytes < Tally::BYTES_MAX
             && sum <= Self::BYTES;
-        let more = self.0.wrapping_add(1 << Self::PACKETS_SHIFT).wrapping_add(bytes);
+        let more = self.0.wrapping_add(1 << Self::BYTES_BITS).wrapping_add(bytes);
         if fits { Some(Self(more)) } else { None }
     }
+}
+
+impl Carried {
+    const BYTES_BITS: u32 = 40 - Brief::BYTES_BITS;
+    const BYTES: u32 = (1 << Self::BYTES_BITS) - 1;
 }
 
 impl Tally {
@@ -43,18 +49,18 @@ impl Tally {
     const BYTES: u64 = (1 << 40) - 1;
 
     pub(super) const fn of(Brief(low): Brief, Carried(high): Carried) -> Self {
-        let (low, high) = (low as u64, high as u64);
-        let packets = high >> 16 << 8 | low >> Brief::PACKETS_SHIFT;
-        let bytes = (high & 0xffff) << 24 | low & Brief::BYTES as u64;
-        Self(packets << 40 | bytes)
+        let packets =
+            (high >> Carried::BYTES_BITS) << Brief::PACKETS_BITS | low >> Brief::BYTES_BITS;
+        let (high, low) = (high & Carried::BYTES, low & Brief::BYTES);
+        let bytes = (high as u64) << Brief::BYTES_BITS | low as u64;
+        Self((packets as u64) << 40 | bytes)
     }
 
     pub(super) const fn parts(self) -> (Brief, Carried) {
-        let (packets, bytes) = (self.packets(), self.bytes());
-        let low = (packets as u32 & Brief::PACKETS) << Brief::PACKETS_SHIFT;
-        let high = (packets >> 8) as u32 & 0xffff;
-        let low = low | bytes as u32 & Brief::BYTES;
-        (Brief(low), Carried(high << 16 | (bytes >> 24) as u32 & 0xffff))
+        let (packets, bytes) = (self.packets() as u32, self.bytes());
+        let low = (packets & Brief::PACKETS) << Brief::BYTES_BITS | bytes as u32 & Brief::BYTES;
+        let high = (bytes >> Brief::BYTES_BITS) as u32;
+        (Brief(low), Carried(packets >> Brief::PACKETS_BITS << Carried::BYTES_BITS | high))
     }
 
     pub(super) const fn packets(self) -> u64 {

@@ -65,12 +65,12 @@ fn a_tally_is_carried_over_when_it_is_full() {
 #[test]
 fn what_rolls_by_is_counted_like_everything_else() {
     for bytes in [40, 1_500, 65_575, (1 << 17) - 1, 1 << 17] {
-        for packets in [254, 255, 256, 257, Tally::PACKETS_MAX + 300] {
+        for packets in [1_022, 1_023, 1_024, 1_025, Tally::PACKETS_MAX + 1_200] {
             let (mut flow, mut asides) = (Flow::default(), Asides::default());
             let mut beside = 0;
             for _ in 0..packets {
-                if flow.has_room(Reply, bytes) {
-                    flow.roll(Reply, bytes);
+                if let Some(room) = flow.room(Reply, bytes) {
+                    flow.roll(Reply, room);
                 } else {
                     asides.count(0, &mut flow, Reply, bytes, true);
                     beside += 1;

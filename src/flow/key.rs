@@ -62,8 +62,10 @@ impl Near {
     #[must_use]
     pub const fn hash(&self, secret: &Secret) -> FlowHash {
         let key = &secret.0;
-        let mixed = folded_multiply(self.0[0] ^ key[0], self.0[1] ^ key[1]);
-        FlowHash(folded_multiply(mixed ^ key[4], key[5]))
+        // What is behind the ports is known last and comes in last.
+        let (ports, rest) = (self.0[1] >> 32, self.0[1] << 32);
+        let mixed = folded_multiply(self.0[0] ^ key[0], ports ^ key[1]);
+        FlowHash(folded_multiply(mixed ^ rest ^ key[4], key[5]))
     }
 
     /// The protocol.
