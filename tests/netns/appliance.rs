@@ -2,13 +2,14 @@
 //! curl and dig on the client, the emulator of the load balancer in between; on either back end.
 
 use crate::binary::{Appliance, ENDPOINT, OTHER, SEGMENTS, backends};
-use crate::gwlb::Refusal;
+use crate::gwlb::{Failover, Gwlb, Refusal};
 use crate::lab::{StopAtEnd, run, skipped};
 use crate::network::{Network, SERVER, Seen};
 use crate::web::{Answer, body, curl, curl_in, gateway, listen, serve, with_server};
 use lockgate::io::live::Backend;
 use std::fs;
 use std::net::{Ipv4Addr, UdpSocket};
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
@@ -158,6 +159,50 @@ fn restarts(backend: Backend, midstream: &str, survives: bool) {
             drop(two);
         });
     });
+}
+
+#[test]
+fn a_flow_that_is_moved_to_another_target_goes_on_there() {
+    backends().iter().for_each(|backend| moves(*backend));
+}
+
+fn moves(backend: Backend) {
+    let Some(network) = Network::make(2, 2) else {
+        return skipped("no network namespaces, ethtool or curl");
+    };
+    let mut gwlb = Gwlb::new(ENDPOINT, &[[10, 99, 0, 2], [10, 99, 0, 3]]);
+    (gwlb.failover, gwlb.linger) = (Failover::Rebalance, Duration::from_millis(100));
+    let gwlb = Mutex::new(gwlb);
+    let (listener, stop) = (listen(&network.server, 8081), AtomicBool::new(false));
+    let (data, go_on) = (body(1_000_000), AtomicBool::new(false));
+    let pause = |piece: usize| {
+        while piece > 3 && !go_on.load(Ordering::Relaxed) && !stop.load(Ordering::Relaxed) {
+            thread::sleep(Duration::from_millis(5));
+        }
+        true
+    };
+    let answer = Answer { body: &data, pieces: 10, pause: &pause };
+    let ((), seen) = network.run(&gwlb, || {
+        let start = |target: usize, name| {
+            Appliance::start(&network.targets[target], (name, backend), &rules("adopt"), CONFIG)
+        };
+        let both = [start(0, "first"), start(1, "second")];
+        thread::scope(|scope| {
+            let _stop = StopAtEnd(&stop);
+            scope.spawn(|| serve(&listener, &answer, &stop));
+            let download = scope.spawn(|| curl(&network, 8081, "x.example", 120));
+            let knows = |one: &Appliance<'_>| one.ctl("flows").contains("files");
+            both[0].until("one of them has it", |_| both.iter().any(knows));
+            let first = usize::from(knows(&both[1]));
+            gwlb.lock().unwrap().set_health(first, false);
+            go_on.store(true, Ordering::Relaxed);
+            let (code, received) = download.join().unwrap();
+            assert!(code == 0 && received == data, "{code}, {} bytes", received.len());
+            assert!(knows(&both[1 - first]), "it was adopted");
+        });
+    });
+    assert!(seen.sent.iter().all(|sent| *sent > 0), "{seen:?}");
+    nothing_was_refused(&seen);
 }
 
 #[test]

@@ -13,4 +13,6 @@ mod overload;
 mod ports;
 mod quic;
 mod rights;
+mod tls;
+mod told;
 mod web;
