@@ -224,6 +224,35 @@ fn every_flow_has_its_record_when_the_instance_stops() {
 }
 
 #[test]
+fn a_disk_that_stands_still_costs_records_and_no_packet() {
+    /// Writes nothing until it is let go.
+    struct Stuck(crossbeam_channel::Receiver<()>);
+    impl std::io::Write for Stuck {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            // Let go for good once the other end is gone.
+            let _ = self.0.recv();
+            Ok(bytes.len())
+        }
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+    let (go_on, stuck) = crossbeam_channel::bounded(0);
+    let bench = Bench::with_log("disk", RULES, Box::new(Stuck(stuck)), 10);
+    for port in 1..=50 {
+        assert!(bench.passes_from(ACME, port, 443));
+        bench.ask(&Request::Flush { filter: Filter::default(), all: true });
+    }
+    let metrics = bench.get("/metrics").1;
+    let lost = "lockgate_flow_log_records_total{result=\"lost\"} 40";
+    assert!(metrics.contains(lost), "{metrics}");
+    assert!(metrics.contains("lockgate_flow_log_waiting 10"), "{metrics}");
+    assert_eq!(bench.get("/health").0, 200, "packets pass");
+    drop(go_on);
+    assert_eq!(bench.leave(), Left::Asked);
+}
+
+#[test]
 fn http_takes_reads_alone_and_no_more_than_its_bounds() {
     let bench = Bench::new("http", RULES);
     for (request, status) in [

@@ -2,7 +2,7 @@
 
 use lockgate::appliance::config::{self, Config};
 use lockgate::appliance::control::{self, Request, client};
-use lockgate::appliance::flow_log;
+use lockgate::appliance::flow_log::{self, FlowLog, Writer};
 use lockgate::appliance::http::{self, Pages};
 use lockgate::appliance::instance::Instance;
 use lockgate::appliance::notify::Notify;
@@ -104,7 +104,29 @@ impl Bench {
         Self { peer: Some(peer), ..Self::on(name, rules, more, Box::new(port)) }
     }
 
+    /// With a flow log to this writer, of so many records that may wait.
+    pub(crate) fn with_log(
+        name: &str,
+        rules: &str,
+        to: Box<dyn Write + Send>,
+        queue: usize,
+    ) -> Self {
+        let (port, peer) = memory::pair();
+        let log = flow_log::to(to, None, queue);
+        Self { peer: Some(peer), ..Self::start(name, rules, "", Box::new(port), Some(log)) }
+    }
+
     pub(crate) fn on(name: &str, rules: &str, more: &str, port: Box<dyn Port>) -> Self {
+        Self::start(name, rules, more, port, None)
+    }
+
+    fn start(
+        name: &str,
+        rules: &str,
+        more: &str,
+        port: Box<dyn Port>,
+        log: Option<(FlowLog, Writer)>,
+    ) -> Self {
         let folder = std::env::temp_dir().join(format!("lockgate-{}-{name}", std::process::id()));
         let _ = fs::remove_dir_all(&folder);
         fs::create_dir_all(&folder).unwrap();
@@ -115,7 +137,7 @@ impl Bench {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let http = listener.local_addr().unwrap();
         let control = control::bind(&config.control).unwrap();
-        let log = config.flow_log.as_ref().map(|log| flow_log::open(log).unwrap());
+        let log = log.or_else(|| config.flow_log.as_ref().map(|log| flow_log::open(log).unwrap()));
         let (instance, threads) =
             start::assemble(config, policy, vec![port], "memory".to_owned(), log).unwrap();
         let for_http = Arc::clone(&instance);
