@@ -94,11 +94,17 @@ impl<'n> Appliance<'n> {
 
     /// Starts with what is in the folder.
     pub(crate) fn again(namespace: &'n Namespace, folder: PathBuf) -> Self {
+        Self::under(namespace, folder, &[])
+    }
+
+    /// The same as a child of another program; signals would reach that one.
+    pub(crate) fn under(namespace: &'n Namespace, folder: PathBuf, program: &[&str]) -> Self {
         let log =
             fs::OpenOptions::new().create(true).append(true).open(folder.join("log")).unwrap();
         let child = Command::new("ip")
-            .args(["netns", "exec", namespace.name(), env!("CARGO_BIN_EXE_lockgate"), "run"])
-            .arg("--config")
+            .args(["netns", "exec", namespace.name()])
+            .args(program)
+            .args([env!("CARGO_BIN_EXE_lockgate"), "run", "--config"])
             .arg(folder.join("appliance.yaml"))
             .stderr(Stdio::from(log))
             .spawn()

@@ -2,12 +2,14 @@
 //! packets, read its ruleset, follow its log where it is moved.
 
 use crate::binary::{Appliance, SEGMENTS, backends};
-use crate::lab::{must, run, skipped};
+use crate::lab::{Wire, must, run, skipped};
 use crate::web::{Answer, curl, with_server};
 use lockgate::io::live::Backend;
+use std::collections::HashSet;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
+use std::process::Command;
 
 const RULES: &str = "
 policies:
@@ -81,6 +83,69 @@ fn rotate(one: &Appliance<'_>, file: &Path, to: &Path, create: bool) {
     one.signal("USR1");
     one.until("it follows", |one| said(one) > before);
     assert_eq!(fs::metadata(file).unwrap().uid(), NOBODY);
+}
+
+#[test]
+fn the_unit_permits_every_system_call_that_is_made() {
+    let groups = Command::new("systemd-analyze").arg("syscall-filter").output();
+    let (Ok(groups), true) = (groups, run("strace --version")) else {
+        return skipped("no systemd-analyze or no strace");
+    };
+    let groups = String::from_utf8(groups.stdout).unwrap();
+    let unit = fs::read_to_string("deploy/lockgate.service").unwrap();
+    let filter = unit.lines().find_map(|line| line.strip_prefix("SystemCallFilter=")).unwrap();
+    let mut permitted = HashSet::new();
+    filter.split(' ').for_each(|name| permit(name, &groups, &mut permitted));
+    assert!(permitted.contains("sendmmsg") && !permitted.contains("reboot"), "{permitted:?}");
+    for backend in backends() {
+        for name in calls(*backend) {
+            assert!(permitted.contains(name.as_str()), "{name} is made and not permitted");
+        }
+    }
+}
+
+/// A system call, or all of a group.
+fn permit(name: &str, groups: &str, permitted: &mut HashSet<String>) {
+    if !name.starts_with('@') {
+        permitted.insert(name.to_owned());
+        return;
+    }
+    let from =
+        groups.lines().skip_while(|line| line.trim() != name || line.starts_with(' ')).skip(1);
+    let group = from.take_while(|line| line.starts_with(' ')).map(str::trim);
+    group.filter(|line| !line.starts_with('#')).for_each(|line| permit(line, groups, permitted));
+}
+
+/// The system calls an instance makes that starts, serves, reads its ruleset and leaves.
+fn calls(backend: Backend) -> HashSet<String> {
+    let Some(wire) = Wire::make(9001, 2) else {
+        skipped("no network namespaces");
+        return HashSet::new();
+    };
+    let config = "workers: 2\ngateways: [10.99.0.1]\nuser: nobody";
+    let rules = format!("{SEGMENTS}{RULES}");
+    let one = Appliance::start(&wire.target, ("calls", backend), &rules, config);
+    let folder = one.folder().to_owned();
+    drop(one);
+    let trace = folder.join("trace").display().to_string();
+    let watch = ["strace", "-f", "-qq", "-e", "signal=none", "-o", &trace];
+    let one = Appliance::under(&wire.target, folder, &watch);
+    // What its own filter refuses would be seen too: the process would have been told.
+    assert!(one.ctl("reload").starts_with("installed"));
+    one.ctl("flows");
+    one.ctl("drain --deadline 0");
+    let (well, log) = one.wait();
+    assert!(well, "{log}");
+    // `12345 name(arguments) = result`, or `12345 <... name resumed>`.
+    let text = fs::read_to_string(trace).unwrap();
+    let names = text.lines().filter_map(|line| {
+        let call = line.split_once(' ')?.1.trim_start();
+        Some(call.split_once('(')?.0.to_owned())
+    });
+    let names = names.filter(|name| name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_'));
+    let names: HashSet<String> = names.collect();
+    assert!(names.contains("setresuid") || names.contains("setuid"), "{names:?}");
+    names
 }
 
 /// Another user, no capability, no way to gain one, a filter for system calls; in every thread.
