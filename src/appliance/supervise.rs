@@ -62,7 +62,8 @@ pub fn supervise(
     signals: &Signals,
     notify: &Notify,
 ) -> Left {
-    notify.ready(&format!("serving, {} workers", instance.workers()));
+    let plural = if instance.workers() == 1 { "" } else { "s" };
+    notify.ready(&format!("serving, {} worker{plural}", instance.workers()));
     tracing::info!(
         workers = instance.workers(),
         interface = instance.config.port.interface,

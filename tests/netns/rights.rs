@@ -1,13 +1,15 @@
 //! What is left of its rights once it serves, and that it can still do its work with that: pass
 //! packets, read its ruleset, follow its log where it is moved.
 
-use crate::binary::{Appliance, SEGMENTS, backends};
+use crate::binary::{Appliance, PATIENCE, SEGMENTS, backends};
 use crate::lab::{Wire, must, run, skipped};
 use crate::web::{Answer, curl, with_server};
 use lockgate::io::live::Backend;
 use std::collections::HashSet;
 use std::fs;
+use std::os::linux::net::SocketAddrExt;
 use std::os::unix::fs::MetadataExt;
+use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::path::Path;
 use std::process::Command;
 
@@ -83,6 +85,44 @@ fn rotate(one: &Appliance<'_>, file: &Path, to: &Path, create: bool) {
     one.signal("USR1");
     one.until("it follows", |one| said(one) > before);
     assert_eq!(fs::metadata(file).unwrap().uid(), NOBODY);
+}
+
+#[test]
+fn systemd_is_told_that_it_is_ready_alive_and_stopping_from_within_the_sandbox() {
+    let Some(wire) = Wire::make(9001, 1) else { return skipped("no network namespaces") };
+    let config = "workers: 1\ngateways: [10.99.0.1]\nuser: nobody";
+    let rules = format!("{SEGMENTS}{RULES}");
+    let of = ("systemd", Backend::AfPacket);
+    let one = Appliance::start(&wire.target, of, &rules, config);
+    let folder = one.folder().to_owned();
+    drop(one);
+    for kind in ["path", "abstract"] {
+        let (socket, address) = if kind == "path" {
+            let path = folder.join("notify");
+            (UnixDatagram::bind(&path).unwrap(), path.display().to_string())
+        } else {
+            let name = format!("lockgate-notify-{}", std::process::id());
+            let address = SocketAddr::from_abstract_name(&name).unwrap();
+            // Such names are of a network namespace.
+            let socket = wire.target.run(|| UnixDatagram::bind_addr(&address).unwrap());
+            (socket, format!("@{name}"))
+        };
+        socket.set_read_timeout(Some(PATIENCE)).unwrap();
+        let next = || {
+            let mut room = [0; 200];
+            let len = socket.recv(&mut room).expect("it says something");
+            String::from_utf8(room[..len].to_vec()).unwrap()
+        };
+        let socket = format!("NOTIFY_SOCKET={address}");
+        // `env` becomes the binary.
+        let within = ["env", &socket, "WATCHDOG_USEC=200000"];
+        let one = Appliance::under(&wire.target, folder.clone(), &within);
+        assert_eq!(next(), "READY=1\nSTATUS=serving, 1 worker");
+        assert_eq!([next(), next(), next()], ["WATCHDOG=1"; 3], "{kind}");
+        one.signal("TERM");
+        while next() != "STOPPING=1" {}
+        assert!(one.wait().0);
+    }
 }
 
 #[test]
