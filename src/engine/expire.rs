@@ -34,14 +34,8 @@ impl Engine {
         if later && self.now >= self.next_expiry {
             self.pass_expiry();
         }
-        let due = &mut self.due;
-        self.table.expire(self.now, |expired| {
-            due.push(expired.id);
-            Fate::Overdue
-        });
-        if !self.due.is_empty() {
-            self.expire_due(DUE_AT_ONCE, out);
-        }
+        self.find_due();
+        self.expire_due(DUE_AT_ONCE, out);
         self.expire_fragments(out);
         self.wake = if self.due.is_empty() {
             self.table.next_look().min(self.next_expiry)
@@ -50,9 +44,22 @@ impl Engine {
         };
     }
 
+    /// Finds the flows that are due, once those found before have ended: none is found twice.
+    fn find_due(&mut self) {
+        if self.due.is_empty() {
+            let due = &mut self.due;
+            self.table.expire(self.now, |expired| {
+                due.push_back(expired.id);
+                Fate::Overdue
+            });
+        }
+    }
+
     /// Lets time pass without frames.
     pub fn tick(&mut self, now: Timestamp, out: &mut Output) {
         self.advance(now, out);
+        self.expire_due(usize::MAX, out);
+        self.find_due();
         self.expire_due(usize::MAX, out);
     }
 

@@ -10,8 +10,9 @@ use crate::model::{Direction, Protocol, Reason, Span, Timestamp, Verdict};
 use crate::policy::spec::Midstream;
 use crate::wire::{self, Body, Packet, TcpSegment};
 
-/// SYNs on live flows waited for at once; beyond, the live flow simply goes on.
-const CANDIDATES_MAX: usize = 4096;
+/// SYNs on live flows whose answers are waited for at once; beyond, they do not travel, as their
+/// answers could not be told from those of the flow.
+pub(super) const CANDIDATES_MAX: usize = 4096;
 
 impl Engine {
     /// The pair a packet of a settled flow that fits belongs to: then windows, counters and deadline
@@ -192,7 +193,7 @@ impl Engine {
         }
         let verdict = self.stream(id, parcel, segment, direction, out);
         if verdict == Verdict::Hold && segment.flags.syn() {
-            return self.refuse_syn_data(id);
+            return self.refuse_syn_data(id, parcel);
         }
         verdict
     }
@@ -227,14 +228,19 @@ impl Engine {
         out: &mut Output,
     ) -> Tracked {
         let input = super::segment_of(segment, parcel.packet);
+        let Some(flow) = self.table.get_mut(id) else { return Tracked::Ends(Verdict::Forward) };
         if segment.flags.syn()
             && segment.flags.ack()
             && let Some(candidate) = self.candidates.get_mut(&id)
-            && candidate.confirm(direction, &input)
         {
-            return Tracked::Replaces(candidate.tracker);
+            if candidate.confirm(direction, &input) {
+                return Tracked::Replaces(candidate.tracker);
+            }
+            // It may answer a SYN before the last one, and so begin what the flow does not know of.
+            if direction != candidate.direction && flow.tcp.state() != TcpState::SynSent {
+                return Tracked::Ends(Verdict::Drop(Reason::TcpState));
+            }
         }
-        let Some(flow) = self.table.get_mut(id) else { return Tracked::Ends(Verdict::Forward) };
         flow.set(Mark::Doubtful, false);
         let answers = segment.flags.syn() && direction == Direction::Reply;
         let first = answers && flow.tcp.state() == TcpState::SynSent;
@@ -250,14 +256,15 @@ impl Engine {
         match event {
             TcpEvent::Reopen => return Tracked::Anew,
             TcpEvent::CandidateSyn { .. } => {
-                let passes = !refused;
-                self.note_candidate(id, &input, direction);
-                let verdict = if passes && parcel.payload.is_empty() {
-                    Verdict::Forward
-                } else if passes {
+                let noted = self.note_candidate(id, &input, direction);
+                let verdict = if refused {
+                    self.settled(id, parcel, direction, out)
+                } else if !noted {
+                    Verdict::Drop(Reason::LimitFlows)
+                } else if !parcel.payload.is_empty() {
                     Verdict::Drop(Reason::SynData)
                 } else {
-                    self.settled(id, parcel, direction, out)
+                    Verdict::Forward
                 };
                 return Tracked::Ends(verdict);
             }
@@ -314,13 +321,15 @@ impl Engine {
         }
     }
 
-    fn note_candidate(&mut self, id: FlowId, segment: &crate::flow::Segment, direction: Direction) {
+    /// False: there is no room for one more.
+    fn note_candidate(&mut self, id: FlowId, segment: &Segment, direction: Direction) -> bool {
         if self.candidates.len() >= CANDIDATES_MAX && !self.candidates.contains_key(&id) {
-            return;
+            return false;
         }
         // What data it has does not travel.
-        let bare = crate::flow::Segment { payload_len: 0, ..*segment };
+        let bare = Segment { payload_len: 0, ..*segment };
         self.candidates.insert(id, Candidate::new(direction, &bare));
+        true
     }
 
     /// A SYN on a flow that is over: the old one ends, a new one opens.

@@ -4,6 +4,8 @@
 
 mod ahead;
 mod answer;
+#[cfg(test)]
+mod attack_tests;
 pub mod bindings;
 mod case;
 mod counters;
@@ -87,7 +89,7 @@ pub struct Engine {
     tally: Tally,
     now: Timestamp,
     /// Flows found due, between two looks.
-    due: Vec<FlowId>,
+    due: VecDeque<FlowId>,
     draining: bool,
     /// The gateways that are believed; all of them without.
     gateways: Option<Gateways>,
@@ -146,7 +148,7 @@ impl Engine {
             counters: Counters::default(),
             tally: Tally::new(&policy),
             now: Timestamp::ZERO,
-            due: Vec::new(),
+            due: VecDeque::new(),
             epoch: Epoch(1),
             bare_endpoint: None,
             draining: false,

@@ -152,7 +152,7 @@ impl Engine {
             self.start_event(id, out);
         }
         if verdict == Verdict::Hold && parcel.packet.tcp().is_some_and(|tcp| tcp.flags.syn()) {
-            let verdict = self.refuse_syn_data(id);
+            let verdict = self.refuse_syn_data(id, parcel);
             self.forget(id, Ended::Denied, out);
             return verdict;
         }

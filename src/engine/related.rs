@@ -1,9 +1,10 @@
 //! ICMP errors: part of the flow they quote, or judged by the rules from the header they quote.
 
 use super::decide::Question;
+use super::state::Stage;
 use super::{Engine, Parcel};
-use crate::flow::FlowKey;
-use crate::model::{Action, Facts, Reason, Verdict};
+use crate::flow::{FlowKey, Found};
+use crate::model::{Action, Direction, Facts, Reason, Verdict};
 use crate::policy::{Decision, Located};
 use crate::wire::Quoted;
 
@@ -13,16 +14,28 @@ impl Engine {
         if !self.intact(parcel) {
             return Verdict::Drop(Reason::TransportChecksum);
         }
-        let (key, _) = FlowKey::new(parcel.scope, &quoted.tuple);
+        // An error goes to whoever sent what it quotes (RFC 1122 section 3.2.2, RFC 4443 section 2.2):
+        // to anyone else its bytes would travel under the name of a flow that is not theirs.
+        if parcel.packet.tuple.dst != quoted.tuple.src {
+            return Verdict::Drop(Reason::IcmpUnrelated);
+        }
+        let (key, reversed) = FlowKey::new(parcel.scope, &quoted.tuple);
         let hash = self.table.hash(&key);
-        let Some(id) = self.table.lookup(&key, hash) else {
+        let Found::Live(id) = self.table.find(&key, hash, self.now) else {
             return self.unrelated(parcel, quoted);
         };
-        match self.table.get(id) {
-            Some(flow) if flow.passes() || flow.stage() != super::state::Stage::Final => {
-                Verdict::Forward
+        let Some(flow) = self.table.get(id) else { return self.unrelated(parcel, quoted) };
+        if flow.epoch(self.epoch.0) != self.epoch.0 {
+            // Its next packet decides it anew; what was decided before counts no more.
+            return self.unrelated(parcel, quoted);
+        }
+        match flow.stage() {
+            // Nothing of the client's travels before its flow is decided.
+            Stage::Pending if flow.direction(reversed) == Direction::Reply => {
+                Verdict::Drop(Reason::IcmpUnrelated)
             }
-            _ => Verdict::Drop(Reason::FlowDenied),
+            Stage::Final if !flow.passes() => Verdict::Drop(Reason::FlowDenied),
+            _ => Verdict::Forward,
         }
     }
 

@@ -55,16 +55,17 @@ impl Engine {
     }
 
     /// A SYN is never held: its client comes again without data (RFC 7413 section 4.1.3). Takes back
-    /// the frame that was just kept.
-    pub(super) fn refuse_syn_data(&mut self, id: FlowId) -> Verdict {
+    /// what was just kept of it.
+    pub(super) fn refuse_syn_data(&mut self, id: FlowId, parcel: &Parcel<'_>) -> Verdict {
         let Some(at) = self.table.get(id).map(|flow| flow.case) else {
             return Verdict::Drop(Reason::SynData);
         };
         if let Some(mut case) = self.cases.take(at) {
-            if let Some(inspection) = case.inspection.as_mut()
-                && let Some(frame) = inspection.held.pop()
-            {
-                self.unhold(id, inspection, frame.bytes.len());
+            if let Some(inspection) = case.inspection.as_mut() {
+                for _ in 0..parcel.parts.len().max(1) {
+                    let Some(frame) = inspection.held.pop() else { break };
+                    self.unhold(id, inspection, frame.bytes.len());
+                }
             }
             self.cases.put(at, case);
         }

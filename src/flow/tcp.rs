@@ -102,7 +102,8 @@ pub enum TcpEvent {
     /// answers with a challenge and goes on, others are reset: pass it, keep the flow, and give
     /// it [`Timeouts::tcp_closed`] until its next segment.
     DoubtfulReset,
-    /// A SYN with another sequence number on a live connection: pass it, open a [`Candidate`].
+    /// A SYN on a live connection, with another sequence number while the handshake goes on: pass
+    /// it, open a [`Candidate`].
     CandidateSyn {
         /// Its sequence number.
         seq: u32,

@@ -143,9 +143,9 @@ reasons! {
     TcpClosed = "tcp-closed",
     /// SYN with data that does not decide the flow (RFC 7413: the client comes again without).
     SynData = "syn-data",
-    /// An ICMP error about no known flow that the rules do not allow.
+    /// An ICMP error about no flow that the rules allow, or to another than sent what it quotes.
     IcmpUnrelated = "icmp-unrelated",
-    /// The flow table is full.
+    /// No room for one more flow, or for one more connection on the ports of a live one.
     LimitFlows = "limit-flows",
     /// The segment has as many flows as it may.
     LimitSegmentFlows = "limit-segment-flows",

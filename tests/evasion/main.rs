@@ -110,7 +110,8 @@ fn run(talk: &Talk, batch: usize) -> Outcome {
     for discard in &out.discards {
         *drops.entry(discard.reason.name()).or_default() += 1;
     }
-    assert_eq!(engine.counters().waiting(), 0);
+    let counted = engine.counters();
+    assert_eq!(counted.received, counted.forwarded + counted.dropped_total(), "every frame, once");
     let flows = out.events.iter().filter_map(|event| match event {
         Event::FlowEnd(record) => Some(flow_text(&engine, record)),
         _ => None,

@@ -32,6 +32,22 @@ fn decoy(family: Family, change: fn(&mut Seg<'_>)) -> Talk {
     talk
 }
 
+/// A request that is answered; then a SYN `behind` the first one's number, an answer from behind what
+/// the server sent, and another request where the first one stood.
+fn reopened(family: Family, behind: i32) -> Talk {
+    let mut talk = open(family);
+    talk.send(Client, GOOD).ack(Server);
+    let back = GOOD.len() as i32 + behind;
+    talk.put(Client, Seg { at: -back - 1, flags: flag::SYN, ..Seg::default() });
+    let acknowledged = (-back) as u32;
+    let flags = flag::SYN | flag::ACK;
+    talk.put(Server, Seg { at: -2000, flags, ack_ahead: acknowledged, ..Seg::default() });
+    let answered = (-1999_i32) as u32;
+    talk.put(Client, Seg { at: -back, flags: flag::ACK, ack_ahead: answered, ..Seg::default() });
+    talk.put(Client, Seg { at: -back, ack_ahead: answered, ..seg(EVIL) });
+    talk
+}
+
 pub(crate) const CASES: &[Case] = &[
     case("an allowed request", "The control: all of it arrives.", |f| {
         let mut talk = open(f);
@@ -118,6 +134,22 @@ pub(crate) const CASES: &[Case] = &[
             let mut talk = Talk::new(f, Protocol::TCP, 80);
             talk.syn(&GOOD[..NAME]);
             talk.syn(&[]);
+            talk
+        },
+    ),
+    case(
+        "half a request on a SYN in fragments",
+        "As on a SYN that came whole: all of its fragments are refused, and none is kept.",
+        |f| {
+            let mut talk = Talk::new(f, Protocol::TCP, 80);
+            let whole = talk.segment(Client, Seg { flags: flag::SYN, ..seg(&GOOD[..NAME]) });
+            let body = talk.body(&whole).to_vec();
+            for id in [1, 2] {
+                talk.fragment(id, 0, true, &body[..24]).fragment(id, 24, false, &body[24..]);
+                talk.syn(&[]);
+                talk.advance(Client, u32::MAX as usize);
+            }
+            talk.advance(Client, 1).syn_ack().ack(Client).send(Client, GOOD);
             talk
         },
     ),
@@ -310,6 +342,17 @@ pub(crate) const CASES: &[Case] = &[
             talk.advance(Client, 70_000).handshake().send(Client, EVIL);
             talk
         },
+    ),
+    case(
+        "the same SYN again, answered anew",
+        "The server forgot the connection unseen and the client opens another with the number of the\n    \
+         first. Its bytes are no retransmissions: it is a new flow.",
+        |f| reopened(f, 0),
+    ),
+    case(
+        "an earlier SYN, answered anew",
+        "The same with another number; the answer tells that the server took it.",
+        |f| reopened(f, 5),
     ),
     case(
         "both sides open at once",

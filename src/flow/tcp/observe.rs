@@ -50,17 +50,15 @@ impl TcpTracker {
         }
     }
 
-    /// Whether a SYN has the sequence number of the one that opened the connection. Exact during
-    /// the handshake; later only the low half of the number and its being in the past tell, and a
-    /// new SYN passes for an old one once in 131 072 times.
+    /// Whether a SYN is the one that opened the connection, come again while the handshake goes on.
+    /// Later none is: a server that forgot the connection unseen takes the same number for another
+    /// one, and only its answer tells.
     fn is_repeated_syn(&self, state: TcpState, direction: Direction, syn: &Segment) -> bool {
         let end = self.side(direction).end;
         let back = end.wrapping_sub(syn.seq).wrapping_sub(1);
         let handshake = matches!(state, SynSent | SimultaneousOpen | SynReceived);
         match direction {
-            Direction::Original => {
-                syn.seq as u16 == self.isn && back < if handshake { 1 << 16 } else { 1 << 31 }
-            }
+            Direction::Original => handshake && syn.seq as u16 == self.isn && back < 1 << 16,
             Direction::Reply => state == SimultaneousOpen && end == syn.end(),
         }
     }

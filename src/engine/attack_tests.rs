@@ -1,0 +1,145 @@
+//! What hostile peers and hosts nearby try on flows that are known: second connections that nobody
+//! tells of, ICMP errors about flows that are not theirs, floods of what is over.
+
+use super::record::Event;
+use super::tests::{Bench, spec, tuple};
+use crate::model::{Addr, FiveTuple, Protocol, Reason, Verdict};
+use crate::policy::Policy;
+use crate::policy::names::{NamePattern, NameSet};
+use crate::policy::spec::PolicySpec;
+use crate::synth::packet::{self, Segment, flag};
+use crate::synth::session::{Session, Side};
+use crate::wire::{Body, Link, Settings, parse};
+use std::sync::Arc;
+
+/// The first rule asks for a name.
+fn named() -> PolicySpec {
+    let mut spec = spec();
+    let names = NameSet::build([NamePattern::parse("api.example").unwrap()]).unwrap();
+    spec.policies[0].rules[0].domains = Some(Arc::new(names));
+    spec
+}
+
+const REQUEST: &[u8] = b"GET / HTTP/1.1\r\nHost: api.example\r\n\r\n";
+
+fn established(bench: &mut Bench, tuple: FiveTuple) -> Session {
+    let mut session = Session::new(tuple);
+    for packet in session.handshake() {
+        assert_eq!(bench.give(&packet), Verdict::Forward);
+    }
+    session
+}
+
+fn segment(tuple: &FiveTuple, seq: u32, ack: u32, flags: u8) -> Vec<u8> {
+    packet::tcp(tuple, &Segment { seq, ack, flags, payload: &[] })
+}
+
+#[test]
+fn an_answer_that_may_be_to_a_syn_before_the_last_one_does_not_pass() {
+    let mut bench = Bench::new(&named());
+    let web = tuple(443, Protocol::TCP);
+    let mut session = established(&mut bench, web);
+    assert_eq!(bench.give(&session.send(Side::Client, REQUEST)), Verdict::Forward);
+    let (client, server) = (session.seq(Side::Client), session.seq(Side::Server));
+    // The server takes the first one. The second dies behind the engine.
+    for syn in [client - 20, client + 90_000] {
+        assert_eq!(bench.give(&segment(&web, syn, 0, flag::SYN)), Verdict::Forward);
+    }
+    let answer = segment(&web.reverse(), server - 500, client - 19, flag::SYN | flag::ACK);
+    assert_eq!(bench.give(&answer), Verdict::Drop(Reason::TcpState));
+    assert_eq!(bench.give(&session.ack(Side::Server)), Verdict::Forward, "the flow goes on");
+}
+
+#[test]
+fn a_syn_whose_answer_could_not_be_told_does_not_pass() {
+    let limit = super::known::CANDIDATES_MAX;
+    let limits = super::Limits { flows: 2 * limit, ..super::Limits::default() };
+    let mut bench = Bench::with(&spec(), limits);
+    let flow = |number: usize| FiveTuple {
+        src: Addr::v4([10, 20, (number >> 8) as u8, number as u8]),
+        ..tuple(443, Protocol::TCP)
+    };
+    for number in 0..=limit {
+        let session = established(&mut bench, flow(number));
+        let syn = segment(&flow(number), session.seq(Side::Client) + 9, 0, flag::SYN);
+        let full = number == limit;
+        let expected = if full { Verdict::Drop(Reason::LimitFlows) } else { Verdict::Forward };
+        assert_eq!(bench.give(&syn), expected, "{number}");
+    }
+}
+
+/// An ICMP error from one address to another about a packet.
+fn error(from: [u8; 4], to: [u8; 4], about: &[u8]) -> Vec<u8> {
+    let tuple = FiveTuple {
+        src: Addr::v4(from),
+        dst: Addr::v4(to),
+        protocol: Protocol::ICMP,
+        ..FiveTuple::default()
+    };
+    let message = packet::icmp(&tuple, 3, 3, about);
+    let read = parse(&message, Link::RawIp, &Settings::CAPTURE).unwrap();
+    assert!(matches!(read.body, Body::IcmpError { .. }));
+    message
+}
+
+const CLIENT: [u8; 4] = [10, 20, 1, 5];
+const SERVER: [u8; 4] = [10, 100, 4, 7];
+const UNRELATED: Verdict = Verdict::Drop(Reason::IcmpUnrelated);
+
+#[test]
+fn an_error_goes_to_whoever_sent_what_it_quotes_and_to_nobody_else() {
+    let mut bench = Bench::new(&spec());
+    let web = tuple(443, Protocol::TCP);
+    let session = established(&mut bench, web);
+    let (there, back) = (session.ack(Side::Client), session.ack(Side::Server));
+    assert_eq!(bench.give(&error([10, 100, 0, 1], CLIENT, &there)), Verdict::Forward);
+    assert_eq!(bench.give(&error(CLIENT, SERVER, &back)), Verdict::Forward);
+    // Bytes of the sender's choice, under the name of a flow of its own, to a host it may not talk to.
+    for about in [&there, &back] {
+        assert_eq!(bench.give(&error(CLIENT, [10, 100, 9, 9], about)), UNRELATED);
+        assert_eq!(bench.give(&error(SERVER, [10, 20, 9, 9], about)), UNRELATED);
+    }
+    assert_eq!(bench.give(&error(CLIENT, SERVER, &there)), UNRELATED, "nor back to the receiver");
+    let unknown = FiveTuple { src_port: 9, ..web };
+    let unknown = segment(&unknown, 1, 0, flag::ACK);
+    assert_eq!(bench.give(&error(CLIENT, [10, 100, 9, 9], &unknown)), UNRELATED, "nor invented");
+}
+
+#[test]
+fn no_error_carries_bytes_of_the_client_before_its_flow_is_decided_or_after_it_was_revoked() {
+    let mut bench = Bench::new(&named());
+    let mut session = established(&mut bench, tuple(443, Protocol::TCP));
+    let (there, back) = (session.ack(Side::Client), session.ack(Side::Server));
+    assert_eq!(bench.give(&error(CLIENT, SERVER, &back)), UNRELATED);
+    assert_eq!(bench.give(&error(SERVER, CLIENT, &there)), Verdict::Forward, "of its SYN");
+    assert_eq!(bench.give(&session.send(Side::Client, REQUEST)), Verdict::Forward);
+    assert_eq!(bench.give(&error(CLIENT, SERVER, &back)), Verdict::Forward);
+    let mut revoked = named();
+    revoked.policies[0].rules.remove(0);
+    let policy = Policy::compile(&revoked, Some(bench.engine.policy())).unwrap();
+    bench.engine.install(Arc::new(policy));
+    assert_eq!(bench.give(&error(CLIENT, SERVER, &back)), UNRELATED);
+}
+
+#[test]
+fn flows_that_are_over_at_once_are_found_once_however_slowly_packets_come() {
+    const FLOWS: usize = 2_000;
+    let limits = super::Limits { flows: 2 * FLOWS, ..super::Limits::default() };
+    let mut bench = Bench::with(&spec(), limits);
+    let datagram = |number: usize| {
+        let src = Addr::v4([10, 20, (number >> 8) as u8, number as u8]);
+        packet::udp(&FiveTuple { src, ..tuple(514, Protocol::UDP) }, b"<1>x")
+    };
+    for number in 0..FLOWS {
+        assert_eq!(bench.give(&datagram(number)), Verdict::Forward);
+    }
+    bench.skip(1_000);
+    for second in 0..20 {
+        bench.give(&datagram(9_999));
+        assert!(bench.engine.due.len() <= FLOWS, "{second}: {}", bench.engine.due.len());
+        bench.skip(1);
+    }
+    bench.pass(1);
+    let ended = bench.events.iter().filter(|event| matches!(event, Event::FlowEnd(_))).count();
+    assert_eq!((ended, bench.engine.flows()), (FLOWS, 1));
+}
