@@ -10,7 +10,7 @@ use crate::flow::FlowId;
 use crate::inspect::dns::answers::addresses;
 use crate::inspect::dns::stream::messages;
 use crate::inspect::dns::{Header, answers::sole_question};
-use crate::model::{Action, App, Direction, Fact, Facts, FlowVerdict, Reason};
+use crate::model::{Action, App, Direction, DomainName, Fact, FlowVerdict, Reason};
 use crate::policy::Decision;
 
 impl Engine {
@@ -48,13 +48,13 @@ impl Engine {
         if !self.policy.judges_answers(question.policy?) || self.is_out_of_question(id, unasked) {
             return None;
         }
-        let verdict = match addresses(message) {
-            Err(reason) => deny(reason),
-            Ok(addresses) => {
-                let mut facts = Facts { ..case.facts.clone() };
-                if let Some(asked) = sole_question(message) {
-                    facts.questions = Fact::Known(vec![asked.name]);
-                }
+        let verdict = match (addresses(message), answered(case, message)) {
+            (Err(reason), _) => deny(reason),
+            (Ok(addresses), _) if addresses.is_empty() => return None,
+            (Ok(_), None) => deny(Reason::DnsMalformed),
+            (Ok(addresses), Some(name)) => {
+                let mut facts = case.facts.clone();
+                facts.questions = Fact::Known(vec![name]);
                 addresses.into_iter().find_map(|address| {
                     facts.answer = Fact::Known(address);
                     match self.ask(&question, &facts) {
@@ -77,11 +77,25 @@ impl Engine {
     }
 }
 
+/// What a message answers: its question, of which it has one (RFC 9619 section 4). The messages that
+/// follow the first of a zone transfer may have none (RFC 5936 section 2.2); then it is the only one
+/// its flow ever asked, if there is such a one.
+fn answered(case: &Case, message: &[u8]) -> Option<DomainName> {
+    if Header::read(message)?.questions > 0 {
+        return sole_question(message).map(|question| question.name);
+    }
+    match case.questions.all() {
+        [name] if case.questions.left_out() == 0 => Some(**name),
+        _ => None,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use crate::engine::record::Event;
     use crate::engine::tests::{Bench, spec, tuple};
     use crate::model::{Action, Protocol, Reason, Verdict};
+    use crate::policy::Policy;
     use crate::policy::names::{NamePattern, NameSet};
     use crate::policy::spec::{Mode, PolicySpec, PortRange, RuleSpec};
     use crate::synth::packet;
@@ -187,6 +201,76 @@ mod tests {
                 );
             }
         }
+    }
+
+    /// A question, or an answer with its address, in which some other name may stand.
+    fn message(id: u16, names: &[&'static str], answer: Option<[u8; 4]>) -> Vec<u8> {
+        use simple_dns::rdata::{A, RData};
+        use simple_dns::{CLASS, Name, Packet, QCLASS, QTYPE, Question, ResourceRecord, TYPE};
+        let mut message = match answer {
+            Some(_) => Packet::new_reply(id),
+            None => Packet::new_query(id),
+        };
+        for name in names {
+            let name = Name::new_unchecked(name);
+            let (kind, class) = (QTYPE::TYPE(TYPE::A), QCLASS::CLASS(CLASS::IN));
+            message.questions.push(Question::new(name, kind, class, false));
+        }
+        if let Some(address) = answer {
+            let data = RData::A(A { address: u32::from_be_bytes(address) });
+            let name = Name::new_unchecked(NAME);
+            message.answers.push(ResourceRecord::new(name, CLASS::IN, 9, data));
+        }
+        message.build_bytes_vec().unwrap()
+    }
+
+    #[test]
+    fn an_answer_without_its_question_is_judged_only_if_there_is_no_doubt_which_it_was() {
+        const FREE: &str = "free.example";
+        let bad = Some([10, 100, 5, 7]);
+        let tuple = tuple(53, Protocol::UDP);
+        let judged = |asked: &[&'static str], answer: &[u8]| {
+            let mut spec = guarded(Action::Reject);
+            let mut rule = spec.policies[0].rules.last().unwrap().clone();
+            rule.id = "free".to_owned();
+            let names = NameSet::build([NamePattern::parse(FREE).unwrap()]).unwrap();
+            (rule.dns, rule.answers) = (Some(Arc::new(names)), None);
+            spec.policies[0].rules.push(rule);
+            let mut bench = Bench::new(&spec);
+            for (id, &name) in (1..).zip(asked) {
+                let question = packet::udp(&tuple, &message(id, &[name], None));
+                assert_eq!(bench.give(&question), Verdict::Forward);
+            }
+            bench.give(&packet::udp(&tuple.reverse(), answer))
+        };
+        let unasked = message(1, &[], bad);
+        let both = message(1, &[FREE, NAME], bad);
+        let malformed = Verdict::Drop(Reason::DnsMalformed);
+        assert_eq!(judged(&[NAME], &unasked), Verdict::Drop(Reason::AnswerNotAllowed));
+        assert_eq!(judged(&[FREE], &unasked), Verdict::Forward);
+        assert_eq!(judged(&[NAME, FREE], &unasked), malformed, "the last one was not the one");
+        assert_eq!(judged(&[FREE], &both), malformed);
+        assert_eq!(judged(&[NAME, FREE], &message(2, &[FREE], bad)), Verdict::Forward);
+    }
+
+    #[test]
+    fn a_stream_whose_answers_went_by_unread_ends_once_a_rule_asks_where_they_lead() {
+        let mut before = guarded(Action::Reject);
+        before.policies[0].rules.last_mut().unwrap().answers = None;
+        let mut bench = Bench::new(&before);
+        let mut session = Session::new(tuple(53, Protocol::TCP));
+        for packet in session.handshake() {
+            bench.give(&packet);
+        }
+        let address = std::net::IpAddr::from([10, 100, 5, 7]).into();
+        let said = Speech::Dns { name: NAME, answer: Some(address) }.stream();
+        assert_eq!(bench.give(&session.send(Side::Client, &said[0].1)), Verdict::Forward);
+        assert_eq!(bench.give(&session.send(Side::Server, &said[1].1)), Verdict::Forward);
+        let policy = Policy::compile(&guarded(Action::Reject), Some(bench.engine.policy()));
+        bench.engine.install(Arc::new(policy.unwrap()));
+        let question = bench.give(&session.send(Side::Client, &said[0].1));
+        let answer = bench.give(&session.send(Side::Server, &said[1].1));
+        assert!(matches!((question, answer), (Verdict::Drop(_), Verdict::Drop(_))), "{answer:?}");
     }
 
     #[test]

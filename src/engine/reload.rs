@@ -134,11 +134,26 @@ impl Engine {
         let block = if flow.is(Mark::BehindProxy) { None } else { policy.block(from, to) };
         let bound = self.cases.bound(flow.case);
         let question = Question { policy: block, missed: !flow.is(Mark::Fresh), bound, ..question };
-        match self.ask_of(policy, &question, &self.facts_of(flow, &question)) {
+        let mut facts = self.facts_of(flow, &question);
+        if question.tuple.protocol == Protocol::TCP
+            && block.is_some_and(|block| policy.judges_answers(block))
+            && self.misses_answers(flow)
+        {
+            facts.answer = Fact::Missed;
+        }
+        match self.ask_of(policy, &question, &facts) {
             Decision::Final(verdict) => Some(verdict),
             Decision::Pending { .. } if flow.is(Mark::Fresh) => None,
             Decision::Pending { .. } => block.map(|block| policy.undecided(block)),
         }
+    }
+
+    /// Whether the answers of a DNS stream went by unread, as no rule asked where they lead, and will
+    /// go on to: nobody can tell where in one the next bytes begin.
+    fn misses_answers(&self, flow: &Flow) -> bool {
+        let inspection = self.cases.get(flow.case).and_then(|case| case.inspection.as_deref());
+        self.cases.facts(flow.case).is_some_and(|facts| facts.app.known() == Some(&App::Dns))
+            && inspection.is_none_or(|open| !open.inspector.is_shown_answers())
     }
 
     /// Whether each datagram of a flow is decided for itself: nothing of an earlier decision stands.

@@ -23,6 +23,8 @@ const KIND_HTTPS: u16 = 65;
 const IPV4_HINT: u16 = 4;
 const IPV6_HINT: u16 = 6;
 const CLASS_IN: u16 = 1;
+/// The top bit of a class, which resolvers that know multicast DNS take away (RFC 6762 section 10.2).
+const CACHE_FLUSH: u16 = 0x8000;
 
 /// What a record says of its owner.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -75,7 +77,7 @@ pub fn addresses(message: &[u8]) -> Result<Vec<Addr>, Reason> {
     for _ in 0..records.iter().map(|&count| u32::from(count)).sum() {
         let (record, behind) = match Record::read(message, at) {
             Ok(read) => read,
-            Err(_) if header.is_truncated() => return Ok(found),
+            Err(NameError::Truncated) if header.is_truncated() => return Ok(found),
             Err(_) => return Err(Reason::DnsMalformed),
         };
         let data = message.get(record.data..behind).unwrap_or_default();
@@ -91,7 +93,7 @@ pub fn addresses(message: &[u8]) -> Result<Vec<Addr>, Reason> {
 /// Adds the addresses of one record; none of another class than IN.
 fn name_addresses(message: &[u8], record: &Record, data: &[u8], to: &mut Vec<Addr>) -> Option<()> {
     match record.kind {
-        _ if record.class != CLASS_IN => {}
+        _ if record.class & !CACHE_FLUSH != CLASS_IN => {}
         KIND_A => to.push(Addr::v4(data.try_into().ok()?)),
         KIND_AAAA => to.push(Addr::v6(data.try_into().ok()?)),
         KIND_SVCB | KIND_HTTPS => {
@@ -316,6 +318,14 @@ mod tests {
         let mut truncated = message[..message.len() - 1].to_vec();
         truncated[2] |= 2;
         assert_eq!(addresses(&truncated).unwrap().len(), 4, "TC");
+        let mut flushed = message.clone();
+        let class = flushed.len() - 12;
+        flushed[class] = 0x80;
+        assert_eq!(addresses(&flushed).unwrap().len(), 5, "the top bit of a class");
+        let owner = flushed.iter().rposition(|&byte| byte == 0xc0).unwrap();
+        truncated = message.clone();
+        (truncated[2], truncated[owner]) = (truncated[2] | 2, 0x41);
+        assert_eq!(addresses(&truncated), Err(Reason::DnsMalformed), "TC is no excuse");
     }
 
     #[test]

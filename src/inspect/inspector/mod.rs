@@ -101,6 +101,12 @@ impl Inspector {
         self
     }
 
+    /// Whether DNS answers are shown to it, over whatever transport.
+    #[must_use]
+    pub const fn is_shown_answers(&self) -> bool {
+        self.answers || self.is_datagrams()
+    }
+
     /// Whether it reads datagrams.
     #[must_use]
     pub const fn is_datagrams(&self) -> bool {
