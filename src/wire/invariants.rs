@@ -1,8 +1,11 @@
 //! What must hold for any bytes at all; run by the mutation test and by the fuzz target.
 
 use super::answer::{self, Toward};
-use super::{Fragment, Link, Packet, Settings, parse, reflect, timestamp, transport_checksum_ok};
-use crate::model::Reason;
+use super::{
+    Checksums, Fragment, Link, Packet, Settings, TcpGlimpse, at_length, glimpse, parse, reflect,
+    reflect_usual, timestamp, transport_checksum_ok,
+};
+use crate::model::{Addr, FiveTuple, Protocol, Reason};
 
 /// Every link a frame can start with.
 pub const LINKS: [Link; 6] =
@@ -14,9 +17,12 @@ pub const LINKS: [Link; 6] =
 ///
 /// If an invariant is broken.
 pub fn check(frame: &[u8], link: Link) {
-    for settings in [Settings::GWLB, Settings::CAPTURE] {
+    let vouched = Settings { outer_udp: Checksums::Ignore, ..Settings::GWLB };
+    let unsummed = Settings { checksums: Checksums::Ignore, ..Settings::GWLB };
+    for settings in [Settings::GWLB, Settings::CAPTURE, vouched, unsummed] {
         let parsed = parse(frame, link, &settings);
         assert_eq!(parsed, super::parse::general(frame, link, &settings), "two readings");
+        a_glimpse_says_the_same(frame, link, &settings, &parsed);
         if let Ok(packet) = parsed {
             assert_eq!(packet.link, link);
             places_are_within(frame, &packet);
@@ -25,6 +31,38 @@ pub fn check(frame: &[u8], link: Link) {
             let _ = (transport_checksum_ok(frame, &packet), timestamp(frame, &packet));
         }
     }
+}
+
+/// What a glimpse accepts is accepted in full, and each number it gives is that of the full reading.
+fn a_glimpse_says_the_same(
+    frame: &[u8],
+    link: Link,
+    settings: &Settings,
+    parsed: &Result<Packet, Reason>,
+) {
+    let Some(glimpse) = glimpse(frame, link, settings) else { return };
+    assert_eq!(at_length(frame).ok_or(Reason::Truncated), *parsed);
+    let Ok(packet) = parsed else { return };
+    let read = packet.outer.map(|outer| (outer.endpoint, outer.source));
+    assert_eq!(read, Some((glimpse.endpoint, Addr::v4(glimpse.gateway))));
+    let side = |(addr, port): (u32, u16)| (Addr::v4(addr.to_be_bytes()), port);
+    let ((src, src_port), (dst, dst_port)) = (side(glimpse.src), side(glimpse.dst));
+    let protocol = glimpse.protocol;
+    assert_eq!(packet.tuple, FiveTuple { src, dst, src_port, dst_port, protocol });
+    assert!(!packet.is_fragment());
+    assert_eq!((packet.ip_len, packet.payload_len), (glimpse.ip_len.into(), glimpse.payload_len));
+    let tcp = packet.tcp().map_or_else(TcpGlimpse::default, |segment| TcpGlimpse {
+        seq: segment.seq,
+        ack: segment.ack,
+        window: segment.window,
+        flags: segment.flags,
+    });
+    assert_eq!(glimpse.tcp, tcp);
+    assert_eq!(packet.tcp().is_some(), protocol == Protocol::TCP);
+    let (mut one, mut other) = (frame.to_vec(), frame.to_vec());
+    reflect(&mut one, packet);
+    reflect_usual(&mut other);
+    assert_eq!(one, other);
 }
 
 fn places_are_within(frame: &[u8], packet: &Packet) {
