@@ -6,6 +6,8 @@ mod compiled;
 mod conditions;
 mod decide;
 mod decision;
+mod filter;
+mod flat;
 mod info;
 mod matcher;
 pub mod names;

@@ -6,7 +6,7 @@ use ipnet::IpNet;
 
 /// First and last address of the IPv4-mapped range (RFC 4291 section 2.5.5.2).
 const MAPPED: (u128, u128) = (0xffff_0000_0000, 0xffff_ffff_ffff);
-const MAPPED_LEN: u8 = 96;
+pub(super) const MAPPED_LEN: u8 = 96;
 /// Tables with fewer intervals than this are searched without an index.
 const INDEX_FROM: usize = 64;
 

@@ -2,8 +2,10 @@
 //! lengths. What a key leaves open is checked beside the rule's number where it is simple, else by
 //! the rule's own matcher.
 
+use super::filter::Filter;
+use super::flat::{FlatKey, FlatTable, Found};
 use super::matcher::{Matcher, Probe, merged_ports};
-use super::networks::{Prefix, mask};
+use super::networks::{MAPPED_LEN, Prefix, mask};
 use super::spec::{PortRange, RuleSpec};
 use crate::model::Protocol;
 use hashbrown::{HashMap, HashTable};
@@ -58,6 +60,17 @@ struct Table {
     shape: Shape,
     /// The first rule in it.
     first: u32,
+    /// The same masks where its keys are flat.
+    flat: Option<FlatMasks>,
+}
+
+/// What a table takes of a five-tuple of IPv4, or of one whose addresses do not matter.
+#[derive(Clone, Copy, Debug)]
+struct FlatMasks {
+    dst: u32,
+    src: u32,
+    port: u16,
+    protocol: u8,
 }
 
 /// The rules of one key.
@@ -80,8 +93,8 @@ struct Key {
 
 /// A rule in a bucket, with what its key leaves open.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Listed {
-    rule: u32,
+pub(super) struct Listed {
+    pub(super) rule: u32,
     ports: Option<PortRange>,
     protocol: Option<Protocol>,
     /// There is more to it than key, ports and protocol.
@@ -89,6 +102,9 @@ struct Listed {
 }
 
 impl Listed {
+    /// Stands in a free place.
+    pub(super) const NONE: Self = Self { rule: 0, ports: None, protocol: None, more: false };
+
     fn holds(&self, matchers: &[Matcher], probe: Probe<'_>) -> bool {
         !self.more || matchers.get(self.rule as usize).is_some_and(|rule| rule.matches(probe))
     }
@@ -105,6 +121,10 @@ impl Listed {
 pub(super) struct TupleSpace {
     tables: Vec<Table>,
     filter: Filter,
+    flat: FlatTable,
+    /// Where in `listed` the rules of flat keys with several begin and end.
+    runs: Vec<(u32, u32)>,
+    /// The keys that are not flat.
     buckets: HashTable<Bucket>,
     listed: Vec<Listed>,
 }
@@ -135,11 +155,18 @@ impl TupleSpace {
         let table = |(first, shape): (u32, Shape)| Table {
             dst_mask: mask(shape.dst_len),
             src_mask: mask(shape.src_len),
+            flat: shape.flat(),
             shape,
             first,
         };
+        let tables: Vec<Table> = tables.into_iter().map(table).collect();
+        let is_flat = |key: &Key| tables.get(usize::from(key.table)).is_some_and(Table::is_flat);
+        let flat =
+            keyed.chunk_by(|a, b| a.0 == b.0).filter(|run| run.iter().any(|e| is_flat(&e.0)));
         let mut space = Self {
-            tables: tables.into_iter().map(table).collect(),
+            flat: FlatTable::new(flat.count()),
+            runs: Vec::new(),
+            tables,
             filter: Filter::new(keyed.len()),
             buckets: HashTable::new(),
             listed: Vec::with_capacity(keyed.len()),
@@ -151,9 +178,20 @@ impl TupleSpace {
     }
 
     fn add_run(&mut self, run: &[(Key, Listed)]) {
-        let Some(&(key, _)) = run.first() else { return };
+        let Some(&(key, first)) = run.first() else { return };
         let here = |len: usize| u32::try_from(len).unwrap_or(u32::MAX);
         let start = here(self.listed.len());
+        if self.tables.get(usize::from(key.table)).is_some_and(Table::is_flat) {
+            let flat = key.flat();
+            self.filter.add(flat.hash());
+            if run.len() == 1 {
+                return self.flat.add(flat, first, None);
+            }
+            self.flat.add(flat, first, Some(here(self.runs.len())));
+            self.listed.extend(run.iter().map(|(_, listed)| listed));
+            self.runs.push((start, here(self.listed.len())));
+            return;
+        }
         self.listed.extend(run.iter().map(|(_, listed)| listed));
         let bucket = Bucket { key, start, end: here(self.listed.len()) };
         self.filter.add(key.hash());
@@ -185,7 +223,10 @@ impl TupleSpace {
                 }
                 candidates &= candidates.wrapping_sub(1);
                 let hash = hashes.get(usize::from(at)).copied().unwrap_or_default();
-                let list = self.look(hash, table.key(at, probe));
+                let list = match table.flat_key(at, probe) {
+                    Some(key) => self.look_flat(hash, key),
+                    None => self.look(hash, table.key(at, probe)),
+                };
                 let Some(first) = list.first() else { continue };
                 best = best.min(first.rule);
                 if let Some(slot) = lists.get_mut(open) {
@@ -218,14 +259,31 @@ impl TupleSpace {
         let other = if probe.tuple.dst.is_v4() { Family::V6 } else { Family::V4 };
         let mut candidates = 0;
         for ((table, at), place) in self.tables.iter().zip(0..).zip(hashes) {
-            let hash = table.key(at, probe).hash();
+            let flat = table.flat_key(at, probe);
+            let hash = flat.map_or_else(|| table.key(at, probe).hash(), FlatKey::hash);
             let may = self.filter.may_hold(hash)
                 && table.shape.family != other
                 && (ports || !table.shape.port);
+            if may && flat.is_some() {
+                self.flat.prefetch(hash);
+            }
             candidates |= u32::from(may) << at;
             *place = hash;
         }
         candidates
+    }
+
+    /// The rules under a flat key.
+    #[inline]
+    fn look_flat(&self, hash: u64, key: FlatKey) -> &[Listed] {
+        match self.flat.find(hash, key) {
+            Found::Nothing => &[],
+            Found::One(listed) => std::slice::from_ref(listed),
+            Found::Run(run) => {
+                let run = self.runs.get(run as usize).copied().unwrap_or_default();
+                self.listed.get(run.0 as usize..run.1 as usize).unwrap_or_default()
+            }
+        }
     }
 
     /// The rules under a key.
@@ -237,6 +295,23 @@ impl TupleSpace {
 }
 
 impl Table {
+    const fn is_flat(&self) -> bool {
+        self.flat.is_some()
+    }
+
+    /// What this table, which is number `at`, takes of a probe, where its keys are flat.
+    #[inline]
+    fn flat_key(&self, at: u16, probe: Probe<'_>) -> Option<FlatKey> {
+        let (tuple, masks) = (probe.tuple, self.flat?);
+        Some(FlatKey {
+            dst: tuple.dst.bits() as u32 & masks.dst,
+            src: tuple.src.bits() as u32 & masks.src,
+            port: tuple.dst_port & masks.port,
+            protocol: tuple.protocol.0 & masks.protocol,
+            table: at as u8,
+        })
+    }
+
     /// What this table, which is number `at`, takes of a probe.
     #[inline]
     fn key(&self, at: u16, probe: Probe<'_>) -> Key {
@@ -248,35 +323,6 @@ impl Table {
             port: if shape.port { tuple.dst_port } else { 0 },
             protocol: if shape.protocol { tuple.protocol } else { Protocol(0) },
         }
-    }
-}
-
-/// Tells in one look that no table has a key: one bit of sixteen for each key, by its hash.
-#[derive(Debug)]
-struct Filter {
-    words: Vec<u64>,
-    mask: u64,
-}
-
-impl Filter {
-    /// Bits for each key: one key in sixteen that is not there seems to be.
-    const BITS: usize = 16;
-
-    fn new(keys: usize) -> Self {
-        let words = keys.saturating_mul(Self::BITS).div_ceil(64).next_power_of_two();
-        Self { words: vec![0; words], mask: (words as u64).wrapping_sub(1) }
-    }
-
-    fn add(&mut self, hash: u64) {
-        if let Some(word) = self.words.get_mut((hash >> 32 & self.mask) as usize) {
-            *word |= 1 << (hash >> 26 & 63);
-        }
-    }
-
-    #[inline]
-    fn may_hold(&self, hash: u64) -> bool {
-        let word = self.words.get((hash >> 32 & self.mask) as usize);
-        word.is_some_and(|word| word >> (hash >> 26 & 63) & 1 != 0)
     }
 }
 
@@ -402,6 +448,19 @@ impl Entry {
 const ANYWHERE: Prefix = Prefix { first: 0, len: 0 };
 
 impl Shape {
+    /// The masks of its keys, if they are flat: then only IPv4 packets meet it, whose addresses differ
+    /// in their last 32 bits alone, or it asks for no address.
+    fn flat(self) -> Option<FlatMasks> {
+        let all = |asks: bool| if asks { u32::MAX } else { 0 };
+        let fits = |len: u8| len == 0 || (self.family == Family::V4 && len >= MAPPED_LEN);
+        (fits(self.dst_len) && fits(self.src_len)).then(|| FlatMasks {
+            dst: mask(self.dst_len) as u32,
+            src: mask(self.src_len) as u32,
+            port: all(self.port) as u16,
+            protocol: all(self.protocol) as u8,
+        })
+    }
+
     const fn prefixes(self) -> (u8, u8, Family) {
         (self.dst_len, self.src_len, self.family)
     }
@@ -474,6 +533,16 @@ fn single_ports(list: &[PortRange]) -> Vec<Option<u16>> {
 }
 
 impl Key {
+    const fn flat(&self) -> FlatKey {
+        FlatKey {
+            dst: self.dst as u32,
+            src: self.src as u32,
+            port: self.port,
+            protocol: self.protocol.0,
+            table: self.table as u8,
+        }
+    }
+
     /// What is stored is the operator's, and a shared hash costs a comparison, not the answer, so
     /// the constants need be no secret.
     #[inline]

@@ -1,0 +1,50 @@
+//! Which keys are surely in no hash table: a bit for each key, by its hash alone.
+
+/// Tells in one look that no table has a key: one bit of sixteen for each key, by its hash.
+#[derive(Debug)]
+pub(super) struct Filter {
+    words: Vec<u64>,
+    mask: u64,
+}
+
+impl Filter {
+    /// Bits for each key: one key in sixteen that is not there seems to be.
+    const BITS: usize = 16;
+
+    /// For so many keys.
+    pub(super) fn new(keys: usize) -> Self {
+        let words = keys.saturating_mul(Self::BITS).div_ceil(64).next_power_of_two();
+        Self { words: vec![0; words], mask: (words as u64).wrapping_sub(1) }
+    }
+
+    /// Adds the key of this hash.
+    pub(super) fn add(&mut self, hash: u64) {
+        if let Some(word) = self.words.get_mut((hash >> 32 & self.mask) as usize) {
+            *word |= 1 << (hash >> 26 & 63);
+        }
+    }
+
+    /// Whether a key of this hash may be there.
+    #[inline]
+    pub(super) fn may_hold(&self, hash: u64) -> bool {
+        let word = self.words.get((hash >> 32 & self.mask) as usize);
+        word.is_some_and(|word| word >> (hash >> 26 & 63) & 1 != 0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_key_may_be_there_and_of_others_few() {
+        let hash = |n: u64| (n + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        for keys in [0, 1, 1000] {
+            let mut filter = Filter::new(keys);
+            (0..keys as u64).for_each(|n| filter.add(hash(n)));
+            assert!((0..keys as u64).all(|n| filter.may_hold(hash(n))));
+            let others = (10_000..20_000).filter(|&n| filter.may_hold(hash(n))).count();
+            assert!(others <= 1200, "{others} of 10000 beside {keys}");
+        }
+    }
+}
