@@ -49,8 +49,8 @@ impl Engine {
         let bound = if unasked { self.limits.unasked_bytes } else { held_bytes };
         let first_bytes = self.openings.remove(&id.index()).unwrap_or(self.first_bytes);
         let mut case = Case::new(Facts::default());
-        case.inspection =
-            Some(Box::new(Inspection::of_stream(inspector, first_bytes, bound, unasked, deadline)));
+        let inspection = Inspection::of_stream(inspector, first_bytes, bound, unasked, deadline);
+        case.inspection = Some(self.cases.inspection(inspection));
         let at = self.cases.open(case);
         if let Some(flow) = self.table.get_mut(id) {
             flow.case = at;
@@ -72,7 +72,7 @@ impl Engine {
         // What was read for the record alone is no more than what came.
         let came = [Direction::Original, Direction::Reply].map(|way| flow.tally(way).bytes());
         inspection.read_bytes = usize::try_from(came.iter().sum::<u64>()).unwrap_or(usize::MAX);
-        case.inspection = Some(Box::new(inspection));
+        case.inspection = Some(self.cases.inspection(inspection));
         self.cases.stories.leave(told);
         flow.case = self.cases.open(case);
         flow.case

@@ -46,6 +46,7 @@ impl Engine {
             case.inspection = Some(inspection);
         } else {
             self.drop_held(id, &mut inspection, Reason::HeldDiscarded, out);
+            self.cases.leave(inspection);
         }
         self.shelve(id, at, case);
         verdict
@@ -78,9 +79,9 @@ impl Engine {
         {
             return None;
         }
-        let mut facts = std::mem::take(&mut self.question);
+        let mut facts = self.question.take().unwrap_or_default();
         let verdict = self.decide_lone(id, told, parcel.payload, &mut facts);
-        self.question = facts;
+        self.question = Some(facts);
         verdict
     }
 
@@ -96,17 +97,19 @@ impl Engine {
             return None;
         }
         let [name] = facts.questions.known()?.as_slice() else { return None };
+        // Story and rules are looked for one behind the other, so that neither waits for the other's
+        // memory.
+        let story = self.cases.stories.of_question(name)?;
+        if told.is_some_and(|told| told != story) {
+            return None;
+        }
         let question = self.question(id)?;
         let Decision::Final(verdict) = self.ask(&question, facts) else { return None };
         if verdict.action != Action::Allow {
             return None;
         }
-        let story = self.cases.stories.share_question(name)?;
-        if let Some(told) = told {
-            self.cases.stories.leave(story);
-            if told != story {
-                return None;
-            }
+        if told.is_none() {
+            self.cases.stories.join(story);
         }
         let flow = self.table.get_mut(id)?;
         flow.set(Mark::Fresh, false);

@@ -1,7 +1,7 @@
 //! Time passing: flows that ended, undecided flows that waited too long, and the records of both.
 
 use super::Engine;
-use super::entry::Mark;
+use super::entry::{Flow, Mark};
 use super::frame::Output;
 use super::record::{Ended, Event, FlowRecord, Found};
 use super::state::{Case, CaseRef, Stage};
@@ -129,20 +129,7 @@ impl Engine {
             self.drop_held(id, inspection, Reason::HeldDiscarded, out);
         }
         let found = self.found(at, case.as_deref());
-        if let Some(mut record) = self.record_of(id, found) {
-            let refused = record.verdict.is_some_and(|v| v.action != Action::Allow);
-            let how = self.table.get(id).and_then(|flow| flow.ended());
-            record.ended = Some(match ended {
-                Ended::Expired | Ended::EndOfCapture | Ended::Stopped
-                    if refused && record.enforced =>
-                {
-                    Ended::Denied
-                }
-                Ended::Expired | Ended::EndOfCapture | Ended::Stopped | Ended::Closed => {
-                    how.unwrap_or(ended)
-                }
-                other => other,
-            });
+        if let Some(record) = self.record_of(id, found, Some(ended)) {
             self.counters.end(record.ended.unwrap_or(ended));
             out.events.push(Event::FlowEnd(record));
         }
@@ -179,7 +166,7 @@ impl Engine {
     /// Everything known of a flow.
     pub(super) fn record(&self, id: FlowId) -> Option<FlowRecord> {
         let at = self.table.get(id)?.case;
-        self.record_of(id, self.found(at, self.cases.get(at)))
+        self.record_of(id, self.found(at, self.cases.get(at)), None)
     }
 
     /// What the payload of a flow told.
@@ -192,27 +179,51 @@ impl Engine {
         }
     }
 
-    /// What is known of a flow: what its payload told, and everything else.
-    fn record_of(&self, id: FlowId, found: Arc<Found>) -> Option<FlowRecord> {
+    /// What is known of a flow, with what its payload told; and how it ended, if it does now. Written
+    /// once, where it stays.
+    #[inline(always)]
+    fn record_of(&self, id: FlowId, found: Arc<Found>, ended: Option<Ended>) -> Option<FlowRecord> {
         let flow = self.table.get(id)?;
         let key = self.table.key(id)?;
-        let tuple = key.tuple(flow.is(Mark::Reversed));
-        let mut record = FlowRecord::having(found, key.scope(), tuple, flow.start);
-        record.endpoint = self.endpoints.get(flow.endpoint);
-        record.from = Some(flow.from);
-        record.to = Some(flow.to);
-        record.icmp = flow.icmp();
-        record.end = self.last_packet(id, flow);
-        record.volume = self.asides.volume(id.index(), flow);
-        record.verdict = (flow.stage() != Stage::Pending).then_some(flow.verdict());
-        record.enforced = !flow.is(Mark::Monitored);
-        record.midstream = flow.is(Mark::Midstream);
-        record.epoch = Epoch(flow.epoch(self.epoch.0));
-        Some(record)
+        Some(FlowRecord {
+            scope: key.scope(),
+            endpoint: self.endpoints.get(flow.endpoint),
+            from: Some(flow.from),
+            to: Some(flow.to),
+            tuple: key.tuple(flow.is(Mark::Reversed)),
+            icmp: flow.icmp(),
+            start: flow.start,
+            end: self.last_packet(id, flow),
+            volume: self.asides.volume(id.index(), flow),
+            verdict: (flow.stage() != Stage::Pending).then(|| flow.verdict()),
+            enforced: !flow.is(Mark::Monitored),
+            midstream: flow.is(Mark::Midstream),
+            found,
+            epoch: Epoch(flow.epoch(self.epoch.0)),
+            ended: ended.map(|ended| flow.ends_as(ended)),
+        })
     }
 
     /// Every flow known now.
     pub fn records(&self) -> impl Iterator<Item = FlowRecord> + '_ {
         self.table.iter().filter_map(|(id, _, _)| self.record(id))
+    }
+}
+
+impl Flow {
+    /// How a flow has ended whose state ends so.
+    fn ends_as(&self, ended: Ended) -> Ended {
+        let decided = self.stage() != Stage::Pending && self.action() != Action::Allow;
+        match ended {
+            Ended::Expired | Ended::EndOfCapture | Ended::Stopped
+                if decided && !self.is(Mark::Monitored) =>
+            {
+                Ended::Denied
+            }
+            Ended::Expired | Ended::EndOfCapture | Ended::Stopped | Ended::Closed => {
+                self.ended().unwrap_or(ended)
+            }
+            other => other,
+        }
     }
 }

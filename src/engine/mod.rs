@@ -77,7 +77,9 @@ pub struct Engine {
     asides: Asides,
     endpoints: Endpoints,
     /// Room for the facts of one question, used again.
-    question: Facts,
+    question: Option<Box<Facts>>,
+    /// What is known of a new flow.
+    nothing: Facts,
     /// Sequence numbers of the first bytes of the flow that is being opened. They follow from the SYNs
     /// alone: no other segment says where a stream begins.
     first_bytes: [u32; 2],
@@ -140,7 +142,8 @@ impl Engine {
             candidates: HashMap::new(),
             asides: Asides::default(),
             endpoints: Endpoints::default(),
-            question: Facts::default(),
+            question: None,
+            nothing: Facts::default(),
             first_bytes: [0; 2],
             openings: HashMap::new(),
             assembly: Assembly::new(limits.fragmented),

@@ -1,6 +1,7 @@
 //! The first packet of a flow: who it belongs to, whether there is room, what the rules say of what
 //! its headers tell.
 
+use super::case::nameless;
 use super::decide::Question;
 use super::entry::{Flow, Mark};
 use super::record::{Ended, Event, PacketDrop};
@@ -8,10 +9,10 @@ use super::state::Stage;
 use super::tally::PairRef;
 use super::{Engine, Output, Parcel};
 use crate::flow::{FlowId, TcpState, TcpTracker};
-use crate::model::{App, Facts, Protocol, Reason, Span, Verdict};
+use crate::model::{Protocol, Reason, Span, Verdict};
 use crate::policy::spec::Mode;
 use crate::policy::{Decision, Located};
-use crate::wire::{self, Body};
+use crate::wire::Body;
 
 /// How long a refused flow is remembered, so that its retries are one record and not many.
 pub(super) const REFUSED: Span = Span::from_secs(30);
@@ -84,7 +85,7 @@ impl Engine {
         let monitored = policy.is_some_and(|policy| self.policy.mode(policy) == Mode::Monitor);
         flow.set(Mark::Monitored, monitored);
         if !flow.is(Mark::BehindProxy) && !flow.is(Mark::Midstream) {
-            let facts = header_facts(parcel.packet);
+            let named = matches!(tuple.protocol, Protocol::TCP | Protocol::UDP);
             let question = Question {
                 scope: parcel.scope,
                 policy,
@@ -93,7 +94,12 @@ impl Engine {
                 missed: false,
                 bound: false,
             };
-            if let Decision::Final(verdict) = self.ask(&question, &facts) {
+            let decision = if named {
+                self.ask(&question, &self.nothing)
+            } else {
+                self.ask(&question, &nameless())
+            };
+            if let Decision::Final(verdict) = decision {
                 flow.settle(verdict, Stage::Final);
                 self.tally.hit(policy, verdict);
             }
@@ -186,13 +192,4 @@ enum First {
     Opens(TcpTracker),
     Middle,
     Refused(Reason),
-}
-
-/// What the headers alone tell.
-fn header_facts(packet: &wire::Packet) -> Facts {
-    let mut facts = Facts::default();
-    if !matches!(packet.tuple.protocol, Protocol::TCP | Protocol::UDP) {
-        facts.settle_without_names(App::Other);
-    }
-    facts
 }

@@ -186,12 +186,6 @@ impl FlowRecord {
     /// A record of a flow of which only its first packet's headers are known.
     #[must_use]
     pub fn new(scope: ScopeId, tuple: FiveTuple, start: Timestamp) -> Self {
-        Self::having(Arc::default(), scope, tuple, start)
-    }
-
-    /// The same of a flow of whose payload this is known.
-    #[must_use]
-    pub fn having(found: Arc<Found>, scope: ScopeId, tuple: FiveTuple, start: Timestamp) -> Self {
         Self {
             scope,
             endpoint: None,
@@ -205,7 +199,7 @@ impl FlowRecord {
             verdict: None,
             enforced: true,
             midstream: false,
-            found,
+            found: Arc::default(),
             epoch: Epoch::default(),
             ended: None,
         }

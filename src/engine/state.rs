@@ -206,6 +206,9 @@ pub(super) struct Cases {
     /// Memory of cases that are closed, for the next ones.
     #[expect(clippy::vec_box, reason = "what is kept is the memory that a box owns")]
     spare: Vec<Box<Case>>,
+    /// The same of inspections that are over.
+    #[expect(clippy::vec_box, reason = "what is kept is the memory that a box owns")]
+    idle: Vec<Box<Inspection>>,
     /// What is known of flows that need no case.
     pub(super) stories: Stories,
 }
@@ -290,9 +293,33 @@ impl Cases {
 
     /// Keeps the memory of a case that was taken and is over.
     pub(super) fn give_up(&mut self, mut case: Box<Case>) {
+        if let Some(inspection) = case.inspection.take() {
+            self.leave(inspection);
+        }
         if self.spare.len() < SPARE_CASES_MAX {
             *case = Case::new(Facts::default());
             self.spare.push(case);
+        }
+    }
+
+    /// An inspection in memory that another left, if there is some.
+    pub(super) fn inspection(&mut self, inspection: Inspection) -> Box<Inspection> {
+        match self.idle.pop() {
+            Some(mut idle) => {
+                *idle = inspection;
+                idle
+            }
+            None => Box::new(inspection),
+        }
+    }
+
+    /// Keeps the memory of an inspection that is over.
+    pub(super) fn leave(&mut self, mut inspection: Box<Inspection>) {
+        if self.idle.len() < SPARE_CASES_MAX {
+            // What it holds of its own goes at once.
+            *inspection =
+                Inspection::of_stream(Inspector::stream(), [0; 2], 0, true, Timestamp::ZERO);
+            self.idle.push(inspection);
         }
     }
 

@@ -75,8 +75,7 @@ impl Stories {
             places.get(at as usize).is_some_and(|p| p.hash == hash && p.says(case, speech, unasked))
         };
         if let Some(&at) = self.known.find(hash, same) {
-            let place = self.places.get_mut(at as usize)?;
-            place.uses = place.uses.saturating_add(1);
+            self.join(StoryId(at));
             return Some(StoryId(at));
         }
         let at = self.room()?;
@@ -105,19 +104,23 @@ impl Stories {
         Some(StoryId(at))
     }
 
-    /// The story of a flow that asked this one question and is read on, of which there is one more
-    /// from now on. `None`: it is a long name, or nobody told such a story yet.
-    pub(super) fn share_question(&mut self, name: &DomainName) -> Option<StoryId> {
+    /// The story of a flow that asked this one question and is read on. `None`: it is a long name, or
+    /// nobody told such a story yet.
+    pub(super) fn of_question(&self, name: &DomainName) -> Option<StoryId> {
         let (len, question) = short(name)?;
         let hash = self.hash_of(Some(name), None, true);
         let places = &self.places;
         let same = |&at: &u32| {
             places.get(at as usize).is_some_and(|p| p.question_len == len && p.question == question)
         };
-        let &at = self.known.find(hash, same).filter(|_| len > 0)?;
-        let place = self.places.get_mut(at as usize)?;
-        place.uses = place.uses.saturating_add(1);
-        Some(StoryId(at))
+        self.known.find(hash, same).filter(|_| len > 0).map(|&at| StoryId(at))
+    }
+
+    /// It is true of one flow more.
+    pub(super) fn join(&mut self, StoryId(at): StoryId) {
+        if let Some(place) = self.places.get_mut(at as usize) {
+            place.uses = place.uses.saturating_add(1);
+        }
     }
 
     pub(super) fn get(&self, StoryId(at): StoryId) -> Option<&Story> {
@@ -300,13 +303,13 @@ mod tests {
         let mut stories = Stories::default();
         for (len, is_short) in [(34, true), (35, true), (36, false)] {
             let name = DomainName::from_host("a".repeat(len).as_bytes()).unwrap();
-            assert_eq!(stories.share_question(&name), None, "nobody told of it");
+            assert_eq!(stories.of_question(&name), None, "nobody told of it");
             let mut case = case(0);
             case.questions = Names::default();
             case.questions.note_new(&name);
             case.facts.questions = Fact::Known(vec![name]);
             let told = stories.share(&mut case, Some(Speech::Dns));
-            assert_eq!(stories.share_question(&name), told.filter(|_| is_short), "{len}");
+            assert_eq!(stories.of_question(&name), told.filter(|_| is_short), "{len}");
         }
     }
 
@@ -329,11 +332,11 @@ mod tests {
         for mut case in [bound, named, proxied, earlier] {
             let mut stories = Stories::default();
             stories.share(&mut case, Some(Speech::Dns)).unwrap();
-            assert_eq!(stories.share_question(&name), None, "{case:?}");
+            assert_eq!(stories.of_question(&name), None, "{case:?}");
         }
         let mut stories = Stories::default();
         stories.share(&mut asked(), None).unwrap();
-        assert_eq!(stories.share_question(&name), None, "it is not read on");
+        assert_eq!(stories.of_question(&name), None, "it is not read on");
     }
 
     #[test]

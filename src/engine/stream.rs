@@ -53,6 +53,7 @@ impl Engine {
             case.inspection = Some(inspection);
         } else {
             self.drop_held(id, &mut inspection, Reason::HeldDiscarded, out);
+            self.cases.leave(inspection);
         }
         self.shelve(id, at, case);
         verdict
@@ -446,7 +447,9 @@ impl Engine {
             && inspection.held.is_empty()
             && inspection.lanes.iter().all(|lane| lane.head.held_bytes() == 0)
         {
-            case.inspection = None;
+            if let Some(over) = case.inspection.take() {
+                self.cases.leave(over);
+            }
             if let Some(case) = self.cases.take(at) {
                 self.shelve(id, at, case);
             }

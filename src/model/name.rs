@@ -11,8 +11,9 @@ const DOT_IN_LABEL: u8 = 0xae;
 /// A name, at most [`NAME_LIMIT_BYTES`] long, lower case, no trailing dot. Kept inline: making one
 /// never allocates. Names from [`DomainName::from_host`] hold letters, digits, hyphens,
 /// underscores and dots; names from [`DomainName::from_labels`] (DNS questions) may hold any byte.
-#[derive(Clone, Copy, PartialOrd, Ord)]
+#[derive(Clone, Copy)]
 pub struct DomainName {
+    /// What is behind `len` means nothing.
     bytes: [u8; NAME_LIMIT_BYTES],
     len: u8,
 }
@@ -83,8 +84,19 @@ impl DomainName {
     #[inline]
     pub fn from_wire(labels: &[u8]) -> Result<Self, NameFault> {
         let mut name = Self::empty();
-        let Some((&first, text)) = labels.split_first() else { return Ok(name) };
-        let room = name.bytes.get_mut(..text.len()).ok_or(NameFault::TooLong)?;
+        name.read_wire(labels)?;
+        Ok(name)
+    }
+
+    /// As [`DomainName::from_wire`], in the place of a name there is.
+    ///
+    /// # Errors
+    /// As there; the name is empty then.
+    #[inline]
+    pub fn read_wire(&mut self, labels: &[u8]) -> Result<(), NameFault> {
+        self.len = 0;
+        let Some((&first, text)) = labels.split_first() else { return Ok(()) };
+        let room = self.bytes.get_mut(..text.len()).ok_or(NameFault::TooLong)?;
         room.copy_from_slice(text);
         room.make_ascii_lowercase();
         let mut at = usize::from(first);
@@ -103,8 +115,8 @@ impl DomainName {
         if at != text.len() || first == 0 {
             return Err(NameFault::LabelTooLong);
         }
-        name.len = u8::try_from(text.len()).map_err(|_| NameFault::TooLong)?;
-        Ok(name)
+        self.len = u8::try_from(text.len()).map_err(|_| NameFault::TooLong)?;
+        Ok(())
     }
 
     /// The name without labels: the DNS root.
@@ -163,6 +175,18 @@ impl PartialEq for DomainName {
 }
 
 impl Eq for DomainName {}
+
+impl PartialOrd for DomainName {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for DomainName {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        self.as_bytes().cmp(other.as_bytes())
+    }
+}
 
 impl std::hash::Hash for DomainName {
     fn hash<H: std::hash::Hasher>(&self, state: &mut H) {

@@ -28,7 +28,7 @@ impl Filter {
     #[inline]
     pub(super) fn may_hold(&self, hash: u64) -> bool {
         let word = self.words.get((hash >> 32 & self.mask) as usize);
-        word.is_some_and(|word| word >> (hash >> 26 & 63) & 1 != 0)
+        word.copied().unwrap_or_default() >> (hash >> 26 & 63) & 1 != 0
     }
 }
 

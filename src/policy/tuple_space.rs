@@ -258,17 +258,22 @@ impl TupleSpace {
         let ports = probe.tuple.protocol.has_ports();
         let other = if probe.tuple.dst.is_v4() { Family::V6 } else { Family::V4 };
         let mut candidates = 0;
-        for ((table, at), place) in self.tables.iter().zip(0..).zip(hashes) {
+        for ((table, at), place) in self.tables.iter().zip(0..).zip(hashes.iter_mut()) {
             let flat = table.flat_key(at, probe);
             let hash = flat.map_or_else(|| table.key(at, probe).hash(), FlatKey::hash);
+            // Without branches: which of them are met is as good as random.
             let may = self.filter.may_hold(hash)
-                && table.shape.family != other
-                && (ports || !table.shape.port);
-            if may && flat.is_some() {
-                self.flat.prefetch(hash);
-            }
+                & (table.shape.family != other)
+                & (ports | !table.shape.port);
             candidates |= u32::from(may) << at;
             *place = hash;
+        }
+        let mut soon = candidates;
+        while soon != 0 {
+            // Of a key that is not flat this is another's place, and does no harm.
+            let hash = hashes.get(soon.trailing_zeros() as usize).copied().unwrap_or_default();
+            self.flat.prefetch(hash);
+            soon &= soon.wrapping_sub(1);
         }
         candidates
     }

@@ -8,7 +8,7 @@ pub mod stream;
 use super::bytes::Reader;
 use super::progress::{Outcome, Progress};
 use crate::model::{App, Direction, DomainName, Fact, Facts, Reason};
-use name::{NameError, name_at, skip_name};
+use name::{NameError, name_at, read_name, skip_name};
 
 pub use stream::DnsStreamReader;
 
@@ -101,6 +101,21 @@ impl Question {
     }
 }
 
+impl Question {
+    /// The name of the question that starts at `at` in the place of another, and the position behind
+    /// the question.
+    ///
+    /// # Errors
+    /// As [`Question::read`].
+    #[inline]
+    pub fn read_name(message: &[u8], at: usize, name: &mut DomainName) -> Result<usize, NameError> {
+        let behind = read_name(message, at, name)?;
+        let mut reader = Reader::new(message.get(behind..).unwrap_or_default());
+        reader.u32().ok_or(NameError::Truncated)?;
+        Ok(behind.saturating_add(4))
+    }
+}
+
 /// One resource record (RFC 1035 section 4.1.3), its name and data left where they are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Record {
@@ -167,7 +182,7 @@ pub fn read_query(message: &[u8], facts: &mut Facts) -> Result<(), Reason> {
         Fact::Known(names) => names,
         _ => Vec::new(),
     };
-    names.clear();
+    let mut read = 0;
     facts.settle_without_names(App::Dns);
     let header = Header::read(message).ok_or(Reason::DnsMalformed)?;
     if header.questions > QUESTION_LIMIT {
@@ -175,10 +190,14 @@ pub fn read_query(message: &[u8], facts: &mut Facts) -> Result<(), Reason> {
     }
     let mut at = HEADER_BYTES;
     for _ in 0..header.questions {
-        let (question, behind) = Question::read(message, at).map_err(fault)?;
-        names.push(question.name);
-        at = behind;
+        if read == names.len() {
+            names.push(DomainName::empty());
+        }
+        let Some(name) = names.get_mut(read) else { break };
+        at = Question::read_name(message, at, name).map_err(fault)?;
+        read = read.saturating_add(1);
     }
+    names.truncate(read);
     if header.is_response() {
         facts.noted = names;
         return Err(Reason::DnsMalformed);

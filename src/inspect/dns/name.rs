@@ -24,12 +24,25 @@ pub enum NameError {
 /// The first [`NameError`] found.
 #[inline]
 pub fn name_at(message: &[u8], at: usize) -> Result<(DomainName, usize), NameError> {
+    let mut name = DomainName::empty();
+    let behind = read_name(message, at, &mut name)?;
+    Ok((name, behind))
+}
+
+/// As [`name_at`], in the place of a name there is.
+///
+/// # Errors
+/// As there.
+#[inline]
+pub fn read_name(message: &[u8], at: usize, name: &mut DomainName) -> Result<usize, NameError> {
     let run = Run::at(message, at)?;
     if let End::Root(after) = run.end {
-        let name = DomainName::from_wire(run.labels).map_err(malformed)?;
-        return Ok((name, after));
+        name.read_wire(run.labels).map_err(malformed)?;
+        return Ok(after);
     }
-    compressed_name_at(message, at)
+    let behind;
+    (*name, behind) = compressed_name_at(message, at)?;
+    Ok(behind)
 }
 
 /// The position behind the name that starts at `at`, without reading the name itself.
