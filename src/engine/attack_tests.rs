@@ -3,21 +3,25 @@
 
 use super::record::Event;
 use super::tests::{Bench, spec, tuple};
-use crate::model::{Addr, FiveTuple, Protocol, Reason, Verdict};
+use crate::model::{Action, Addr, FiveTuple, Protocol, Reason, Verdict};
 use crate::policy::Policy;
 use crate::policy::names::{NamePattern, NameSet};
-use crate::policy::spec::PolicySpec;
+use crate::policy::spec::{Mode, PolicySpec, PortRange};
 use crate::synth::packet::{self, Segment, flag};
 use crate::synth::session::{Session, Side};
+use crate::synth::speech::Speech;
 use crate::wire::{Body, Link, Settings, parse};
 use std::sync::Arc;
 
 /// The first rule asks for a name.
 fn named() -> PolicySpec {
     let mut spec = spec();
-    let names = NameSet::build([NamePattern::parse("api.example").unwrap()]).unwrap();
-    spec.policies[0].rules[0].domains = Some(Arc::new(names));
+    spec.policies[0].rules[0].domains = Some(names("api.example"));
     spec
+}
+
+fn names(name: &str) -> Arc<NameSet> {
+    Arc::new(NameSet::build([NamePattern::parse(name).unwrap()]).unwrap())
 }
 
 const REQUEST: &[u8] = b"GET / HTTP/1.1\r\nHost: api.example\r\n\r\n";
@@ -142,4 +146,117 @@ fn flows_that_are_over_at_once_are_found_once_however_slowly_packets_come() {
     bench.pass(1);
     let ended = bench.events.iter().filter(|event| matches!(event, Event::FlowEnd(_))).count();
     assert_eq!((ended, bench.engine.flows()), (FLOWS, 1));
+}
+
+const EVIL: &[u8] = b"GET / HTTP/1.1\r\nHost: evil.example\r\n\r\n";
+
+fn install(bench: &mut Bench, spec: &PolicySpec) {
+    let policy = Policy::compile(spec, Some(bench.engine.policy())).unwrap();
+    bench.engine.install(Arc::new(policy));
+}
+
+/// Rulesets under which nobody asks for the name of a web server's or a resolver's flow.
+fn unasking() -> [PolicySpec; 2] {
+    let mut ports = named();
+    ports.policies[0].rules[0].domains = None;
+    let mut dns = ports.policies[0].rules[0].clone();
+    dns.id = "dns".to_owned();
+    dns.protocols = Some(vec![Protocol::UDP]);
+    dns.ports = Some(vec![PortRange::one(53)]);
+    ports.policies[0].rules.push(dns);
+    let mut monitor = asking();
+    monitor.policies[0].mode = Mode::Monitor;
+    [ports, monitor]
+}
+
+fn asking() -> PolicySpec {
+    let mut asking = named();
+    let mut dns = asking.policies[0].rules[0].clone();
+    dns.id = "dns".to_owned();
+    dns.protocols = Some(vec![Protocol::UDP]);
+    dns.ports = Some(vec![PortRange::one(53)]);
+    dns.dns = dns.domains.take();
+    asking.policies[0].rules.push(dns);
+    asking
+}
+
+#[test]
+fn what_was_read_for_the_record_alone_is_asked_for_once_a_new_ruleset_asks() {
+    for before in unasking() {
+        // Before the first request, within it, between two, within the second.
+        let both = [REQUEST, REQUEST].concat();
+        for sent in [0, 20, REQUEST.len(), REQUEST.len() + 20] {
+            for (rest, passes) in [(REQUEST, true), (EVIL, false)] {
+                let mut bench = Bench::new(&before);
+                let mut session = established(&mut bench, tuple(443, Protocol::TCP));
+                if sent > 0 {
+                    let request = session.send(Side::Client, &both[..sent]);
+                    assert_eq!(bench.give(&request), Verdict::Forward);
+                    assert_eq!(bench.give(&session.ack(Side::Server)), Verdict::Forward);
+                }
+                install(&mut bench, &asking());
+                let rest = &rest[sent % REQUEST.len()..];
+                let verdict = bench.give(&session.send(Side::Client, rest));
+                let mode = before.policies[0].mode;
+                assert_eq!(verdict == Verdict::Forward, passes, "{mode:?} {sent} {verdict:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn questions_of_a_flow_that_nobody_asked_about_are_judged_once_a_new_ruleset_asks() {
+    let question = |name| {
+        let said = Speech::Dns { name, answer: None }.datagrams();
+        packet::udp(&tuple(53, Protocol::UDP), &said[0].1)
+    };
+    for before in unasking() {
+        let mut bench = Bench::new(&before);
+        let (good, evil) = (question("api.example"), question("evil.example"));
+        assert_eq!(bench.give(&good), Verdict::Forward);
+        assert_eq!(bench.give(&good), Verdict::Forward);
+        install(&mut bench, &asking());
+        let mode = before.policies[0].mode;
+        assert!(matches!(bench.give(&evil), Verdict::Drop(_)), "{mode:?}");
+        assert_eq!(bench.give(&good), Verdict::Forward, "{mode:?}");
+        assert!(matches!(bench.give(&evil), Verdict::Drop(_)), "{mode:?}");
+    }
+}
+
+#[test]
+fn a_flow_of_no_known_protocol_is_looked_at_again_once_a_new_ruleset_asks() {
+    let [before, _] = unasking();
+    let mut after = before.clone();
+    let mut denied = after.policies[0].rules.last().unwrap().clone();
+    (denied.id, denied.action) = ("denied".to_owned(), Action::Deny);
+    denied.dns = Some(names("evil.example"));
+    after.policies[0].rules.insert(0, denied);
+    let mut bench = Bench::new(&before);
+    let opaque = packet::udp(&tuple(53, Protocol::UDP), b"opaque");
+    for _ in 0..6 {
+        assert_eq!(bench.give(&opaque), Verdict::Forward);
+    }
+    install(&mut bench, &after);
+    let said = Speech::Dns { name: "evil.example", answer: None }.datagrams();
+    let evil = packet::udp(&tuple(53, Protocol::UDP), &said[0].1);
+    assert_eq!(bench.give(&opaque), Verdict::Forward);
+    assert!(matches!(bench.give(&evil), Verdict::Drop(_)));
+}
+
+#[test]
+fn names_that_went_by_unread_are_missed_under_a_new_ruleset() {
+    for before in unasking() {
+        let mut bench = Bench::with(
+            &before,
+            super::Limits { unasked_bytes: 100, flows: 10, ..super::Limits::default() },
+        );
+        let mut session = established(&mut bench, tuple(443, Protocol::TCP));
+        for _ in 0..5 {
+            assert_eq!(bench.give(&session.send(Side::Client, REQUEST)), Verdict::Forward);
+            assert_eq!(bench.give(&session.ack(Side::Server)), Verdict::Forward);
+        }
+        install(&mut bench, &asking());
+        assert_ne!(bench.give(&session.send(Side::Client, EVIL)), Verdict::Forward);
+        assert_ne!(bench.give(&session.send(Side::Client, EVIL)), Verdict::Forward);
+    }
 }

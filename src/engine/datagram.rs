@@ -200,7 +200,7 @@ impl Engine {
             Outcome::More | Outcome::Opening => {
                 let enough = inspection.read_bytes > self.limits.unasked_bytes;
                 if !asked && (enough || self.tells_nothing(id, case)) && !self.hears(case) {
-                    inspection.done = true;
+                    (inspection.done, case.unread) = (true, enough);
                 }
                 Reading::Goes
             }

@@ -67,6 +67,9 @@ impl Engine {
             let verdict = super::stream::deny(Reason::UnknownSegment);
             return self.cut(id, verdict, was_allowed, parcel, out);
         }
+        if let Err(reason) = self.read_in_earnest(id) {
+            return self.cut(id, super::stream::deny(reason), was_allowed, parcel, out);
+        }
         let Some(flow) = self.table.get(id) else { return };
         if flow.stage() == Stage::Pending || self.is_decided_by_datagram(flow) {
             return;
@@ -82,6 +85,46 @@ impl Engine {
             return;
         }
         self.cut(id, verdict, was_allowed, parcel, out);
+    }
+
+    /// A flow that was read for the record alone is asked about from now on, where the present ruleset
+    /// asks for more than its headers tell: its next message is decided like any other.
+    ///
+    /// # Errors
+    /// There is no room to read it.
+    fn read_in_earnest(&mut self, id: FlowId) -> Result<(), Reason> {
+        let (Some(flow), Some(question)) = (self.table.get(id), self.question(id)) else {
+            return Ok(());
+        };
+        let left_alone = [Mark::Monitored, Mark::Midstream, Mark::BehindProxy];
+        let udp = question.tuple.protocol == Protocol::UDP;
+        // Each datagram stands for itself, so that one can begin with any of them.
+        let anew = udp && flow.is(Mark::Nameless);
+        let unasked = anew || self.cases.reads_unasked(flow.case);
+        if !unasked || left_alone.iter().any(|mark| flow.is(*mark)) {
+            return Ok(());
+        }
+        let known = self.cases.facts(flow.case);
+        let proxy = known.map_or(Fact::Unknown, |facts| facts.proxy.clone());
+        let undecided = known.is_none_or(|facts| facts.app.is_unknown());
+        let headers = Facts { proxy, ..Facts::default() };
+        if let Decision::Final(_) = self.ask_of(&self.policy, &question, &headers) {
+            return Ok(());
+        }
+        if anew && let Some(flow) = self.table.get_mut(id) {
+            flow.set(Mark::Nameless, false);
+            flow.set(Mark::Fresh, true);
+            return Ok(());
+        }
+        let at = self.case_of(id, !udp);
+        let case = self.cases.get_mut(at).ok_or(Reason::LimitInspection)?;
+        if let Some(inspection) = case.inspection.as_mut() {
+            inspection.ask();
+        }
+        if let Some(flow) = self.table.get_mut(id) {
+            flow.set_stage(if undecided { Stage::Pending } else { Stage::Following });
+        }
+        Ok(())
     }
 
     /// Finds the segments and the policy of a flow under the present ruleset. False: it belongs to
@@ -140,6 +183,10 @@ impl Engine {
             && self.misses_answers(flow)
         {
             facts.answer = Fact::Missed;
+        }
+        let enforced = block.is_some_and(|block| policy.mode(block) == Mode::Enforce);
+        if enforced && self.cases.unread(flow.case) {
+            facts.miss_messages();
         }
         match self.ask_of(policy, &question, &facts) {
             Decision::Final(verdict) => Some(verdict),

@@ -144,6 +144,8 @@ pub(super) struct Case {
     pub(super) bound: bool,
     /// Every name in answers that came where questions were due.
     pub(super) answered: Names,
+    /// Reading for the record alone ended before the flow did: it may have said more.
+    pub(super) unread: bool,
     pub(super) inspection: Option<Box<Inspection>>,
 }
 
@@ -178,6 +180,7 @@ impl Case {
             asked: Asked::default(),
             bound: false,
             answered: Names::default(),
+            unread: false,
             inspection: None,
         }
     }
@@ -269,6 +272,23 @@ impl Cases {
         match at.story() {
             Some(story) => self.stories.get(story).is_some_and(|story| story.bound),
             None => self.get(at).is_some_and(|case| case.bound),
+        }
+    }
+
+    /// Whether messages of this flow may have gone by unread, those behind the last that is known.
+    pub(super) fn unread(&self, at: CaseRef) -> bool {
+        match at.story() {
+            Some(story) => self.stories.get(story).is_some_and(|story| story.unread),
+            None => self.get(at).is_some_and(|case| case.unread),
+        }
+    }
+
+    /// Whether the bytes of this flow are looked at for the record alone.
+    pub(super) fn reads_unasked(&self, at: CaseRef) -> bool {
+        let told = at.speech().and(at.story()).and_then(|story| self.stories.get(story));
+        match told {
+            Some(story) => story.unasked,
+            None => self.get(at).and_then(|c| c.inspection.as_ref()).is_some_and(|i| i.unasked),
         }
     }
 

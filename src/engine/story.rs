@@ -31,6 +31,8 @@ pub(super) struct Story {
     pub(super) speech: Option<Speech>,
     /// It is read for the record alone.
     pub(super) unasked: bool,
+    /// It may have said more.
+    pub(super) unread: bool,
 }
 
 /// A place for a story: one cache line, in which the most frequent story, that of a flow with one
@@ -92,6 +94,7 @@ impl Stories {
                 bound: case.bound,
                 speech,
                 unasked,
+                unread: case.unread,
             }),
         };
         match self.places.get_mut(at as usize) {
@@ -138,7 +141,7 @@ impl Stories {
         let mut case = Case::new(place.rest.facts.clone());
         case.names.clone_from(&place.found.names);
         case.questions.clone_from(&place.found.questions);
-        case.bound = place.rest.bound;
+        (case.bound, case.unread) = (place.rest.bound, place.rest.unread);
         Some(case)
     }
 
@@ -213,6 +216,7 @@ impl Place {
         rest.speech == speech
             && rest.unasked == unasked
             && rest.bound == case.bound
+            && rest.unread == case.unread
             && self.found.names == case.names
             && self.found.questions == *case.recorded_questions()
             && rest.facts == case.facts
@@ -256,7 +260,7 @@ impl Case {
         facts.settle_without_names(App::Dns);
         facts.questions = self.facts.questions.clone();
         let lone = speech == Some(Speech::Dns)
-            && !self.bound
+            && !(self.bound || self.unread)
             && self.names == Names::default()
             && self.questions == questions
             && self.facts == facts;

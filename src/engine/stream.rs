@@ -111,7 +111,7 @@ impl Engine {
         }
         if let Err(reason) = lane.head.insert(first, parcel.payload) {
             if inspection.unasked {
-                inspection.done = true;
+                (inspection.done, case.unread) = (true, true);
                 return Ok(Reading::Goes);
             }
             return match reason {
@@ -222,7 +222,7 @@ impl Engine {
                 self.finish_reading(id, case, inspection)
             }
             Outcome::Fault(reason) => {
-                inspection.done = true;
+                (inspection.done, case.unread) = (true, true);
                 case.close_facts();
                 case.note_names();
                 asked.then(|| deny(reason))
@@ -385,7 +385,7 @@ impl Engine {
         if inspection.unasked {
             let read = inspection.read_bytes.saturating_add(unread);
             if read > self.limits.unasked_bytes && !self.hears(case) {
-                inspection.done = true;
+                (inspection.done, case.unread) = (true, true);
                 case.close_facts();
             }
             return Reading::Goes;
@@ -487,6 +487,18 @@ impl Cleared {
 }
 
 impl Inspection {
+    /// What was read for the record alone is asked for from now on: what is not read waits.
+    pub(super) fn ask(&mut self) {
+        self.unasked = false;
+        self.inspector.set_for_record(false);
+        let reads = self.inspector.wants().reply;
+        let [original, reply] = &mut self.lanes;
+        original.cleared = Cleared::To(original.head.read_seq());
+        if reads {
+            reply.cleared = Cleared::To(reply.head.read_seq());
+        }
+    }
+
     /// An inspection of a stream whose directions start at these sequence numbers.
     pub(super) fn of_stream(
         inspector: Inspector,

@@ -246,6 +246,17 @@ impl Facts {
         }
     }
 
+    /// Messages may have gone by unread behind those that are known. TLS has but one that counts, and
+    /// what has no names has none.
+    pub fn miss_messages(&mut self) {
+        if !matches!(self.app, Fact::Known(App::Tls | App::Other)) {
+            self.domain = Fact::Missed;
+            self.questions = Fact::Missed;
+            self.answer = Fact::Missed;
+            self.api_id = Fact::Missed;
+        }
+    }
+
     /// Known to be a protocol without names: everything about names is absent.
     pub fn settle_without_names(&mut self, app: App) {
         self.app = Fact::Known(app);

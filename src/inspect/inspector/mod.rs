@@ -120,6 +120,14 @@ impl Inspector {
         self
     }
 
+    /// Whether nobody asks from now on.
+    pub fn set_for_record(&mut self, for_record: bool) {
+        self.for_record = for_record;
+        if let State::Tls(reader) = &mut self.state {
+            reader.set_for_record(for_record);
+        }
+    }
+
     /// Which directions must be read, and so held, before more can be said. When nothing can be
     /// said any more that is both: the next bytes of either give [`Outcome::Done`].
     #[must_use]

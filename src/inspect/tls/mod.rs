@@ -103,6 +103,11 @@ impl TlsReader {
         self
     }
 
+    /// As [`Self::for_record`], of a reader that has begun.
+    pub const fn set_for_record(&mut self, for_record: bool) {
+        self.for_record = for_record;
+    }
+
     /// The decision is final on the facts known: application data need not wait, and the client's
     /// certificate is not looked for. A second hello still is.
     pub fn settle(&mut self, facts: &mut Facts) {
