@@ -8,7 +8,7 @@ use lockgate::ruleset::{self, Date, Options};
 use lockgate::synth::ruleset::{Size, ruleset as generate};
 use std::path::PathBuf;
 
-const SIZE: Size = Size { partners: 300, rules: 10_000, names: 1_000_000 };
+const SIZE: Size = Size { partners: 300, rules: 10_000, names: 1_000_000, own_names: 0 };
 
 /// Writes the ruleset below the build folder.
 fn written(size: Size) -> PathBuf {

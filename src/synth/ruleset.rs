@@ -12,6 +12,8 @@ pub struct Size {
     pub rules: usize,
     /// Names in the list that every partner is held against.
     pub names: usize,
+    /// Names of its own that each partner may ask for, besides those of its rules.
+    pub own_names: usize,
 }
 
 /// Files by their path below the ruleset folder.
@@ -28,7 +30,7 @@ pub fn ruleset(size: Size) -> Files {
     let more = size.rules.checked_rem(size.partners).unwrap_or(0);
     for number in 0..size.partners {
         let rules = each.saturating_add(usize::from(number < more));
-        files.push((format!("partners/p{number:04}.yaml"), partner(number, rules)));
+        files.push((format!("partners/p{number:04}.yaml"), partner(number, rules, size.own_names)));
     }
     files
 }
@@ -70,17 +72,25 @@ fn names(count: usize) -> String {
     list
 }
 
-/// Every partner uses the same addresses; its first rule is held against the whole list.
-fn partner(number: usize, rules: usize) -> String {
+/// Every partner uses the same addresses, behind an endpoint in each of two availability zones; its
+/// first rule is held against the whole list, its second has its own names.
+fn partner(number: usize, rules: usize, own_names: usize) -> String {
+    let own: Vec<String> =
+        (0..own_names).map(|name| format!("n{name}.own.p{number}.example.org")).collect();
+    let sets = match own.is_empty() {
+        true => String::new(),
+        false => format!("sets:\n  own-{number:04}: {{ domains: [{}] }}\n", own.join(", ")),
+    };
     let mut text = format!(
         "lockgate: 1
 segments:
-  p{number:04}: {{ kind: partner, endpoints: [vpce-0{number:016x}], networks: [10.20.0.0/16] }}
-policies:
+  p{number:04}: {{ kind: partner, endpoints: [vpce-0{number:016x}, vpce-0{:016x}], networks: [10.20.0.0/16] }}
+{sets}policies:
   - from: p{number:04}
     to: payments
     rules:
-"
+",
+        number.saturating_add(1 << 32)
     );
     for rule in 0..rules {
         let id = format!("p{number:04}-r{rule}");
@@ -89,6 +99,10 @@ policies:
             0 if rule == 0 => writeln!(
                 text,
                 "      - {{ id: {id}, action: deny, protocol: tcp, domains: [$blocked] }}"
+            ),
+            1 if rule == 1 && own_names > 0 => writeln!(
+                text,
+                "      - {{ id: {id}, action: allow, protocol: tcp, ports: [443], domains: [$own-{number:04}] }}"
             ),
             7 => writeln!(
                 text,
@@ -119,10 +133,11 @@ mod tests {
 
     #[test]
     fn a_ruleset_has_what_was_asked_for() {
-        let files = ruleset(Size { partners: 3, rules: 20, names: 50 });
+        let files = ruleset(Size { partners: 3, rules: 20, names: 50, own_names: 2 });
         assert_eq!(files.len(), 5);
         let rules: usize = files.iter().map(|(_, text)| text.matches("- { id: p").count()).sum();
         assert_eq!(rules, 20);
         assert_eq!(files[1].1.lines().count(), 50);
+        assert_eq!(files[2].1.matches(".own.p0.example.org").count(), 2);
     }
 }

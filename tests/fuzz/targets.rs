@@ -5,7 +5,7 @@
 use lockgate::engine::{Engine, Frame, Limits, Output};
 use lockgate::flow::Secret;
 use lockgate::inspect::dns::DnsStreamReader;
-use lockgate::inspect::dns::answers::{answers, bindings, sole_question};
+use lockgate::inspect::dns::answers::{addresses, answers, bindings, sole_question};
 use lockgate::inspect::dns::read_query;
 use lockgate::inspect::http::HttpReader;
 use lockgate::inspect::http2::Http2Reader;
@@ -161,6 +161,7 @@ pub(crate) fn dns(data: &[u8]) {
     let _ = sole_question(data);
     let _ = answers(data, |_, _, _| ());
     let _ = bindings(data, |_, _, _| ());
+    let _ = addresses(data);
 }
 
 /// Datagrams of one flow, each behind its length in two bytes whose top bit is the direction.
