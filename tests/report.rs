@@ -113,6 +113,8 @@ fn hostile(number: u16) -> Sighting {
         app: Some(nasty.into()),
         names: vec![nasty.into()],
         questions: vec![nasty.into()],
+        denied_answer: None,
+        api_id: None,
         names_left_out: 0,
         tls_version: None,
         ja4: None,

@@ -2,7 +2,7 @@
 
 use super::frame::{Extra, Origin};
 use super::record::Event;
-use super::state::{Cleared, Inspection, Stage};
+use super::state::{Case, Cleared, Inspection, Stage};
 use super::{Engine, Output, Parcel};
 use crate::flow::{FlowId, TcpState};
 use crate::model::{Action, Direction, FlowVerdict, Reason, Verdict};
@@ -114,6 +114,7 @@ impl Engine {
     pub(super) fn refuse_message(
         &mut self,
         id: FlowId,
+        case: &Case,
         parcel: &Parcel<'_>,
         (direction, message_at): (Direction, usize),
         verdict: FlowVerdict,
@@ -131,7 +132,7 @@ impl Engine {
             let frame = answer::dns_refused(parcel.bytes, parcel.packet, message_at, toward);
             self.send_answer(frame, parcel, out);
         }
-        if let Some(record) = self.record(id) {
+        if let Some(record) = self.record_with(id, case) {
             out.events.push(Event::MessageDenied(record));
         }
     }

@@ -154,7 +154,7 @@ impl Engine {
             Reading::Ends(verdict) if self.goes_on(id, case) => {
                 // One message of many is refused; the flow goes on without it.
                 let at = message_at(case, parcel.payload);
-                self.refuse_message(id, parcel, (direction, at), verdict, out);
+                self.refuse_message(id, case, parcel, (direction, at), verdict, out);
                 Verdict::Drop(verdict.reason)
             }
             Reading::Ends(verdict) => {
@@ -168,7 +168,7 @@ impl Engine {
                     && let Some(verdict) =
                         self.judge_answer(id, case, inspection.unasked, parcel.payload)
                 {
-                    self.refuse_message(id, parcel, (direction, 0), verdict, out);
+                    self.refuse_message(id, case, parcel, (direction, 0), verdict, out);
                     return Verdict::Drop(verdict.reason);
                 }
                 if let Some(scope) = self.table.key(id).map(|key| key.scope()) {

@@ -19,7 +19,7 @@ impl Engine {
     pub(super) fn judge_answers(
         &mut self,
         id: FlowId,
-        case: &Case,
+        case: &mut Case,
         unasked: bool,
         turn: Direction,
         consumed: &[u8],
@@ -31,11 +31,12 @@ impl Engine {
     }
 
     /// Judges one message of the server: each of its addresses, by every rule, as an answer to its
-    /// question. One without addresses leads nowhere and goes on. `None`: it may.
+    /// question. One without addresses leads nowhere and goes on. `None`: it may. The address that
+    /// was denied stays among the facts, for the record, until the next question.
     pub(super) fn judge_answer(
         &mut self,
         id: FlowId,
-        case: &Case,
+        case: &mut Case,
         unasked: bool,
         message: &[u8],
     ) -> Option<FlowVerdict> {
@@ -55,7 +56,7 @@ impl Engine {
             (Ok(addresses), Some(name)) => {
                 let mut facts = case.facts.clone();
                 facts.questions = Fact::Known(vec![name]);
-                addresses.into_iter().find_map(|address| {
+                let denied = addresses.into_iter().find_map(|address| {
                     facts.answer = Fact::Known(address);
                     match self.ask(&question, &facts) {
                         Decision::Final(verdict) if verdict.action == Action::Allow => None,
@@ -64,7 +65,9 @@ impl Engine {
                             Some(self.undecided(question.policy, Reason::Undecided))
                         }
                     }
-                })?
+                });
+                case.facts.answer = if denied.is_some() { facts.answer } else { Fact::Unknown };
+                denied?
             }
         };
         self.tally.hit(question.policy, verdict);
@@ -127,9 +130,14 @@ mod tests {
         [packet::udp(&tuple, &said[0].1), packet::udp(&tuple.reverse(), &said[1].1)]
     }
 
-    fn denied(bench: &Bench) -> Vec<Reason> {
+    /// What the records of denied messages say: question, address, reason.
+    fn denied(bench: &Bench) -> Vec<(String, String, Reason)> {
         let denied = bench.events.iter().filter_map(|event| match event {
-            Event::MessageDenied(record) => record.verdict.map(|verdict| verdict.reason),
+            Event::MessageDenied(record) => Some((
+                record.found.questions.first()?.to_string(),
+                record.found.denied_answer?.to_string(),
+                record.verdict?.reason,
+            )),
             _ => None,
         });
         denied.collect()
@@ -145,7 +153,8 @@ mod tests {
             assert_eq!(bench.give(&good), Verdict::Forward);
             assert_eq!(bench.give(&question), Verdict::Forward);
             assert_eq!(bench.give(&bad), Verdict::Drop(Reason::AnswerNotAllowed));
-            assert_eq!(denied(&bench), [Reason::AnswerNotAllowed]);
+            let expected = (NAME.to_owned(), "10.100.5.7".to_owned(), Reason::AnswerNotAllowed);
+            assert_eq!(denied(&bench), [expected]);
             assert_eq!(bench.sent.len(), told, "{otherwise:?}");
             for (_, frame) in &bench.sent {
                 let packet = parse(frame, Link::Ethernet, &Settings::GWLB).unwrap();

@@ -169,6 +169,11 @@ impl Engine {
         self.record_of(id, self.found(at, self.cases.get(at)), None)
     }
 
+    /// The same of a flow whose case is worked on beside the engine.
+    pub(super) fn record_with(&self, id: FlowId, case: &Case) -> Option<FlowRecord> {
+        self.record_of(id, Arc::new(case.found()))
+    }
+
     /// What the payload of a flow told.
     fn found(&self, at: CaseRef, case: Option<&Case>) -> Arc<Found> {
         let stories = &self.cases.stories;

@@ -2,8 +2,8 @@
 //! values. It is not how they are written down (`observe`) and not what the engine keeps a flow by.
 
 use crate::model::{
-    App, Certificate, DomainName, Ech, EndpointId, Epoch, FiveTuple, FlowVerdict, Ja4, QuicVersion,
-    Reason, ScopeId, SegmentId, Span, Timestamp, TlsVersion, Verdict,
+    Addr, ApiId, App, Certificate, DomainName, Ech, EndpointId, Epoch, FiveTuple, FlowVerdict, Ja4,
+    QuicVersion, Reason, ScopeId, SegmentId, Span, Timestamp, TlsVersion, Verdict,
 };
 use std::sync::Arc;
 
@@ -130,6 +130,10 @@ pub struct Found {
     pub names: Names,
     /// Names in DNS questions.
     pub questions: Names,
+    /// The address for which the last DNS answer was denied.
+    pub denied_answer: Option<Addr>,
+    /// The API the last HTTP request named.
+    pub api_id: Option<ApiId>,
     /// JA4 fingerprint of the ClientHello.
     pub ja4: Option<Ja4>,
     /// JA3 fingerprint of the ClientHello, hex characters.

@@ -220,7 +220,10 @@ impl Engine {
         match self.cases.facts(flow.case) {
             _ if !named => nameless(),
             None if flow.is(Mark::Nameless) && !flow.is(Mark::Midstream) => nameless(),
-            Some(facts) if !flow.is(Mark::Midstream) => facts.clone(),
+            // What an answer led to was of that answer alone.
+            Some(facts) if !flow.is(Mark::Midstream) => {
+                Facts { answer: Fact::Unknown, ..facts.clone() }
+            }
             None if flow.is(Mark::Fresh) && !flow.is(Mark::Midstream) => Facts::default(),
             _ => Facts::missed(),
         }

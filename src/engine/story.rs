@@ -241,6 +241,8 @@ impl Case {
             },
             names: self.names.clone(),
             questions: self.recorded_questions().clone(),
+            denied_answer: facts.answer.known().copied(),
+            api_id: facts.api_id.known().cloned(),
             ja4: facts.tls.ja4.known().copied(),
             ja3: facts.tls.ja3,
             tls_version: facts.tls.version.known().copied(),

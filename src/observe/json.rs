@@ -4,7 +4,7 @@
 use super::names::segment_or_unknown;
 use super::{Names, Summary};
 use crate::engine::record::{Event, FlowRecord, PacketDrop};
-use crate::model::{Addr, Ech, Protocol, Reason};
+use crate::model::{Addr, Ech, Protocol, Reason, Timestamp};
 use serde_json::{Map, Value, json};
 use std::fmt::Write;
 
@@ -217,10 +217,17 @@ fn tls(record: &FlowRecord) -> Value {
             "issuerdn": certificate.issuer,
             "subjectaltname": certificate.names,
             "sha256": hex(&certificate.sha256),
+            "notbefore": time(certificate.validity.0),
+            "notafter": time(certificate.validity.1),
         });
         tls.insert("client".to_owned(), client);
     }
     object(tls)
+}
+
+/// A time in seconds since the epoch; nothing on this wire is older.
+fn time(seconds: i64) -> String {
+    Timestamp::from_secs(u64::try_from(seconds).unwrap_or(0)).to_string()
 }
 
 fn quic(record: &FlowRecord) -> Value {
@@ -234,18 +241,30 @@ fn quic(record: &FlowRecord) -> Value {
 fn http(record: &FlowRecord) -> Value {
     let names = texts(&record.found.names);
     let elsewhere = record.found.app.is_some_and(|app| matches!(app.name(), "tls" | "quic"));
-    match names.first() {
+    let mut http = match names.first() {
         // A protocol that is none that is known may still name a host as HTTP does.
         Some(_) if elsewhere => Value::Null,
         Some(first) if names.len() > 1 => json!({ "hostname": first, "hostnames": names }),
         Some(first) => json!({ "hostname": first }),
+        None if record.found.api_id.is_some() => json!({}),
         None => Value::Null,
+    };
+    if let (Some(id), Some(fields)) = (&record.found.api_id, http.as_object_mut()) {
+        fields.insert("apigw_api_id".to_owned(), json!(id.as_str()));
     }
+    http
 }
 
 fn dns(record: &FlowRecord) -> Value {
     let questions = texts(&record.found.questions);
-    if questions.is_empty() { Value::Null } else { json!({ "rrnames": questions }) }
+    let mut dns = Map::new();
+    if !questions.is_empty() {
+        dns.insert("rrnames".to_owned(), json!(questions));
+    }
+    if let Some(address) = record.found.denied_answer {
+        dns.insert("denied_answer".to_owned(), json!(address.to_string()));
+    }
+    object(dns)
 }
 
 fn object(map: Map<String, Value>) -> Value {

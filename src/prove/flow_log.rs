@@ -4,7 +4,7 @@
 use super::sighting::Sighting;
 use crate::engine::record::{RECORD_NAMES_MAX, Volume};
 use crate::model::{
-    Action, Certificate, Ech, FiveTuple, Ja4, Protocol, Reason, Timestamp, TlsVersion,
+    Action, Addr, ApiId, Certificate, Ech, FiveTuple, Ja4, Protocol, Reason, Timestamp, TlsVersion,
 };
 use serde::Deserialize;
 use std::fmt;
@@ -148,18 +148,22 @@ struct ClientPart {
     subjectaltname: Vec<String>,
     #[serde(default)]
     sha256: String,
+    notbefore: Option<String>,
+    notafter: Option<String>,
 }
 
 #[derive(Default, Deserialize)]
 struct HttpPart {
     hostname: Option<Box<str>>,
     hostnames: Option<Vec<Box<str>>>,
+    apigw_api_id: Option<String>,
 }
 
 #[derive(Default, Deserialize)]
 struct DnsPart {
     #[serde(default)]
     rrnames: Vec<Box<str>>,
+    denied_answer: Option<IpAddr>,
 }
 
 #[derive(Deserialize)]
@@ -244,6 +248,8 @@ impl Line {
             )?,
             questions: bounded(self.dns.rrnames)?,
             names_left_out: decision.names_left_out,
+            denied_answer: self.dns.denied_answer.map(Addr::from),
+            api_id: self.http.apigw_api_id.and_then(|id| ApiId::parse(id.as_bytes())),
             tls_version: self.tls.version.as_deref().and_then(tls_version),
             ja4: self.tls.ja4.and_then(|ja4| ja4.into_bytes().try_into().ok()).map(Ja4),
             certificate: self.tls.client.map(|client| Arc::new(client.certificate())),
@@ -268,9 +274,15 @@ impl ClientPart {
             issuer: self.issuerdn,
             names: self.subjectaltname,
             sha256,
-            validity: (0, 0),
+            validity: (seconds(self.notbefore, 0), seconds(self.notafter, i64::MAX)),
         }
     }
+}
+
+/// A time in seconds since the epoch.
+fn seconds(text: Option<String>, otherwise: i64) -> i64 {
+    let time: Option<Timestamp> = text.and_then(|text| text.parse().ok());
+    time.and_then(|time| i64::try_from(time.as_secs()).ok()).unwrap_or(otherwise)
 }
 
 fn bounded(names: Vec<Box<str>>) -> Result<Vec<Box<str>>, String> {
@@ -362,8 +374,9 @@ mod tests {
             issuer: "CN=b".into(),
             names: vec!["c".into()],
             sha256: [0xab; 32],
-            validity: (0, 0),
+            validity: (1_700_000_000, 1_900_000_000),
         }));
+        Arc::make_mut(&mut record.found).denied_answer = Some(Addr::v4([10, 110, 1, 20]));
         record
     }
 

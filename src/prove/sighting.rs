@@ -3,8 +3,8 @@
 
 use crate::engine::record::{FlowRecord, Names as RecordNames, RECORD_NAMES_MAX, Volume};
 use crate::model::{
-    Action, App, Certificate, DomainName, Ech, EndpointId, Fact, Facts, FiveTuple, Ja4, Reason,
-    Timestamp, TlsVersion,
+    Action, Addr, ApiId, App, Certificate, DomainName, Ech, EndpointId, Fact, Facts, FiveTuple,
+    Ja4, Reason, Timestamp, TlsVersion,
 };
 use crate::observe::Names;
 use std::sync::Arc;
@@ -49,6 +49,10 @@ pub struct Sighting {
     pub names: Vec<Box<str>>,
     /// Names in DNS questions, likewise.
     pub questions: Vec<Box<str>>,
+    /// The address for which the last DNS answer was denied.
+    pub denied_answer: Option<Addr>,
+    /// The API the last HTTP request named.
+    pub api_id: Option<ApiId>,
     /// Sightings of names that found no room in the record.
     pub names_left_out: u64,
     /// The TLS version the server chose.
@@ -87,6 +91,8 @@ impl Sighting {
             names: texts(&record.found.names),
             questions: texts(&record.found.questions),
             names_left_out: left_out,
+            denied_answer: record.found.denied_answer,
+            api_id: record.found.api_id.clone(),
             tls_version: record.found.tls_version,
             ja4: record.found.ja4,
             certificate: record.found.certificate.clone(),
@@ -130,6 +136,12 @@ impl Sighting {
         let questions: Vec<DomainName> = questions.iter().filter_map(|q| domain_name(q)).collect();
         if !questions.is_empty() {
             facts.questions = Fact::Known(questions);
+        }
+        if let Some(address) = self.denied_answer {
+            facts.answer = Fact::Known(address);
+        }
+        if let Some(id) = &self.api_id {
+            facts.api_id = Fact::Known(id.clone());
         }
         if let Some(version) = self.tls_version {
             facts.tls.version = Fact::Known(version);

@@ -118,8 +118,12 @@ fn because(condition: Condition, sighting: &Sighting) -> String {
         Condition::Domains => sighting.names.last().map_or("no name was asked for", |n| n).into(),
         Condition::Dns if sighting.questions.is_empty() => "no DNS question".into(),
         Condition::Dns => sighting.questions.join(", "),
-        Condition::Answers => "its answer led elsewhere".into(),
-        Condition::ApiId => "another API, or none, was named".into(),
+        Condition::Answers => {
+            sighting.denied_answer.map_or_else(|| "no answer".into(), |addr| addr.to_string())
+        }
+        Condition::ApiId => {
+            sighting.api_id.as_ref().map_or_else(|| "none was named".into(), ToString::to_string)
+        }
         Condition::Bind => "no answer of DNS gave this address for the name".into(),
         Condition::Ja4 => sighting.ja4.map_or_else(|| "none".into(), |ja4| ja4.to_string()),
         Condition::MinVersion => {
