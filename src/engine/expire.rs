@@ -171,7 +171,7 @@ impl Engine {
 
     /// The same of a flow whose case is worked on beside the engine.
     pub(super) fn record_with(&self, id: FlowId, case: &Case) -> Option<FlowRecord> {
-        self.record_of(id, Arc::new(case.found()))
+        self.record_of(id, Arc::new(case.found()), None)
     }
 
     /// What the payload of a flow told.
