@@ -49,6 +49,11 @@ fn parse(c: &mut Criterion) {
     for mix in [Mix::Small(1_000), Mix::Segments(1_000)] {
         let tape = frames(mix);
         group.bench_function(format!("{mix}/live"), |b| b.iter(|| read(&tape, &Settings::GWLB)));
+        group.bench_function(format!("{mix}/glimpse"), |b| {
+            let glimpse =
+                |frame| wire::glimpse(black_box(frame), Link::Ethernet, black_box(&Settings::GWLB));
+            b.iter(|| tape.frames().filter_map(glimpse).map(black_box).count());
+        });
         group.bench_function(format!("{mix}/capture"), |b| {
             b.iter(|| read(&tape, &Settings::CAPTURE));
         });

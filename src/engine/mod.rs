@@ -35,6 +35,8 @@ mod stream;
 mod tally;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod twin_tests;
 mod volume;
 mod watch;
 
