@@ -193,7 +193,9 @@ impl Bench {
         let peer = self.peer.as_ref().unwrap();
         let nanos = START_NS + u64::try_from(after.as_nanos()).unwrap();
         while !peer.send(Timestamp::from_nanos(nanos), frame.to_vec()) {
-            while peer.receive(Duration::from_millis(1)).is_some() {}
+            // Long enough for many: to be woken for each of them takes longer than they do.
+            thread::sleep(Duration::from_millis(5));
+            while peer.receive(Duration::ZERO).is_some() {}
         }
         while peer.receive(Duration::ZERO).is_some() {}
     }
@@ -202,8 +204,10 @@ impl Bench {
     pub(crate) fn until_judged(&self, frames: u64) {
         let peer = self.peer.as_ref().unwrap();
         while self.totals().counters.received < frames {
-            while peer.receive(Duration::from_millis(1)).is_some() {}
+            while peer.receive(Duration::ZERO).is_some() {}
+            thread::sleep(Duration::from_millis(5));
         }
+        while peer.receive(Duration::ZERO).is_some() {}
     }
 
     pub(crate) fn totals(&self) -> Totals {
