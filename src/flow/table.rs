@@ -3,7 +3,7 @@
 //!
 //! Entries are cache-aligned and never move; the index is buckets of tags; timers are a wheel
 //! that is looked at when time passes, not when packets do. At 80 bytes of state an entry takes
-//! 128 bytes, its timer 8, its share of the index 9.
+//! 128 bytes, its timer 8, its share of the index 11.
 
 use super::index::Index;
 use super::key::{Far, FlowHash, FlowKey, Near, Secret};
