@@ -135,3 +135,59 @@ impl Protocol {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::quic::seal::{Initial, crypto_frame};
+    use super::super::quic::version::V1;
+    use super::super::tls::compose::Offer;
+    use super::*;
+    use proptest::prelude::*;
+
+    /// A reader that speaks so, and what it has told.
+    fn speaking(speech: Speech) -> (Datagrams, Facts) {
+        let mut facts = Facts::default();
+        if speech != Speech::Quic {
+            facts.settle_without_names(App::Other);
+            return (Datagrams::speaking(speech), facts);
+        }
+        let hello = Offer { names: &[b"a.example"], versions: &[0x0304], ..Offer::default() };
+        let frame = crypto_frame(0, &hello.message().unwrap()).unwrap();
+        let initial =
+            Initial { version: V1, destination: &[7; 8], padded_to: 1200, ..Initial::default() };
+        let mut reader = Datagrams::new();
+        reader.read(Direction::Original, &initial.seal(&frame).unwrap(), &mut facts);
+        (reader, facts)
+    }
+
+    /// Bytes, some of them behind the header of a DNS question or answer, or as a long header.
+    fn payload() -> impl Strategy<Value = Vec<u8>> {
+        let query = b"\x12\x34\x01\x00\x00\x01\x00\x00\x00\x00\x00\x00\x01a\x00\x00\x01\x00\x01";
+        let start = prop::sample::select(vec![
+            Vec::new(),
+            query.to_vec(),
+            query.iter().enumerate().map(|(at, b)| if at == 2 { 0x81 } else { *b }).collect(),
+            vec![0xc3, 0, 0, 0, 1, 8],
+            vec![0x09, 0, 0, 0, 0, 0, 0, 0, 0, b'Q', b'0', b'4', b'3'],
+        ]);
+        (start, prop::collection::vec(any::<u8>(), 0..40)).prop_map(|(a, b)| [a, b].concat())
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_passed_over_tells_its_reader_nothing(
+            payload in payload(),
+            speech in prop::sample::select(vec![Speech::Dns, Speech::Nameless, Speech::Quic]),
+            direction in prop::sample::select(vec![Direction::Original, Direction::Reply]),
+        ) {
+            let (mut reader, mut facts) = speaking(speech);
+            prop_assert_eq!(reader.speech(), Some(speech));
+            if speech.passes_over(direction, &payload) {
+                let before = facts.clone();
+                let progress = reader.read(direction, &payload, &mut facts);
+                prop_assert_eq!(progress, Progress::more(payload.len()));
+                prop_assert_eq!((facts, reader.speech()), (before, Some(speech)));
+            }
+        }
+    }
+}
