@@ -19,6 +19,8 @@ mod frame;
 mod gate;
 mod gateways;
 mod known;
+#[cfg(test)]
+mod last_tests;
 mod limits;
 mod midstream;
 mod open;
