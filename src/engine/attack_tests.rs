@@ -260,3 +260,22 @@ fn names_that_went_by_unread_are_missed_under_a_new_ruleset() {
         assert_ne!(bench.give(&session.send(Side::Client, EVIL)), Verdict::Forward);
     }
 }
+
+#[test]
+fn nothing_behind_an_empty_datagram_travels_before_its_flow_is_decided() {
+    let mut bench = Bench::new(&asking());
+    let dns = tuple(53, Protocol::UDP);
+    let mut empty = packet::udp(&dns, &[]);
+    assert_eq!(bench.give(&empty), Verdict::Forward);
+    // Behind the datagram, within the packet: its length says nothing of it.
+    let mut behind = packet::udp(&dns, b"surplus!");
+    behind[24..26].copy_from_slice(&8u16.to_be_bytes());
+    behind[26..28].fill(0);
+    for _ in 0..2 {
+        assert_eq!(bench.give(&behind), Verdict::Drop(Reason::Undecided));
+    }
+    let mut bench = Bench::new(&asking());
+    assert_eq!(bench.give(&behind), Verdict::Drop(Reason::Undecided), "nor as the first");
+    empty[26..28].fill(0);
+    assert_eq!(bench.give(&empty), Verdict::Forward);
+}

@@ -7,7 +7,7 @@ use super::{Engine, Output, Parcel};
 use crate::flow::{FlowKey, FragmentKey};
 use crate::model::{Protocol, Reason, Span, Timestamp, Verdict};
 use crate::policy::spec::FragmentMode;
-use crate::wire::{self, Fragment, Packet};
+use crate::wire::{self, Body, Fragment, Packet};
 use std::collections::HashMap;
 
 /// How long a packet may take from its first fragment to its last; RFC 8200 section 4.5 allows
@@ -156,6 +156,9 @@ impl Engine {
             let header = usize::from(part.packet.transport.saturating_sub(part.packet.ip));
             body.extend_from_slice(bytes.get(header..).unwrap_or_default());
         }
+        if first.packet.body == Body::Udp && !is_counted(&body) {
+            return self.settle_train(parts, last, Verdict::Drop(Reason::UdpLength), out);
+        }
         let header = usize::from(first.packet.payload.saturating_sub(first.packet.transport));
         let mut packet = first.packet;
         packet.fragment = Fragment::Whole;
@@ -172,6 +175,7 @@ impl Engine {
             bytes: &first.bytes,
             number: first.number,
             parts: &parts,
+            sums_up: wire::reassembled_checksum_ok(&first.bytes, &first.packet, &body),
             ..*last
         };
         let verdict = self.whole(&whole, out);
@@ -281,6 +285,12 @@ impl Train {
         }
         Ok(())
     }
+}
+
+/// Whether the length in a UDP header, with which `body` begins, is that of all fragments together.
+fn is_counted(body: &[u8]) -> bool {
+    let length = body.get(4..).and_then(<[u8]>::first_chunk).copied();
+    length.map(u16::from_be_bytes).map(usize::from) == Some(body.len())
 }
 
 /// Where a fragment stands; none if its length fits no fragment.

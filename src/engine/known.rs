@@ -210,12 +210,22 @@ impl Engine {
             return self.settled(id, parcel, direction, out);
         }
         if parcel.payload.is_empty() {
-            return Verdict::Forward;
+            return Self::without_payload(flow, parcel);
         }
         if !(flow.is(Mark::Fresh) || self.cases.inspects(flow.case)) {
             return unread(flow);
         }
         self.datagram(id, parcel, direction, out)
+    }
+
+    /// A datagram that carries nothing. What stands behind it is read by nobody here, so that it does
+    /// not travel before its flow is decided.
+    pub(super) fn without_payload(flow: &Flow, parcel: &Parcel<'_>) -> Verdict {
+        if flow.stage() == Stage::Pending && parcel.parts.is_empty() && parcel.packet.surplus() > 0
+        {
+            return Verdict::Drop(Reason::Undecided);
+        }
+        Verdict::Forward
     }
 
     /// Runs the TCP tracker over a segment.
@@ -353,9 +363,11 @@ impl Engine {
 
     /// Whether the transport checksum is right, or nobody asks.
     pub(super) fn intact(&self, parcel: &Parcel<'_>) -> bool {
-        !parcel.parts.is_empty()
-            || self.settings.checksums == wire::Checksums::Ignore
-            || wire::transport_checksum_ok(parcel.bytes, parcel.packet)
+        let right = || match parcel.parts {
+            [] => wire::transport_checksum_ok(parcel.bytes, parcel.packet),
+            _ => parcel.sums_up,
+        };
+        self.settings.checksums == wire::Checksums::Ignore || right()
     }
 
     /// The idle time of a flow as it is now.

@@ -283,6 +283,7 @@ impl Engine {
             number: frame.number,
             position,
             parts: &[],
+            sums_up: false,
         };
         let verdict = match &packet.body {
             _ if prepared.scope.is_none() => self.stranger(&parcel, out),
@@ -361,6 +362,8 @@ struct Parcel<'a> {
     position: usize,
     /// All fragments of the packet, in order; none for a packet that came whole.
     parts: &'a [fragments::Part],
+    /// Whether the transport checksum of a packet that came in fragments is right.
+    sums_up: bool,
 }
 
 /// Idle times, as a policy has them.

@@ -145,6 +145,7 @@ impl Engine {
         }
         let decided = flow.stage() == Stage::Final;
         let verdict = match parcel.packet.body {
+            Body::Udp if parcel.payload.is_empty() => Self::without_payload(flow, parcel),
             _ if parcel.payload.is_empty() => Verdict::Forward,
             Body::Tcp(segment) => self.stream(id, parcel, &segment, direction, out),
             Body::Udp => self.datagram(id, parcel, direction, out),

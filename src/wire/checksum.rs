@@ -130,7 +130,16 @@ pub fn transport_checksum_ok(frame: &[u8], packet: &Packet) -> bool {
     }
     let inner = packet.inner(frame);
     let header_len = usize::from(packet.transport).saturating_sub(usize::from(packet.ip));
-    let Some(segment) = inner.get(header_len..) else { return false };
+    inner.get(header_len..).is_some_and(|segment| segment_ok(inner, packet, segment))
+}
+
+/// The same of a packet that came in fragments: the first of them, and what all of them carry.
+#[must_use]
+pub fn reassembled_checksum_ok(frame: &[u8], first: &Packet, carried: &[u8]) -> bool {
+    segment_ok(first.inner(frame), first, carried)
+}
+
+fn segment_ok(inner: &[u8], packet: &Packet, segment: &[u8]) -> bool {
     let is_v4 = packet.tuple.src.is_v4();
     let with_pseudo_header = match packet.tuple.protocol {
         Protocol::UDP => return udp_checksum_ok(inner, segment, is_v4),

@@ -28,7 +28,7 @@ pub mod invariants;
 #[cfg(test)]
 mod tests;
 
-pub use checksum::{Sum, header_checksum_ok, transport_checksum_ok};
+pub use checksum::{Sum, header_checksum_ok, reassembled_checksum_ok, transport_checksum_ok};
 pub use geneve::{GENEVE_PORT, GWLB_OPTION_CLASS};
 pub use icmp::Quoted;
 pub use ip::IPV6_EXTENSION_LIMIT;

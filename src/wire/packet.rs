@@ -77,6 +77,14 @@ impl Packet {
         }
     }
 
+    /// Bytes behind what a whole UDP datagram's length counts, up to the end of its packet: no payload,
+    /// but read by receivers that know UDP options (RFC 9868).
+    #[must_use]
+    pub fn surplus(&self) -> u32 {
+        let end = u32::from(self.payload).saturating_add(u32::from(self.payload_len));
+        u32::from(self.ip).saturating_add(self.ip_len).saturating_sub(end)
+    }
+
     /// Whether the packet came in pieces of which this is one.
     #[must_use]
     pub const fn is_fragment(&self) -> bool {

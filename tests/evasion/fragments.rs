@@ -21,6 +21,19 @@ fn body(talk: &Talk, payload: &[u8]) -> Vec<u8> {
 }
 
 pub(crate) const CASES: &[Case] = &[
+    case(
+        "a decoy with a wrong checksum",
+        "Fragments are put together before they are believed: the sum is that of the whole.",
+        |f| {
+            let mut talk = open(f);
+            let fake = Seg { payload: GOOD, broken_sum: true, ..Seg::default() };
+            let whole = talk.segment(From::Client, fake);
+            let body = talk.body(&whole).to_vec();
+            talk.fragment(9, 0, true, &body[..24]).fragment(9, 24, false, &body[24..]);
+            talk.send(From::Client, EVIL);
+            talk
+        },
+    ),
     case("two fragments, allowed", "Put together, judged once, sent as they came.", |f| {
         let mut talk = open(f);
         talk.fragments(GOOD, &[0, CUT], &[0, 1]);
