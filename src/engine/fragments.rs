@@ -3,9 +3,11 @@
 //! was judged: no two fragments may share a byte (RFC 5722, RFC 1858).
 
 use super::frame::{Discard, Extra, Origin};
+use super::gate::Account;
 use super::{Engine, Output, Parcel};
-use crate::flow::{FlowKey, FragmentKey};
-use crate::model::{Protocol, Reason, Span, Timestamp, Verdict};
+use crate::flow::FlowKey;
+use crate::model::{Addr, Protocol, Reason, ScopeId, Span, Timestamp, Verdict};
+use crate::policy::Located;
 use crate::policy::spec::FragmentMode;
 use crate::wire::{self, Body, Fragment, Packet};
 use std::collections::HashMap;
@@ -19,6 +21,21 @@ const PACKET_MAX: u32 = 65_535;
 const PARTS_MAX: usize = 128;
 /// The smallest first fragment: a TCP header without options.
 const TCP_HEADER: u32 = 20;
+
+/// One segment has at most one in so many of the packets that are waited for: whoever sends first
+/// fragments alone keeps nobody else from sending whole ones.
+const SHARES: usize = 4;
+
+/// Whose fragment it is (RFC 791 section 3.2, RFC 8200 section 4.5), per scope.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct TrainKey {
+    scope: ScopeId,
+    src: Addr,
+    dst: Addr,
+    /// The protocol in IPv4, always 44 in IPv6.
+    protocol: Protocol,
+    id: u32,
+}
 
 /// One fragment of a packet, kept.
 #[derive(Debug)]
@@ -35,6 +52,8 @@ pub(super) struct Part {
 struct Train {
     parts: Vec<Part>,
     since: Timestamp,
+    /// Who pays for it.
+    account: Account,
     /// The length behind the last fragment, once that is there.
     end: Option<u32>,
     /// Broken by an overlap: nothing of it passes any more.
@@ -44,7 +63,9 @@ struct Train {
 /// All packets whose fragments are being waited for.
 #[derive(Debug)]
 pub(super) struct Assembly {
-    trains: HashMap<FragmentKey, Train>,
+    trains: HashMap<TrainKey, Train>,
+    /// How many of them each account has.
+    counts: HashMap<Account, usize>,
     limit: usize,
     oldest: Timestamp,
 }
@@ -61,7 +82,27 @@ struct Place {
 
 impl Assembly {
     pub(super) fn new(limit: usize) -> Self {
-        Self { trains: HashMap::new(), limit, oldest: Timestamp::ZERO }
+        let (trains, counts) = (HashMap::new(), HashMap::new());
+        Self { trains, counts, limit, oldest: Timestamp::ZERO }
+    }
+
+    /// Whether an account may have one more packet waited for.
+    fn has_room(&self, account: Account) -> bool {
+        let own = self.counts.get(&account).copied().unwrap_or(0);
+        self.trains.len() < self.limit && own < self.limit.div_ceil(SHARES)
+    }
+
+    /// An account has one packet less that is waited for.
+    fn leave(&mut self, account: Account) {
+        if let Some(count) = self.counts.get_mut(&account) {
+            *count = count.saturating_sub(1);
+        }
+    }
+}
+
+impl Train {
+    fn bytes(&self) -> usize {
+        self.parts.iter().map(|part| part.bytes.len()).sum()
     }
 }
 
@@ -74,14 +115,14 @@ impl Engine {
         if self.policy.defaults().fragments == FragmentMode::Deny {
             return Verdict::Drop(Reason::FragmentsDenied);
         }
-        let key = FragmentKey {
-            scope: parcel.scope,
-            src: parcel.packet.tuple.src,
-            dst: parcel.packet.tuple.dst,
-            protocol: place.protocol,
-            id: place.id,
+        let (src, dst) = (parcel.packet.tuple.src, parcel.packet.tuple.dst);
+        let Located::Pair { from, .. } = self.policy.locate(parcel.scope, src, dst) else {
+            return self.stranger(parcel, out);
         };
-        if let Err(reason) = self.take_in(key, place, parcel, out) {
+        let key =
+            TrainKey { scope: parcel.scope, src, dst, protocol: place.protocol, id: place.id };
+        let account = self.gate.account(from);
+        if let Err(reason) = self.take_in(key, account, place, parcel, out) {
             return Verdict::Drop(reason);
         }
         let Some(parts) = self.complete(key) else { return Verdict::Hold };
@@ -90,27 +131,32 @@ impl Engine {
 
     fn take_in(
         &mut self,
-        key: FragmentKey,
+        key: TrainKey,
+        account: Account,
         place: Place,
         parcel: &Parcel<'_>,
         out: &mut Output,
     ) -> Result<(), Reason> {
-        let full = self.assembly.trains.len() >= self.assembly.limit;
-        if full && !self.assembly.trains.contains_key(&key) {
+        // Who pays stays who it was, whatever ruleset came in between.
+        let known = self.assembly.trains.get(&key).map(|train| train.account);
+        let account = known.unwrap_or(account);
+        if known.is_none() && !self.assembly.has_room(account) {
             return Err(Reason::LimitFragments);
         }
+        self.gate.hold(account, parcel.bytes.len())?;
         if self.assembly.trains.is_empty() {
             self.assembly.oldest = self.now;
         }
-        let now = self.now;
-        let train = self.assembly.trains.entry(key).or_insert_with(|| Train {
-            parts: Vec::new(),
-            since: now,
-            end: None,
-            broken: false,
+        let (now, counts) = (self.now, &mut self.assembly.counts);
+        let train = self.assembly.trains.entry(key).or_insert_with(|| {
+            let count = counts.entry(account).or_default();
+            *count = count.saturating_add(1);
+            Train { parts: Vec::new(), since: now, account, end: None, broken: false }
         });
         if let Err(reason) = train.admit(place) {
+            self.gate.unhold(account, parcel.bytes.len());
             if train.broken {
+                self.gate.unhold(account, train.bytes());
                 for part in std::mem::take(&mut train.parts) {
                     self.counters.drop_held(reason);
                     out.discards.push(Discard { number: part.number, reason });
@@ -131,7 +177,7 @@ impl Engine {
     }
 
     /// The parts of a packet that is whole now.
-    fn complete(&mut self, key: FragmentKey) -> Option<Vec<Part>> {
+    fn complete(&mut self, key: TrainKey) -> Option<Vec<Part>> {
         let train = self.assembly.trains.get(&key)?;
         let end = train.end?;
         let mut reached = 0;
@@ -144,7 +190,10 @@ impl Engine {
         if reached != end {
             return None;
         }
-        self.assembly.trains.remove(&key).map(|train| train.parts)
+        let train = self.assembly.trains.remove(&key)?;
+        self.assembly.leave(train.account);
+        self.gate.unhold(train.account, train.bytes());
+        Some(train.parts)
     }
 
     /// Judges a packet that is whole; its frames, but the last one received, leave as extras.
@@ -241,9 +290,14 @@ impl Engine {
         let counters = &mut self.counters;
         let reason = Reason::FragmentIncomplete;
         let mut gone = Vec::new();
-        self.assembly.trains.retain(|_, train| {
+        let Assembly { trains, counts, .. } = &mut self.assembly;
+        trains.retain(|_, train| {
             if !ends(train) {
                 return true;
+            }
+            self.gate.unhold(train.account, train.bytes());
+            if let Some(count) = counts.get_mut(&train.account) {
+                *count = count.saturating_sub(1);
             }
             gone.extend(train.parts.iter().map(|part| part.number));
             false

@@ -12,7 +12,7 @@ use hashbrown::HashMap;
 use std::sync::Arc;
 
 /// Who pays for a flow: a segment, by a number that no ruleset changes.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub(super) struct Account(u16);
 
 /// The engine's budgets. A segment is charged for the flows it opens.

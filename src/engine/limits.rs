@@ -12,7 +12,8 @@ pub struct Limits {
     pub inspections: usize,
     /// Bytes of one direction of a stream read for the record alone, before reading stops.
     pub unasked_bytes: usize,
-    /// Fragmented packets waited for at once.
+    /// Fragmented packets waited for at once, a quarter of them of one segment; their bytes are held
+    /// bytes.
     pub fragmented: usize,
     /// Answers (RST, ICMP, DNS REFUSED) a second.
     pub answers_per_second: u32,

@@ -14,6 +14,8 @@ mod decide;
 mod dns_answers;
 mod entry;
 mod expire;
+#[cfg(test)]
+mod fragment_tests;
 mod fragments;
 mod frame;
 mod gate;

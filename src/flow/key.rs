@@ -26,7 +26,6 @@ pub struct Near([u64; 2]);
 pub(super) type Far = [u64; 3];
 
 const FLOW: u64 = 1;
-const FRAGMENT: u64 = 2;
 /// Both addresses are IPv4.
 const V4: u64 = 4;
 /// The upper half of an IPv4 address in its mapped form, and what is above the address in the lower.
@@ -124,22 +123,6 @@ impl FlowKey {
         let last = (src_port ^ port) << 48 | (dst_port ^ port) << 32;
         let addresses = [src_high ^ high, src_low ^ low, dst_high ^ high, dst_low ^ low];
         (Self::of(addresses, last | rest(scope, tuple.protocol, FLOW)), swapped)
-    }
-
-    /// The key of a train of fragments: directed, with the identification in place of the ports.
-    /// Never equal to the key of a flow.
-    #[must_use]
-    pub(super) fn fragment(
-        scope: ScopeId,
-        src: Addr,
-        dst: Addr,
-        protocol: Protocol,
-        id: u32,
-    ) -> Self {
-        let [src_high, src_low] = halves(src.bits());
-        let [dst_high, dst_low] = halves(dst.bits());
-        let last = u64::from(id) << 32 | rest(scope, protocol, FRAGMENT);
-        Self::of([src_high, src_low, dst_high, dst_low], last)
     }
 
     #[inline]
@@ -418,10 +401,6 @@ mod tests {
         let (key, _) = FlowKey::new(ScopeId(0), &FiveTuple::default());
         assert!(!key.is_vacant());
         assert!(FlowKey::default().is_vacant());
-        let unset = Addr::default();
-        let fragment = FlowKey::fragment(ScopeId(0), unset, unset, Protocol(0), 0);
-        assert!(!fragment.is_vacant());
-        assert_ne!(fragment, key);
     }
 
     /// Sequential flows, as a scan makes them, over every part of the hash that is used: the

@@ -1,24 +1,22 @@
-//! State per flow: the flow table, TCP tracking, fragments, timers. Knows no rules and no names.
+//! State per flow: the flow table, TCP tracking, timers. Knows no rules and no names.
 //!
 //! - [`FlowKey`], [`Secret`]: who a packet belongs to, and the keyed hash of it.
-//! - [`FlowTable`]: bounded storage with exact deadlines, for flows and for fragment trains.
+//! - [`FlowTable`]: bounded storage with exact deadlines.
 //! - [`TcpTracker`]: is this segment possible now, and what became of its connection.
-//! - [`Fragments`]: the first fragment's verdict governs the later ones.
-//! - [`TokenBucket`], [`SegmentFlows`]: how many flows, and how fast.
+//! - [`TokenBucket`]: how fast something may happen.
 
-mod fragment;
+mod bucket;
 mod index;
 mod key;
 mod lanes;
-mod limits;
+
 mod table;
 mod tcp;
 mod timeouts;
 mod wheel;
 
-pub use fragment::{Admission, FragmentKey, FragmentLimits, Fragments, Piece, Refused};
+pub use bucket::TokenBucket;
 pub use key::{FlowHash, FlowKey, Near, Secret, symmetric_hash};
-pub use limits::{SegmentFlows, SegmentLimit, TokenBucket};
 pub use table::{Expired, FLOWS_MAX, Fate, FlowId, FlowTable, Found, Full, Likely};
 pub use tcp::{Candidate, Segment, TcpEvent, TcpState, TcpTracker, flag};
 pub use timeouts::Timeouts;
