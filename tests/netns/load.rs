@@ -53,6 +53,8 @@ fn outlive(backend: Backend) {
     };
     let answer = Answer { body: &data, pieces: PIECES, pause: &pause };
     let listener = listen(&network.server, 8080);
+    // There before the first datagram, which nobody sends again.
+    let echoing = network.server.run(|| UdpSocket::bind((Ipv4Addr::from(SERVER), 7))).unwrap();
     let (gwlb, datagrams) = (gateway(ENDPOINT), AtomicBool::new(false));
     network.run(&gwlb, || {
         let config = "workers: 2\ngateways: [10.99.0.1]\nlimits: { flows: 4096 }\n\
@@ -63,7 +65,7 @@ fn outlive(backend: Backend) {
         thread::scope(|scope| {
             let (_stop, _datagrams) = (StopAtEnd(&stop), StopAtEnd(&datagrams));
             scope.spawn(|| serve(&listener, &answer, &stop));
-            scope.spawn(|| echo(&network.server, &stop));
+            scope.spawn(|| echo(&echoing, &stop));
             let echoed = scope.spawn(|| ask_for_echo(&network.client, &datagrams));
             let many = |host, count| fetch(&network.client, &folder.join(host), host, count);
             let shop = scope.spawn(move || many("shop.example", ALLOWED));
@@ -176,8 +178,7 @@ fn fetch(client: &Namespace, folder: &Path, host: &str, count: usize) -> Vec<Str
 }
 
 /// Gives every datagram back.
-fn echo(server: &Namespace, stop: &AtomicBool) {
-    let socket = server.run(|| UdpSocket::bind((Ipv4Addr::from(SERVER), 7))).unwrap();
+fn echo(socket: &UdpSocket, stop: &AtomicBool) {
     socket.set_read_timeout(Some(Duration::from_millis(100))).unwrap();
     let mut room = [0; 1500];
     while !stop.load(Ordering::Relaxed) {
