@@ -14,12 +14,12 @@ fn fragment(id: u16, offset: u16, more: bool) -> Vec<u8> {
 fn fragment_from(source: [u8; 4], id: u16, offset: u16, more: bool) -> Vec<u8> {
     let mut packet = vec![0x45, 0, 0, 28];
     packet.extend_from_slice(&id.to_be_bytes());
-    packet.extend_from_slice(&(offset / 8 | u16::from(more) << 13).to_be_bytes());
+    packet.extend_from_slice(&((offset / 8) | (u16::from(more) << 13)).to_be_bytes());
     packet.extend_from_slice(&[64, Protocol::UDP.0, 0, 0]);
     packet.extend_from_slice(&source);
     packet.extend_from_slice(&[10, 100, 4, 7]);
     let sum =
-        packet.chunks(2).map(|word| u32::from(word[0]) << 8 | u32::from(word[1])).sum::<u32>();
+        packet.chunks(2).map(|word| (u32::from(word[0]) << 8) | u32::from(word[1])).sum::<u32>();
     let folded = (sum & 0xffff) + (sum >> 16);
     let sum = !((folded & 0xffff) + (folded >> 16)) as u16;
     packet[10..12].copy_from_slice(&sum.to_be_bytes());
