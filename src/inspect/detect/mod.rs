@@ -2,6 +2,7 @@
 //! name. Every answer but [`Detection::Unsure`] stays the same however many bytes follow.
 
 use super::dns::{HEADER_BYTES, Header, QUESTION_LIMIT, Question, name::NameError};
+use super::http::line::is_token;
 use super::preface::{self, Preface};
 
 /// The longest run of token characters that may yet become an HTTP method.
@@ -200,28 +201,6 @@ fn http_line(rest: &[u8]) -> Likeness {
         })
     };
     Likeness::of(rest.get(end) == Some(&b'\n') && line.windows(6).any(version))
-}
-
-/// A character of a token (RFC 9110 section 5.6.2).
-const fn is_token(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric()
-        || matches!(
-            byte,
-            b'!' | b'#'
-                | b'$'
-                | b'%'
-                | b'&'
-                | b'\''
-                | b'*'
-                | b'+'
-                | b'-'
-                | b'.'
-                | b'^'
-                | b'_'
-                | b'`'
-                | b'|'
-                | b'~'
-        )
 }
 
 /// A DNS query behind its length (RFC 1035 section 4.2.2), told by header and first question.
