@@ -114,10 +114,7 @@ const WHY: &[(Reason, &str)] = &[
         Reason::NotIp,
         "ARP, LLDP, spanning tree, PPPoE discovery and the like; MPLS that holds no IP",
     ),
-    (
-        Reason::TransportChecksum,
-        "single wrong sums in captures whose other sums are right, and packets in fragments whose sum nobody made",
-    ),
+    (Reason::TransportChecksum, "single wrong sums in captures whose other sums are right"),
     (Reason::IpChecksum, "fuzzed headers"),
     (
         Reason::TcpWindow,
