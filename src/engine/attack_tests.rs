@@ -6,11 +6,11 @@ use super::tests::{Bench, spec, tuple};
 use crate::model::{Action, Addr, FiveTuple, Protocol, Reason, Verdict};
 use crate::policy::Policy;
 use crate::policy::names::{NamePattern, NameSet};
-use crate::policy::spec::{Mode, PolicySpec, PortRange};
+use crate::policy::spec::{Mode, PolicySpec, PortRange, RuleSpec};
 use crate::synth::packet::{self, Segment, flag};
 use crate::synth::session::{Session, Side};
 use crate::synth::speech::Speech;
-use crate::wire::{Body, Link, Settings, parse};
+use crate::wire::{Body, Link, Settings, Sum, parse};
 use std::sync::Arc;
 
 /// The first rule asks for a name.
@@ -278,4 +278,39 @@ fn nothing_behind_an_empty_datagram_travels_before_its_flow_is_decided() {
     assert_eq!(bench.give(&behind), Verdict::Drop(Reason::Undecided), "nor as the first");
     empty[26..28].fill(0);
     assert_eq!(bench.give(&empty), Verdict::Forward);
+}
+
+/// An IPv4 packet in two fragments, the first with 40 bytes of what it carries.
+fn in_fragments(packet: &[u8]) -> [Vec<u8>; 2] {
+    let part = |offset: u16, more: bool, carried: &[u8]| {
+        let mut part = [&packet[..20], carried].concat();
+        part[2..4].copy_from_slice(&(20 + carried.len() as u16).to_be_bytes());
+        part[6..8].copy_from_slice(&(offset / 8 | u16::from(more) << 13).to_be_bytes());
+        part[10..12].copy_from_slice(&[0, 0]);
+        let sum = Sum::default().bytes(&part[..20]).finish();
+        part[10..12].copy_from_slice(&sum);
+        part
+    };
+    [part(0, true, &packet[20..60]), part(40, false, &packet[60..])]
+}
+
+#[test]
+fn an_error_in_fragments_is_judged_as_one_that_came_whole() {
+    let mut spec = spec();
+    let mut any_icmp = RuleSpec::new("icmp", Action::Allow);
+    any_icmp.protocols = Some(vec![Protocol::ICMP]);
+    spec.policies[0].rules.push(any_icmp);
+    let mut bench = Bench::new(&spec);
+    let web = tuple(443, Protocol::TCP);
+    let session = established(&mut bench, web);
+    let [back, other] =
+        [session.ack(Side::Server), segment(&tuple(8080, Protocol::TCP), 1, 0, flag::ACK)];
+    let mut last = |about: &[u8]| {
+        let [first, rest] = in_fragments(&error(CLIENT, SERVER, about));
+        assert_eq!(bench.give(&first), Verdict::Hold);
+        bench.give(&rest)
+    };
+    assert_eq!(last(&back), Verdict::Forward, "of its own flow");
+    assert_eq!(last(&other), UNRELATED, "of none");
+    assert_eq!(bench.engine.flows(), 1, "an error opens no flow");
 }

@@ -227,7 +227,10 @@ impl Engine {
             sums_up: wire::reassembled_checksum_ok(&first.bytes, &first.packet, &body),
             ..*last
         };
-        let verdict = self.whole(&whole, out);
+        let verdict = match &packet.body {
+            Body::IcmpError { quoted, .. } => self.related(&whole, quoted),
+            _ => self.whole(&whole, out),
+        };
         self.settle_train(parts, last, verdict, out)
     }
 

@@ -1,6 +1,6 @@
 //! Protocols whose server speaks first, told by its greeting. What the greeting says is not read.
 
-use super::detect::{Likeness, Try, client_hello, literal};
+use super::detect::{Likeness, Try, literal, tls_start};
 use super::preface::Preface;
 
 /// The longest first line of a greeting that is waited for.
@@ -28,7 +28,7 @@ pub enum Greeting {
 pub fn recognise(bytes: &[u8]) -> Greeting {
     let tries: [Try<Greeting>; 4] = [
         (settings, Greeting::Settings),
-        (client_hello, Greeting::Hello),
+        (tls_start, Greeting::Hello),
         (mysql, Greeting::Preface(Preface::Mysql)),
         (telnet, Greeting::Plain("telnet")),
     ];

@@ -42,6 +42,13 @@ fn tcp(family: Family) -> Talk {
     talk
 }
 
+/// One question to resolvers of which all but one name may be asked.
+fn openly(family: Family, question: &[u8]) -> Talk {
+    let mut talk = Talk::new(family, Protocol::UDP, 5300);
+    talk.datagram(Client, question);
+    talk
+}
+
 fn good() -> Vec<u8> {
     query(&[b"good", b"example"])
 }
@@ -160,5 +167,16 @@ pub(crate) const CASES: &[Case] = &[
         let mut talk = tcp(f);
         talk.send(Client, &[&over_tcp(&good())[..], &[0, 3, 1, 2, 3], &over_tcp(&evil())].concat());
         talk
+    }),
+    case("a denied question among all others", "The control.", |f| openly(f, &evil())),
+    case("a reserved bit set", "Resolvers answer all the same, so it is a question.", |f| {
+        let mut odd = evil();
+        odd[3] = 0x40;
+        openly(f, &odd)
+    }),
+    case("a question that says it failed", "Resolvers answer all the same.", |f| {
+        let mut odd = evil();
+        odd[3] = 3;
+        openly(f, &odd)
     }),
 ];

@@ -75,15 +75,15 @@ fn retried(family: Family, second: &[u8]) -> Talk {
     talk
 }
 
-/// SMTP up to STARTTLS, then a hello.
-fn after_starttls(family: Family, name: &[u8]) -> Talk {
+/// SMTP up to STARTTLS, then these bytes.
+fn after_starttls(family: Family, bytes: &[u8]) -> Talk {
     let mut talk = open(family, 25);
     talk.send(Server, b"220 mail.example ESMTP\r\n");
     talk.send(Client, b"EHLO a.example\r\n").ack(Server);
     talk.send(Server, b"250-mail.example\r\n250 STARTTLS\r\n");
     talk.send(Client, b"STARTTLS\r\n").ack(Server);
     talk.send(Server, b"220 go ahead\r\n");
-    talk.send(Client, &hello(&[name]));
+    talk.send(Client, bytes);
     talk
 }
 
@@ -291,10 +291,24 @@ pub(crate) const CASES: &[Case] = &[
         },
     ),
     case("STARTTLS, an allowed name", "What follows STARTTLS is a message of its own.", |f| {
-        after_starttls(f, GOOD)
+        after_starttls(f, &hello(&[GOOD]))
     }),
     case("STARTTLS, a denied name", "The second name of the connection is judged anew.", |f| {
-        after_starttls(f, EVIL)
+        after_starttls(f, &hello(&[EVIL]))
+    }),
+    case("STARTTLS, a record of a version nobody made", "Servers read the major one alone.", |f| {
+        let mut odd = hello(&[EVIL]);
+        odd[2] = 9;
+        after_starttls(f, &odd)
+    }),
+    case("STARTTLS, a warning in front of the hello", "Some servers pass over it.", |f| {
+        after_starttls(f, &[&record(21, &[1, 90])[..], &hello(&[EVIL])].concat())
+    }),
+    case("STARTTLS, an empty record in front of the hello", "Some servers pass over it.", |f| {
+        after_starttls(f, &[&record(22, &[])[..], &hello(&[EVIL])].concat())
+    }),
+    case("STARTTLS, a change of ciphers in front of the hello", "Some pass over it.", |f| {
+        after_starttls(f, &[&record(20, &[1])[..], &hello(&[EVIL])].concat())
     }),
     case("STARTTLS and the hello in one segment", "The hello is found behind the command.", |f| {
         let mut talk = open(f, 25);

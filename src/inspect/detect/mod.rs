@@ -109,20 +109,39 @@ pub fn tls(bytes: &[u8]) -> Likeness {
     }
 }
 
-/// A TLS record that holds the start of a ClientHello, told from six bytes: strict enough to be
-/// looked for in the middle of another protocol.
+/// Records a TLS client may start with, each told strictly enough to be looked for in the middle of
+/// another protocol: the start of a ClientHello, and what lenient servers pass over in front of one
+/// (an empty record, a warning, a `change_cipher_spec`). Servers look at the major version alone.
+const TLS_STARTS: [&[&[u8]]; 4] = [
+    &[&[0x16], &[3], ANY, ANY, ANY, &[1]],
+    &[&[0x16], &[3], ANY, &[0], &[0]],
+    &[&[0x15], &[3], ANY, &[0], &[2], &[1, 2]],
+    &[&[0x14], &[3], ANY, &[0], &[1], &[1]],
+];
+
+/// Whether TLS starts here, in the middle of another protocol.
 #[must_use]
-pub fn client_hello(bytes: &[u8]) -> Likeness {
-    let fits = |(at, &byte): (usize, &u8)| match at {
-        0 => byte == 0x16,
-        1 => byte == 3,
-        2 => byte <= 4,
-        5 => byte == 1,
-        _ => true,
-    };
-    if !bytes.iter().take(6).enumerate().all(fits) {
+pub fn tls_start(bytes: &[u8]) -> Likeness {
+    let mut likeness = Likeness::No;
+    for start in TLS_STARTS {
+        match pattern(bytes, start) {
+            Likeness::Certain => return Likeness::Certain,
+            Likeness::Unsure => likeness = Likeness::Unsure,
+            Likeness::No => {}
+        }
+    }
+    likeness
+}
+
+/// Any byte, in a [`pattern`].
+pub(super) const ANY: &[u8] = &[];
+
+/// Whether each position holds one of some bytes, as far as there are bytes.
+pub(super) fn pattern(bytes: &[u8], places: &[&[u8]]) -> Likeness {
+    let fits = |(byte, set): (&u8, &&[u8])| set.is_empty() || set.contains(byte);
+    if !bytes.iter().zip(places).all(fits) {
         Likeness::No
-    } else if bytes.len() < 6 {
+    } else if bytes.len() < places.len() {
         Likeness::Unsure
     } else {
         Likeness::Certain
@@ -238,10 +257,10 @@ pub fn dns_datagram(payload: &[u8]) -> bool {
 /// A query, whole or its first bytes. The header alone excludes nearly everything else.
 fn dns_query(message: &[u8], whole: bool) -> Likeness {
     let fits = |(at, &byte): (usize, &u8)| match at {
-        // QR; opcodes query, inverse, status, notify, update; AA may be set by notify.
-        2 => byte & 0x80 == 0 && matches!(byte >> 3, 0 | 1 | 2 | 4 | 5),
-        // Z and RCODE are zero in a query (RFC 1035 section 4.1.1); AD, CD and RA may be set.
-        3 => byte & 0x4f == 0,
+        // QR; opcodes query, status, notify, update (inverse queries are answered by nobody, RFC
+        // 3425); AA may be set by notify. What stands behind, Z and RCODE, should be zero in a query
+        // (RFC 1035 section 4.1.1), but resolvers answer whatever it is.
+        2 => byte & 0x80 == 0 && matches!(byte >> 3, 0 | 2 | 4 | 5),
         4 => byte == 0,
         5 => (1..=QUESTION_LIMIT).contains(&u16::from(byte)),
         6 | 8 | 10 => byte <= 1,

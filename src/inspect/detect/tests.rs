@@ -55,6 +55,8 @@ fn known() -> Vec<(Vec<u8>, Detection)> {
         text(b"<?xml version='1.0'?><methodCall>", Detection::Other),
         text(b"*1\r\n$4\r\nPING\r\n", Detection::Other),
         text(b"hi\n", Detection::Other),
+        text(b"ping\r\n", Detection::Other),
+        text(b"hello\n", Detection::Other),
         text(b"EHLO client\r\n", Detection::Other),
         text(b"\x12\x01\0\x2f\0\0\x01\0", Detection::Other),
         text(b"\0\xea\0\0\x01\0\0\0\x01\x38", Detection::Other),
@@ -137,8 +139,9 @@ fn datagrams_are_dns_only_with_a_sane_header_and_a_readable_question() {
     assert!(changed(2, 0x28), "update");
     assert!(changed(2, 0x80), "a response in the wrong direction");
     assert!(!changed(2, 0x18), "opcode 3 is not assigned");
-    assert!(!changed(3, 0x40), "Z");
-    assert!(!changed(3, 3), "a failure in a query");
+    assert!(!changed(2, 0x08), "an inverse query");
+    assert!(changed(3, 0x40), "Z");
+    assert!(changed(3, 3), "a failure in a query");
     assert!(!changed(5, 0), "no question");
     assert!(!changed(4, 1), "257 questions");
     assert!(!changed(12, 64), "an odd label");

@@ -2,7 +2,7 @@
 //! first message or by the greeting of their server, then watched for what follows. Commands are
 //! not understood; a hello is told by its own bytes, so that no spelling of STARTTLS hides it.
 
-use super::detect::{Likeness, Try, client_hello, literal};
+use super::detect::{ANY, Likeness, Try, literal, pattern, tls_start};
 use crate::model::App;
 
 /// How a protocol is watched.
@@ -109,7 +109,7 @@ impl Watch {
         loop {
             let rest = bytes.get(at..).unwrap_or_default();
             if self.fresh {
-                match client_hello(rest) {
+                match tls_start(rest) {
                     Likeness::Certain => return Step::Tls(at),
                     Likeness::Unsure => return Step::Skip(at),
                     Likeness::No => self.fresh = false,
@@ -126,7 +126,7 @@ impl Watch {
     /// TLS, or one more message of the protocol.
     fn message(&mut self, bytes: &[u8]) -> Step {
         if self.messages > 0 {
-            match client_hello(bytes) {
+            match tls_start(bytes) {
                 Likeness::Certain => return Step::Tls(0),
                 Likeness::Unsure => return Step::Skip(0),
                 Likeness::No => {}
@@ -174,27 +174,13 @@ fn xml_until_tls(bytes: &[u8]) -> Step {
             return Step::Skip(bytes.len());
         };
         at = at.saturating_add(found);
-        match client_hello(bytes.get(at..).unwrap_or_default()) {
+        match tls_start(bytes.get(at..).unwrap_or_default()) {
             Likeness::Certain => return Step::Tls(at),
             Likeness::Unsure => return Step::Skip(at),
             Likeness::No => at = at.saturating_add(1),
         }
     }
 }
-
-/// Whether a position holds one of some bytes, as far as there are bytes.
-fn pattern(bytes: &[u8], places: &[&[u8]]) -> Likeness {
-    let fits = |(byte, set): (&u8, &&[u8])| set.is_empty() || set.contains(byte);
-    if !bytes.iter().zip(places).all(fits) {
-        Likeness::No
-    } else if bytes.len() < places.len() {
-        Likeness::Unsure
-    } else {
-        Likeness::Certain
-    }
-}
-
-const ANY: &[u8] = &[];
 
 /// SSLRequest and GSSENCRequest, or a start-up message of protocol 3 (PostgreSQL, "Message Formats").
 fn postgres(bytes: &[u8]) -> Likeness {
