@@ -3,7 +3,8 @@
 
 use super::record::Event;
 use super::tests::{Bench, spec, tuple};
-use crate::model::{Action, Addr, FiveTuple, Protocol, Reason, Verdict};
+use crate::inspect::tls::compose::Offer;
+use crate::model::{Action, Addr, ApiId, FiveTuple, Protocol, Reason, Verdict};
 use crate::policy::Policy;
 use crate::policy::names::{NamePattern, NameSet};
 use crate::policy::spec::{Mode, PolicySpec, PortRange, RuleSpec};
@@ -313,4 +314,20 @@ fn an_error_in_fragments_is_judged_as_one_that_came_whole() {
     assert_eq!(last(&back), Verdict::Forward, "of its own flow");
     assert_eq!(last(&other), UNRELATED, "of none");
     assert_eq!(bench.engine.flows(), 1, "an error opens no flow");
+}
+
+#[test]
+fn what_a_request_named_is_not_said_of_the_tunnel_it_opens() {
+    let mut spec = named();
+    spec.policies[0].rules[0].api_ids = Some(vec![ApiId::parse(b"a1b2").unwrap()]);
+    let mut bench = Bench::new(&spec);
+    let mut session = established(&mut bench, tuple(443, Protocol::TCP));
+    let connect = b"CONNECT api.example:443 HTTP/1.1\r\nHost: api.example:443\r\nX-Apigw-Api-Id: a1b2\r\n\r\n";
+    assert_eq!(bench.give(&session.send(Side::Client, connect)), Verdict::Forward);
+    let agreed = session.send(Side::Server, b"HTTP/1.1 200 OK\r\n\r\n");
+    assert_eq!(bench.give(&agreed), Verdict::Forward);
+    let offer = Offer { names: &[b"api.example"], ..Offer::default() };
+    let hello = offer.records(1 << 14).unwrap();
+    let within = bench.give(&session.send(Side::Client, &hello));
+    assert_eq!(within, Verdict::Drop(Reason::Otherwise), "TLS names no API");
 }

@@ -342,10 +342,14 @@ impl<'a> Case<'a> {
         self.see(&facts.answer, later).map(|addr| *addr)
     }
 
+    /// The API an HTTP request names. What a request named is not said of what follows it in a tunnel.
     fn api_id(&self) -> Seen<&'a ApiId> {
-        let other = self.facts.app.known().is_some_and(|app| *app != App::Http);
-        let later = if other { Seen::Absent } else { Seen::FromClient };
-        self.see(&self.facts.api_id, later)
+        match self.facts.app {
+            Fact::Known(App::Http) | Fact::Unknown | Fact::Missed => {
+                self.see(&self.facts.api_id, Seen::FromClient)
+            }
+            Fact::Known(_) | Fact::Absent => Seen::Absent,
+        }
     }
 
     /// A fact of TLS that the client's hello tells.
