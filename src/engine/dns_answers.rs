@@ -10,8 +10,9 @@ use crate::flow::FlowId;
 use crate::inspect::dns::answers::addresses;
 use crate::inspect::dns::stream::messages;
 use crate::inspect::dns::{Header, answers::sole_question};
-use crate::model::{Action, App, Direction, DomainName, Fact, FlowVerdict, Reason};
+use crate::model::{Action, Addr, App, Direction, DomainName, Fact, FlowVerdict, Reason};
 use crate::policy::Decision;
+use hashbrown::HashSet;
 
 impl Engine {
     /// Judges the answers in bytes of a DNS stream that its reader has just consumed. `None`: they
@@ -31,7 +32,7 @@ impl Engine {
     }
 
     /// Judges one message of the server: each of its addresses, by every rule, as an answer to its
-    /// question. One without addresses leads nowhere and goes on. `None`: it may. The address that
+    /// question; of addresses that no rule tells apart the first. One without addresses leads nowhere and goes on. `None`: it may. The address that
     /// was denied stays among the facts, for the record, until the next question.
     pub(super) fn judge_answer(
         &mut self,
@@ -46,7 +47,8 @@ impl Engine {
             return None;
         }
         let question = self.question(id)?;
-        if !self.policy.judges_answers(question.policy?) || self.is_out_of_question(id, unasked) {
+        let policy = question.policy?;
+        if !self.policy.judges_answers(policy) || self.is_out_of_question(id, unasked) {
             return None;
         }
         let verdict = match (addresses(message), answered(case, message)) {
@@ -56,7 +58,10 @@ impl Engine {
             (Ok(addresses), Some(name)) => {
                 let mut facts = case.facts.clone();
                 facts.questions = Fact::Known(vec![name]);
-                let denied = addresses.into_iter().find_map(|address| {
+                let mut runs = HashSet::new();
+                let mut differ =
+                    |address: &Addr| runs.insert(self.policy.answer_run(policy, *address));
+                let denied = addresses.into_iter().filter(|a| differ(a)).find_map(|address| {
                     facts.answer = Fact::Known(address);
                     match self.ask(&question, &facts) {
                         Decision::Final(verdict) if verdict.action == Action::Allow => None,
@@ -97,6 +102,7 @@ fn answered(case: &Case, message: &[u8]) -> Option<DomainName> {
 mod tests {
     use crate::engine::record::Event;
     use crate::engine::tests::{Bench, spec, tuple};
+    use crate::inspect::dns::answers::ADDRESS_LIMIT;
     use crate::model::{Action, Protocol, Reason, Verdict};
     use crate::policy::Policy;
     use crate::policy::names::{NamePattern, NameSet};
@@ -231,6 +237,35 @@ mod tests {
             message.answers.push(ResourceRecord::new(name, CLASS::IN, 9, data));
         }
         message.build_bytes_vec().unwrap()
+    }
+
+    #[test]
+    fn of_addresses_that_no_rule_tells_apart_one_is_judged() {
+        let tuple = tuple(53, Protocol::UDP);
+        let answered = |last: [u8; 4]| {
+            let mut bench = Bench::new(&guarded(Action::Reject));
+            bench.engine = bench.engine.watched();
+            bench.give(&packet::udp(&tuple, &message(1, &[NAME], None)));
+            bench.engine.take_asked();
+            let mut answer = message(1, &[NAME], Some([10, 100, 4, 0]));
+            // All of it but the address: name, type, class, time and length.
+            let record = answer.split_off(answer.len() - (NAME.len() + 2 + 14));
+            let record = &record[..record.len() - 4];
+            for host in (0..).take(ADDRESS_LIMIT - 1) {
+                answer.extend_from_slice(record);
+                answer.extend([10, 100, 4, host as u8]);
+            }
+            answer.extend_from_slice(record);
+            answer.extend(last);
+            let records = u16::try_from(ADDRESS_LIMIT).unwrap();
+            answer[6..8].copy_from_slice(&records.to_be_bytes());
+            let verdict = bench.give(&packet::udp(&tuple.reverse(), &answer));
+            (verdict, bench.engine.take_asked().len())
+        };
+        assert_eq!(answered([10, 100, 4, 9]), (Verdict::Forward, 1));
+        let refused = Verdict::Drop(Reason::AnswerNotAllowed);
+        assert_eq!(answered([10, 100, 5, 0]), (refused, 2));
+        assert_eq!(answered([10, 100, 3, 255]), (refused, 2));
     }
 
     #[test]

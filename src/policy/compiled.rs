@@ -77,7 +77,7 @@ impl Policy {
         let Blocks { blocks, block_infos, rule_infos, expiries } = Blocks::build(&spec.policies);
         let infos = spec.segments.iter().zip(0..);
         Ok(Self {
-            judges: blocks.iter().any(|block| block.judges_answers),
+            judges: blocks.iter().any(Block::judges_answers),
             pairs: Pairs::build(spec),
             segment_infos: infos.map(|(s, id)| segment_info(s, SegmentId(id), &locator)).collect(),
             locator,
@@ -102,7 +102,7 @@ impl Policy {
         }
         let Blocks { blocks, block_infos, rule_infos, expiries } = Blocks::build(policies);
         Ok(Self {
-            judges: blocks.iter().any(|block| block.judges_answers),
+            judges: blocks.iter().any(Block::judges_answers),
             pairs: self.pairs.clone(),
             segment_infos: self.segment_infos.clone(),
             locator: self.locator.clone(),
@@ -211,7 +211,14 @@ impl Policy {
     /// Whether some rule of a policy asks where DNS answers lead.
     #[must_use]
     pub fn judges_answers(&self, policy: PolicyId) -> bool {
-        self.blocks.get(policy.0 as usize).is_some_and(|block| block.judges_answers)
+        self.blocks.get(policy.0 as usize).is_some_and(Block::judges_answers)
+    }
+
+    /// Which run of addresses a DNS answer is in: of those in one run every rule of the policy says the
+    /// same.
+    #[must_use]
+    pub fn answer_run(&self, policy: PolicyId, addr: Addr) -> usize {
+        self.blocks.get(policy.0 as usize).map_or(0, |block| block.answer_run(addr))
     }
 
     /// Whether DNS answers are read at all: some rule binds names to them, or asks where they lead.

@@ -3,6 +3,7 @@
 
 use super::decision::{Bound, Condition, Needs, Query, Truth};
 use super::names::NameSet;
+use super::networks::AddrSet;
 use super::spec::{
     Answer, AppMatch, CertificateSpec, DefaultsSpec, EncryptedClientHello, RuleSpec,
 };
@@ -10,7 +11,6 @@ use crate::model::{
     Action, Addr, ApiId, App, Certificate, DomainName, Ech, Fact, Facts, Ja4, Reason, Timestamp,
     TlsVersion,
 };
-use ipnet::IpNet;
 use std::sync::Arc;
 
 const TLS_1_3: TlsVersion = TlsVersion(0x0304);
@@ -79,7 +79,7 @@ pub(super) struct Conditions {
     app: Option<AppMatch>,
     domains: Option<Arc<NameSet>>,
     dns: Option<Arc<NameSet>>,
-    answers: Option<Box<[IpNet]>>,
+    answers: Option<AddrSet>,
     api_ids: Option<Box<[ApiId]>>,
     bind: bool,
     ja4: Option<Box<[Ja4]>>,
@@ -115,13 +115,18 @@ impl Conditions {
             app: rule.app,
             domains: rule.domains.clone(),
             dns: rule.dns.clone(),
-            answers: rule.answers.clone().map(Vec::into_boxed_slice),
+            answers: rule.answers.as_deref().map(|nets| AddrSet::new(Some(nets))),
             api_ids: rule.api_ids.clone().map(Vec::into_boxed_slice),
             bind: rule.bind_dns,
             ja4: tls.ja4.as_ref().map(|list| list.clone().into_boxed_slice()),
             min_version: tls.min_version,
             certificate: tls.client_certificate.clone().map(Box::new),
         }
+    }
+
+    /// What the rule asks of DNS answers, as ranges of addresses.
+    pub(super) fn answers(&self) -> Vec<(u128, u128)> {
+        self.answers.as_ref().and_then(AddrSet::ranges).unwrap_or_default()
     }
 
     /// Whether the rule holds whatever is known and whenever.
@@ -185,9 +190,8 @@ impl Conditions {
                 self.judge(case.question, |name| set.contains(name))
             }
             Condition::Answers => {
-                let nets = self.answers.as_deref()?;
-                let within = |addr: Addr| nets.iter().any(|net| net.contains(&addr.to_ip()));
-                match (case.answer(), self.judge(case.answer(), within)) {
+                let nets = self.answers.as_ref()?;
+                match (case.answer(), self.judge(case.answer(), |addr| nets.contains(addr))) {
                     (Seen::Known(_), Holds::No(_)) => Holds::No(Some(Reason::AnswerNotAllowed)),
                     (_, holds) => holds,
                 }

@@ -13,7 +13,7 @@ use super::conditions::{Case, Conditions, Seen, Standing};
 use super::decision::{Condition, Decision, Needs, Query, Trace, Truth};
 use super::matcher::{Matcher, Probe};
 use super::spec::{BlockSpec, DefaultsSpec, RuleSpec};
-use crate::model::{Action, DomainName, Facts, FlowVerdict, Reason, RuleId, Timestamp};
+use crate::model::{Action, Addr, DomainName, Facts, FlowVerdict, Reason, RuleId, Timestamp};
 use std::ops::ControlFlow;
 
 /// The rules of one policy, compiled.
@@ -27,8 +27,9 @@ pub(super) struct Block {
     classifier: Classifier,
     /// Some rule asks for what only the server's answer tells.
     asks_server: bool,
-    /// Some rule asks where a DNS answer leads.
-    pub(super) judges_answers: bool,
+    /// Where DNS answers lead, if some rule asks: addresses between two of these, ascending, are the
+    /// same to every rule.
+    answer_edges: Option<Box<[u128]>>,
 }
 
 /// What is looked at of every rule that matches.
@@ -48,19 +49,30 @@ impl Block {
             first,
             otherwise: spec.otherwise,
             heads: rules.iter().zip(&conditions).map(Head::new).collect(),
-            conditions,
             classifier: Classifier::build(rules, &matchers),
             matchers,
             asks_server: rules.iter().any(|rule| {
                 rule.tls.min_version.is_some() || rule.tls.client_certificate.is_some()
             }),
-            judges_answers: rules.iter().any(|rule| rule.answers.is_some()),
+            answer_edges: answer_edges(rules, &conditions),
+            conditions,
         }
     }
 
     /// When rules expire, in the order of the rules.
     pub(super) fn ends(&self) -> impl Iterator<Item = Timestamp> {
         self.conditions.iter().filter_map(|conditions| conditions.ends)
+    }
+
+    /// Whether some rule asks where a DNS answer leads.
+    pub(super) const fn judges_answers(&self) -> bool {
+        self.answer_edges.is_some()
+    }
+
+    /// Which of the runs of addresses that no rule tells apart an answer is in.
+    pub(super) fn answer_run(&self, addr: Addr) -> usize {
+        let edges = self.answer_edges.as_deref().unwrap_or_default();
+        edges.partition_point(|edge| *edge <= addr.bits())
     }
 
     /// Decides a flow or its present message. A DNS message is decided question by question: it
@@ -136,6 +148,19 @@ impl Block {
             self.classifier.visit(&self.matchers, probe, |at| visit(at, None))
         };
     }
+}
+
+/// Where the addresses that some rule asks DNS answers for begin, and what is behind them.
+fn answer_edges(rules: &[RuleSpec], conditions: &[Conditions]) -> Option<Box<[u128]>> {
+    if rules.iter().all(|rule| rule.answers.is_none()) {
+        return None;
+    }
+    let ranges = conditions.iter().flat_map(Conditions::answers);
+    let mut edges: Vec<u128> =
+        ranges.flat_map(|(first, last)| [Some(first), last.checked_add(1)]).flatten().collect();
+    edges.sort_unstable();
+    edges.dedup();
+    Some(edges.into_boxed_slice())
 }
 
 impl Head {

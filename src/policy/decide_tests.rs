@@ -289,8 +289,37 @@ fn a_request_names_its_api_in_clear_text() {
          80 | app=http name=a.example api=P4YM3NTS01 | deny otherwise
          80 | app=http name=a.example api=-          | deny otherwise
          80 | app=tls name=a.example                 | deny otherwise
+         80 | app=tls name=a.example api=p4ym3nts01  | deny otherwise
          80 | missed                                 | deny otherwise midstream",
     );
+}
+
+#[test]
+fn addresses_between_two_edges_are_answered_alike_and_those_beside_an_edge_are_not() {
+    let rules = ["a allow dns=* answers=10.1.0.0/16", "b reject dns=* answers=::/0"];
+    let block = Block::build(&block(&rules, "deny"), RuleId(0));
+    let runs = [
+        vec!["::", "::1", "::fffe:ffff:ffff"],
+        vec!["0.0.0.0", "10.0.255.255"],
+        vec!["10.1.0.0", "10.1.2.3", "10.1.255.255"],
+        vec!["10.2.0.0", "255.255.255.255"],
+        vec!["::1:0:0:0", "2001:db8::1", "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff"],
+    ];
+    let mut before = None;
+    for run in &runs {
+        let answers = run.iter().map(|address| {
+            let known = facts(&format!("app=dns q=x.example answer={address}"));
+            let query = query(53);
+            let decided = block.decide(&query, &known, &DefaultsSpec::default(), &mut NoTrace);
+            let address: std::net::IpAddr = address.parse().unwrap();
+            (block.answer_run(address.into()), decided)
+        });
+        let mut answers: Vec<_> = answers.collect();
+        answers.dedup();
+        assert_eq!(answers.len(), 1, "{run:?}");
+        assert_ne!(before, Some(answers[0]), "{run:?}");
+        before = Some(answers[0]);
+    }
 }
 
 #[test]
