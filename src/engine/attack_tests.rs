@@ -286,7 +286,7 @@ fn in_fragments(packet: &[u8]) -> [Vec<u8>; 2] {
     let part = |offset: u16, more: bool, carried: &[u8]| {
         let mut part = [&packet[..20], carried].concat();
         part[2..4].copy_from_slice(&(20 + carried.len() as u16).to_be_bytes());
-        part[6..8].copy_from_slice(&(offset / 8 | u16::from(more) << 13).to_be_bytes());
+        part[6..8].copy_from_slice(&((offset / 8) | (u16::from(more) << 13)).to_be_bytes());
         part[10..12].copy_from_slice(&[0, 0]);
         let sum = Sum::default().bytes(&part[..20]).finish();
         part[10..12].copy_from_slice(&sum);
