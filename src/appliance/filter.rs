@@ -93,8 +93,8 @@ impl Filter {
 /// Whether a name of the flow is `wanted`, or below it where that starts with a dot.
 fn names(record: &FlowRecord, wanted: &str) -> bool {
     let wanted = wanted.to_ascii_lowercase();
-    let all = record.found.names.all().iter().chain(record.found.questions.all());
-    all.map(|name| name.to_string()).any(|name| match wanted.strip_prefix('.') {
+    let questions = record.found.questions.all().iter().map(ToString::to_string);
+    record.found.hosts().chain(questions).any(|name| match wanted.strip_prefix('.') {
         Some(parent) => name == parent || name.ends_with(&wanted),
         None => name == wanted,
     })

@@ -5,6 +5,7 @@ use super::entry::{Flow, Mark};
 use super::state::Stage;
 use super::{Engine, Output, Parcel};
 use crate::flow::TcpTracker;
+use crate::inspect::detect;
 use crate::model::{Action, Direction, Facts, FiveTuple, FlowVerdict, Reason, SegmentId, Verdict};
 use crate::policy::spec::Midstream;
 use crate::policy::{Decision, Located};
@@ -112,12 +113,14 @@ impl Engine {
         }
     }
 
-    /// Who opened the flow, as far as one packet tells: a SYN+ACK comes from the server, and so
-    /// does, most likely, what comes from the lower port.
+    /// Who opened the flow, as far as one packet tells: a SYN+ACK comes from the server, a
+    /// ClientHello or a request from the client, and what comes from the lower port most likely from
+    /// the server.
     fn guess(&self, parcel: &Parcel<'_>, from: SegmentId, to: SegmentId) -> Sides {
         let tuple = parcel.packet.tuple;
         let answer = match parcel.packet.body {
-            Body::Tcp(segment) => segment.flags.syn() || tuple.src_port < tuple.dst_port,
+            Body::Tcp(segment) if segment.flags.syn() => true,
+            Body::Tcp(_) => tuple.src_port < tuple.dst_port && !detect::asks(parcel.payload),
             Body::Echo { reply } => reply,
             _ => false,
         };

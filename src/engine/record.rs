@@ -128,6 +128,8 @@ pub struct Found {
     pub app: Option<App>,
     /// Names the client asked for.
     pub names: Names,
+    /// Addresses the client gave where a name belongs, each once, at most [`RECORD_NAMES_MAX`].
+    pub host_addresses: Vec<Addr>,
     /// Names in DNS questions.
     pub questions: Names,
     /// The address for which the last DNS answer was denied.
@@ -148,6 +150,14 @@ pub struct Found {
     pub certificate: Option<Arc<Certificate>>,
     /// Encrypted ClientHello.
     pub ech: Ech,
+}
+
+impl Found {
+    /// What the client gave as the host, as text: names, then addresses, which to rules are none.
+    pub fn hosts(&self) -> impl Iterator<Item = String> + '_ {
+        let names = self.names.all().iter().map(ToString::to_string);
+        names.chain(self.host_addresses.iter().map(ToString::to_string))
+    }
 }
 
 /// Everything that is told about one flow, both directions in one record.

@@ -3,11 +3,11 @@
 
 use super::bindings::Asked;
 use super::frame::Origin;
-use super::record::Names;
+use super::record::{Names, RECORD_NAMES_MAX};
 use super::story::{Stories, StoryId};
 use crate::inspect::stream::StreamHead;
 use crate::inspect::{Inspector, Speech};
-use crate::model::{App, Direction, Fact, Facts, FlowVerdict, Reason, Timestamp};
+use crate::model::{Addr, App, Direction, Fact, Facts, FlowVerdict, Reason, Timestamp};
 use crate::wire::near::prefetch;
 use crate::wire::{Link, Packet};
 
@@ -136,6 +136,8 @@ pub(super) struct Case {
     pub(super) facts: Facts,
     /// Every name the client asked for, for the record.
     pub(super) names: Names,
+    /// Every address it gave where a name belongs, for the record.
+    pub(super) host_addresses: Vec<Addr>,
     /// Every name in DNS questions, for the record.
     pub(super) questions: Names,
     /// DNS questions whose answers are to be remembered.
@@ -176,6 +178,7 @@ impl Case {
         Self {
             facts,
             names: Names::default(),
+            host_addresses: Vec::new(),
             questions: Names::default(),
             asked: Asked::default(),
             bound: false,
@@ -189,6 +192,12 @@ impl Case {
     pub(super) fn note_names(&mut self) {
         if let Fact::Known(name) = &self.facts.domain {
             self.names.note(name);
+        }
+        if let Some(address) = self.facts.host_address.take()
+            && self.host_addresses.len() < RECORD_NAMES_MAX
+            && !self.host_addresses.contains(&address)
+        {
+            self.host_addresses.push(address);
         }
         for name in self.facts.questions.known().into_iter().flatten() {
             self.questions.note_new(name);

@@ -140,6 +140,7 @@ impl Stories {
         let place = self.places.get(at as usize)?;
         let mut case = Case::new(place.rest.facts.clone());
         case.names.clone_from(&place.found.names);
+        case.host_addresses.clone_from(&place.found.host_addresses);
         case.questions.clone_from(&place.found.questions);
         (case.bound, case.unread) = (place.rest.bound, place.rest.unread);
         Some(case)
@@ -218,6 +219,7 @@ impl Place {
             && rest.bound == case.bound
             && rest.unread == case.unread
             && self.found.names == case.names
+            && self.found.host_addresses == case.host_addresses
             && self.found.questions == *case.recorded_questions()
             && rest.facts == case.facts
     }
@@ -240,6 +242,7 @@ impl Case {
                 Fact::Known(app) => Some(*app),
             },
             names: self.names.clone(),
+            host_addresses: self.host_addresses.clone(),
             questions: self.recorded_questions().clone(),
             denied_answer: facts.answer.known().copied(),
             api_id: facts.api_id.known().cloned(),
@@ -264,6 +267,7 @@ impl Case {
         let lone = speech == Some(Speech::Dns)
             && !(self.bound || self.unread)
             && self.names == Names::default()
+            && self.host_addresses.is_empty()
             && self.questions == questions
             && self.facts == facts;
         lone.then_some(name)

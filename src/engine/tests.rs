@@ -296,6 +296,27 @@ fn the_middle_of_a_connection_follows_the_setting() {
 }
 
 #[test]
+fn in_the_middle_a_request_tells_who_is_the_client_whatever_the_ports() {
+    for (payload, is_client) in
+        [(&b"GET / HTTP/1.1\r\nHost: 192.0.2.7\r\n\r\n"[..], true), (b"HTTP/1.1 200 OK\r\n", false)]
+    {
+        let mut spec = spec();
+        spec.defaults.midstream = Midstream::Allow;
+        let mut bench = Bench::new(&spec);
+        let mut tuple = tuple(50_000, Protocol::TCP);
+        tuple.src_port = 8868;
+        let mut session = Session::new(tuple);
+        session.handshake();
+        assert_eq!(bench.give(&session.send(Side::Client, payload)), Verdict::Forward);
+        let record = bench.engine.records().next().unwrap();
+        assert_eq!(record.tuple.src_port == 8868, is_client);
+        let hosts: Vec<String> = record.found.hosts().collect();
+        assert_eq!(hosts, if is_client { &["192.0.2.7"][..] } else { &[] });
+        assert_eq!(record.found.names.first(), None, "an address is no name");
+    }
+}
+
+#[test]
 fn a_packet_with_a_wrong_checksum_changes_nothing() {
     let mut bench = Bench::new(&spec());
     let mut syn = Session::new(tuple(443, Protocol::TCP)).handshake().remove(0);

@@ -43,6 +43,15 @@ impl Addr {
         self.bits() >> 32 == 0xffff
     }
 
+    /// The address that stands where a client names a host: IPv4 with dots, or IPv6, with or without
+    /// brackets (RFC 3986 section 3.2.2). `None`: it is none.
+    #[must_use]
+    pub fn from_host(host: &[u8]) -> Option<Self> {
+        let text = std::str::from_utf8(host).ok()?;
+        let bare = text.strip_prefix('[').and_then(|t| t.strip_suffix(']')).unwrap_or(text);
+        bare.parse::<IpAddr>().ok().map(Self::from)
+    }
+
     /// The address as the standard library writes it.
     #[must_use]
     pub fn to_ip(self) -> IpAddr {

@@ -221,6 +221,9 @@ pub struct Facts {
     /// Names in bytes that are no message: a malformed request, an answer where a question was due.
     /// For the record alone, no rule sees them.
     pub noted: Vec<DomainName>,
+    /// The address the client gives where a name belongs. For the record alone: to rules an address
+    /// is no name.
+    pub host_address: Option<Addr>,
 }
 
 impl Facts {
@@ -243,6 +246,7 @@ impl Facts {
             quic_version: None,
             proxy: Fact::Missed,
             noted: Vec::new(),
+            host_address: None,
         }
     }
 

@@ -1,5 +1,6 @@
 //! Domain names as they are compared: lower-case A-labels without a trailing dot.
 
+use super::Addr;
 use std::fmt;
 
 /// The longest name in its dotted form, in bytes (RFC 1035 section 2.3.4: 255 on the wire).
@@ -253,13 +254,7 @@ fn is_address(host: &[u8]) -> bool {
     if !host.last().is_some_and(u8::is_ascii_digit) && !host.contains(&b':') {
         return false;
     }
-    // An address has a colon or ends in a digit; hardly a name does, and asking is dear.
-    if !host.last().is_some_and(u8::is_ascii_digit) && !host.contains(&b':') {
-        return false;
-    }
-    let Ok(text) = std::str::from_utf8(host) else { return false };
-    let bare = text.strip_prefix('[').and_then(|t| t.strip_suffix(']')).unwrap_or(text);
-    bare.parse::<std::net::IpAddr>().is_ok()
+    Addr::from_host(host).is_some()
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! Flow records as CSV (RFC 4180), one line a flow, the fields of `docs/records.md`.
 
 use super::Names;
-use crate::engine::record::{self, FlowRecord};
+use crate::engine::record::FlowRecord;
 
 /// The first line.
 pub const CSV_HEADER: &str = "start,end,from,to,endpoint,protocol,source,source_port,destination,\
@@ -30,8 +30,8 @@ pub fn csv_line(record: &FlowRecord, names: &impl Names) -> String {
         optional(record.icmp.map(|(kind, _)| kind)),
         optional(record.icmp.map(|(_, code)| code)),
         record.found.app.map_or("", |app| app.name()).to_owned(),
-        joined(&record.found.names),
-        joined(&record.found.questions),
+        joined(record.found.hosts()),
+        joined(record.found.questions.all().iter().map(ToString::to_string)),
         verdict.map_or("pending", |verdict| verdict.action.name()).to_owned(),
         record.enforced.to_string(),
         verdict.and_then(|v| v.rule).and_then(|id| names.rule(id)).unwrap_or_default().to_owned(),
@@ -56,8 +56,8 @@ fn optional(value: Option<impl ToString>) -> String {
 }
 
 /// Names in the order they were seen, with a space between.
-fn joined(names: &record::Names) -> String {
-    names.all().iter().map(ToString::to_string).collect::<Vec<_>>().join(" ")
+fn joined(names: impl Iterator<Item = String>) -> String {
+    names.collect::<Vec<_>>().join(" ")
 }
 
 fn quote(field: &str) -> String {

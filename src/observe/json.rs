@@ -187,7 +187,7 @@ fn texts(names: &crate::engine::record::Names) -> Vec<String> {
 fn tls(record: &FlowRecord) -> Value {
     let mut tls = Map::new();
     let is_tls = record.found.app.is_some_and(|app| matches!(app.name(), "tls" | "quic"));
-    let names = texts(&record.found.names);
+    let names: Vec<String> = record.found.hosts().collect();
     if let (true, Some(first)) = (is_tls, names.first()) {
         tls.insert("sni".to_owned(), json!(first));
     }
@@ -239,7 +239,7 @@ fn quic(record: &FlowRecord) -> Value {
 }
 
 fn http(record: &FlowRecord) -> Value {
-    let names = texts(&record.found.names);
+    let names: Vec<String> = record.found.hosts().collect();
     let elsewhere = record.found.app.is_some_and(|app| matches!(app.name(), "tls" | "quic"));
     let mut http = match names.first() {
         // A protocol that is none that is known may still name a host as HTTP does.

@@ -150,15 +150,13 @@ fn tuple(tuple: &FiveTuple, icmp: Option<(u8, u8)>) -> String {
 
 /// The first name, with the number of further ones.
 fn name(record: &FlowRecord) -> String {
-    let names = if record.found.names.all().is_empty() {
-        &record.found.questions
-    } else {
-        &record.found.names
-    };
-    let further = names.all().len().saturating_sub(1);
+    let questions = || record.found.questions.all().iter().map(ToString::to_string).collect();
+    let hosts: Vec<String> = record.found.hosts().collect();
+    let names = if hosts.is_empty() { questions() } else { hosts };
+    let further = names.len().saturating_sub(1);
     match (names.first(), record.found.app) {
         (Some(first), _) if further > 0 => format!("{first} +{further}"),
-        (Some(first), _) => first.to_string(),
+        (Some(first), _) => first.clone(),
         (None, Some(app)) => format!("({})", app.name()),
         (None, None) => "-".to_owned(),
     }

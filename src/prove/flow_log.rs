@@ -238,14 +238,14 @@ impl Line {
             enforced: decision.enforced,
             midstream: decision.midstream,
             app: self.app_proto,
-            names: bounded(
+            names: bounded(named(
                 self.tls
                     .names
                     .or_else(|| self.tls.sni.map(|name| vec![name]))
                     .or(self.http.hostnames)
                     .or_else(|| self.http.hostname.map(|name| vec![name]))
                     .unwrap_or_default(),
-            )?,
+            ))?,
             questions: bounded(self.dns.rrnames)?,
             names_left_out: decision.names_left_out,
             denied_answer: self.dns.denied_answer.map(Addr::from),
@@ -283,6 +283,12 @@ impl ClientPart {
 fn seconds(text: Option<String>, otherwise: i64) -> i64 {
     let time: Option<Timestamp> = text.and_then(|text| text.parse().ok());
     time.and_then(|time| i64::try_from(time.as_secs()).ok()).unwrap_or(otherwise)
+}
+
+/// The names among the hosts of a record; an address is none.
+fn named(mut hosts: Vec<Box<str>>) -> Vec<Box<str>> {
+    hosts.retain(|host| Addr::from_host(host.as_bytes()).is_none());
+    hosts
 }
 
 fn bounded(names: Vec<Box<str>>) -> Result<Vec<Box<str>>, String> {
@@ -345,6 +351,16 @@ mod tests {
         let mut found = Vec::new();
         read_log("x.jsonl", text.as_bytes(), |sighting| found.push(sighting))?;
         Ok(found)
+    }
+
+    #[test]
+    fn an_address_given_as_the_host_is_read_as_no_name() {
+        let mut record = record();
+        Arc::make_mut(&mut record.found).host_addresses = vec![IpAddr::from([192, 0, 2, 1]).into()];
+        let text = flow_json(&record, &Words);
+        assert!(text.contains("192.0.2.1"), "{text}");
+        let [sighting] = read(&text).unwrap().try_into().unwrap();
+        assert_eq!(sighting.names, ["api.example".into(), "two.example".into()]);
     }
 
     fn record() -> FlowRecord {

@@ -85,6 +85,24 @@ pub fn client(bytes: &[u8]) -> Detection {
     Detection::Other
 }
 
+/// Whether bytes that are met on their own are, for certain, what a client sends and no server does:
+/// the start of a ClientHello, or of an HTTP request.
+#[must_use]
+pub fn asks(bytes: &[u8]) -> bool {
+    let tries: [fn(&[u8]) -> Likeness; 3] = [
+        client_hello,
+        |b| literal(b, HTTP2_PREFACE),
+        |b| {
+            Likeness::of(
+                METHODS
+                    .iter()
+                    .any(|m| b.strip_prefix(*m).is_some_and(|rest| rest.first() == Some(&b' '))),
+            )
+        },
+    ];
+    tries.iter().any(|likeness| likeness(bytes) == Likeness::Certain)
+}
+
 /// Whether bytes start with a literal.
 #[must_use]
 pub fn literal(bytes: &[u8], wanted: &[u8]) -> Likeness {

@@ -128,6 +128,20 @@ fn methods_and_lines_and_empty_lines_end_at_their_limits() {
 }
 
 #[test]
+fn bytes_met_on_their_own_are_a_clients_only_if_no_server_sends_them() {
+    let hello = b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03";
+    for asked in [&hello[..], b"GET / HTTP/1.1\r\n", b"POST /", &HTTP2_PREFACE[..]] {
+        assert!(asks(asked), "{asked:?}");
+    }
+    let server_hello = b"\x16\x03\x03\x00\x5a\x02\x00\x00\x56\x03\x03";
+    for answered in
+        [&server_hello[..], b"HTTP/1.1 200 OK\r\n", b"GETAWAY", b"GET", b"\x16\x03", b""]
+    {
+        assert!(!asks(answered), "{answered:?}");
+    }
+}
+
+#[test]
 fn datagrams_are_dns_only_with_a_sane_header_and_a_readable_question() {
     let query = dns(b"example", 1);
     assert!(dns_datagram(&query));

@@ -5,7 +5,7 @@
 use super::head::{FIELDS_LIMIT, Kind, Place};
 use super::line::{self, Ambiguous};
 use super::target::Host;
-use crate::model::DomainName;
+use crate::model::{DomainName, Facts};
 
 /// What the fields of one head say.
 #[derive(Clone, Debug, Default)]
@@ -46,19 +46,21 @@ pub(super) enum FieldFault {
     TooMany,
 }
 
-/// The first host a refused head names, as the most lenient recipient would find it: for the record,
-/// never for a decision.
+/// Notes the first host a refused head names, as the most lenient recipient would find it: for the
+/// record, never for a decision.
 #[cold]
-pub(in crate::inspect) fn stray_host(head: &[u8]) -> Option<DomainName> {
+pub(in crate::inspect) fn note_stray_host(head: &[u8], facts: &mut Facts) {
     let head = head.get(..STRAY_LIMIT_BYTES).unwrap_or(head);
     let mut lines = head.split(|b| *b == b'\n').skip(1);
     let value = lines.find_map(|text| {
         let (name, value) = text.split_at_checked(5)?;
         name.eq_ignore_ascii_case(b"host:").then(|| line::trim(value.trim_ascii_end()))
-    })?;
-    match Host::parse(value) {
-        Ok(Host::Name(name)) => DomainName::from_host(name).ok(),
-        _ => None,
+    });
+    facts.noted.clear();
+    match value.map(Host::parse) {
+        Some(Ok(Host::Name(name))) => facts.noted.extend(DomainName::from_host(name)),
+        Some(Ok(Host::Address(address))) => facts.host_address = Some(address),
+        _ => {}
     }
 }
 

@@ -21,7 +21,7 @@ use super::{Outcome, Progress, Wants};
 use crate::model::{ApiId, App, Direction, Fact, Facts, Reason};
 use answers::{Answer, Answers, Asked, asked_by};
 use body::{Body, Chunks};
-pub(in crate::inspect) use fields::{API_ID, stray_host};
+pub(in crate::inspect) use fields::{API_ID, note_stray_host};
 use head::{Head, Kind, Method, Start, Version};
 
 /// The most empty lines in front of a request; RFC 9112 section 2.2 asks to ignore at least one.
@@ -96,7 +96,7 @@ impl HttpReader {
         progress.unwrap_or_else(|reason| {
             facts.settle_without_names(App::Http);
             if direction == Direction::Original && matches!(self.state, State::Head) {
-                facts.noted = stray_host(bytes).into_iter().collect();
+                note_stray_host(bytes, facts);
             }
             self.state = State::Broken(reason);
             Progress::fault(reason)

@@ -1,8 +1,7 @@
 //! Which host a request is for: from Host, from the request target, from `:authority`. It does not
 //! know where in a message those stand.
 
-use crate::model::{App, DomainName, Fact, Facts, NameFault};
-use std::net::IpAddr;
+use crate::model::{Addr, App, DomainName, Fact, Facts, NameFault};
 use std::sync::Arc;
 
 /// A host as a request names it, its port left out. Borrowed, so that a name is made only where it
@@ -12,7 +11,7 @@ pub(in crate::inspect) enum Host<'a> {
     /// The field is there and empty, or there is none.
     None,
     /// An IP address, which is no name.
-    Address(IpAddr),
+    Address(Addr),
     /// A name, not yet known to be a valid one.
     Name(&'a [u8]),
 }
@@ -99,7 +98,14 @@ impl<'a> Host<'a> {
     pub(in crate::inspect) fn tell(self, facts: &mut Facts) -> Result<(), NameFault> {
         let before = std::mem::take(&mut facts.domain);
         facts.settle_without_names(App::Http);
-        let Self::Name(name) = self else { return Ok(()) };
+        let name = match self {
+            Self::Name(name) => name,
+            Self::Address(address) => {
+                facts.host_address = Some(address);
+                return Ok(());
+            }
+            Self::None => return Ok(()),
+        };
         facts.domain = match before {
             Fact::Known(known) if known.as_bytes().eq_ignore_ascii_case(undotted(name)) => {
                 Fact::Known(known)
@@ -121,9 +127,8 @@ fn may_be_address(name: &[u8]) -> bool {
 }
 
 /// The address a literal stands for, with or without brackets.
-fn address(text: &[u8]) -> Option<IpAddr> {
-    let text = std::str::from_utf8(undotted(text)).ok()?;
-    text.strip_prefix('[').and_then(|t| t.strip_suffix(']')).unwrap_or(text).parse().ok()
+fn address(text: &[u8]) -> Option<Addr> {
+    Addr::from_host(undotted(text))
 }
 
 /// A byte of a URI scheme (RFC 3986 section 3.1).
@@ -213,5 +218,16 @@ mod tests {
         assert_eq!(facts.domain.known().unwrap().to_string(), "b.example");
         Host::None.tell(&mut facts).unwrap();
         assert_eq!(facts.domain, Fact::Absent);
+    }
+
+    #[test]
+    fn an_address_is_told_for_the_record_and_is_no_name() {
+        for (text, address) in [("192.0.2.1:80", "192.0.2.1"), ("[2001:db8::1]:80", "2001:db8::1")]
+        {
+            let mut facts = Facts::default();
+            Host::parse(text.as_bytes()).unwrap().tell(&mut facts).unwrap();
+            assert_eq!(facts.domain, Fact::Absent);
+            assert_eq!(facts.host_address.map(|found| found.to_string()).as_deref(), Some(address));
+        }
     }
 }

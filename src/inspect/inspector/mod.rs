@@ -5,7 +5,7 @@ use super::datagrams::{Datagrams, Speech};
 use super::detect::{Detection, client};
 use super::dns::DnsStreamReader;
 use super::greeting::{Greeting, recognise};
-use super::http::{HttpReader, stray_host};
+use super::http::{HttpReader, note_stray_host};
 use super::http2::Http2Reader;
 use super::preface::{Step, Watch};
 use super::progress::{Outcome, Progress, Wants};
@@ -296,7 +296,7 @@ impl Inspector {
         }
         facts.settle_without_names(app);
         // Some servers answer even what is no request line.
-        facts.noted = stray_host(bytes).into_iter().collect();
+        note_stray_host(bytes, facts);
         Progress::message(bytes.len())
     }
 

@@ -2,7 +2,7 @@
 
 use super::hello::{ClientHello, Transport};
 use super::{ja3, ja4};
-use crate::model::{App, DomainName, Fact, Facts, NameFault, Reason, TlsFacts};
+use crate::model::{Addr, App, DomainName, Fact, Facts, NameFault, Reason, TlsFacts};
 use std::sync::Arc;
 
 /// Which fingerprints are made of a hello. They cost more than all else that is read of it.
@@ -35,10 +35,12 @@ pub fn first(
             (Fact::Absent, Err(reason))
         }
     };
+    let unnamed = domain == Fact::Absent;
     let app = if transport == Transport::Quic { App::Quic } else { App::Tls };
     facts.app = Fact::Known(app);
     facts.questions = Fact::Absent;
     facts.domain = domain;
+    facts.host_address = hello.name.filter(|_| unnamed).and_then(Addr::from_host);
     facts.tls = TlsFacts {
         offered: Fact::Known(hello.offered()),
         ech: hello.ech,

@@ -130,6 +130,8 @@ fn no_name_an_address_and_a_bad_name_are_told_apart() {
         let progress = TlsReader::new().read(ORIGINAL, &bytes, &mut facts);
         let expected = outcome.map_or(Progress::message(bytes.len()), Progress::fault);
         assert_eq!((progress, &facts.domain), (expected, &domain), "{names:?}");
+        let address = names.first().filter(|name| name.starts_with(b"192"));
+        assert_eq!(facts.host_address.is_some(), address.is_some(), "{names:?}");
     }
 }
 
