@@ -89,18 +89,11 @@ pub fn client(bytes: &[u8]) -> Detection {
 /// the start of a ClientHello, or of an HTTP request.
 #[must_use]
 pub fn asks(bytes: &[u8]) -> bool {
-    let tries: [fn(&[u8]) -> Likeness; 3] = [
-        client_hello,
-        |b| literal(b, HTTP2_PREFACE),
-        |b| {
-            Likeness::of(
-                METHODS
-                    .iter()
-                    .any(|m| b.strip_prefix(*m).is_some_and(|rest| rest.first() == Some(&b' '))),
-            )
-        },
-    ];
-    tries.iter().any(|likeness| likeness(bytes) == Likeness::Certain)
+    let [hello, ..] = TLS_STARTS;
+    let tls = pattern(bytes, hello) == Likeness::Certain;
+    let request =
+        |method: &&[u8]| bytes.strip_prefix(*method).is_some_and(|rest| rest.starts_with(b" "));
+    tls || METHODS.iter().any(request) || bytes.starts_with(HTTP2_PREFACE)
 }
 
 /// Whether bytes start with a literal.
