@@ -384,7 +384,9 @@ impl Engine {
         let unread: usize = inspection.lanes.iter().map(|lane| lane.head.bytes().len()).sum();
         if inspection.unasked {
             let read = inspection.read_bytes.saturating_add(unread);
-            if read > self.limits.unasked_bytes && !self.hears(case) {
+            let kept = self.cases.count_unasked(inspection);
+            let enough = read > self.limits.unasked_bytes && !self.hears(case);
+            if enough || kept > self.limits.unasked_total_bytes {
                 (inspection.done, case.unread) = (true, true);
                 case.close_facts();
             }
@@ -520,6 +522,7 @@ impl Inspection {
             deadline,
             unasked,
             read_bytes: 0,
+            unasked_bytes: 0,
             done: false,
             handshake: false,
         }
