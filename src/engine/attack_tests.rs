@@ -2,12 +2,12 @@
 //! tells of, ICMP errors about flows that are not theirs, floods of what is over.
 
 use super::record::Event;
-use super::tests::{Bench, spec, tuple};
+use super::tests::{Bench, ENDPOINT, OTHER, spec, tuple};
 use crate::inspect::tls::compose::Offer;
-use crate::model::{Action, Addr, ApiId, FiveTuple, Protocol, Reason, Verdict};
+use crate::model::{Action, Addr, ApiId, EndpointId, FiveTuple, Protocol, Reason, Verdict};
 use crate::policy::Policy;
 use crate::policy::names::{NamePattern, NameSet};
-use crate::policy::spec::{Mode, PolicySpec, PortRange, RuleSpec};
+use crate::policy::spec::{Mode, PolicySpec, PortRange, RuleSpec, Selector};
 use crate::synth::packet::{self, Segment, flag};
 use crate::synth::session::{Session, Side};
 use crate::synth::speech::Speech;
@@ -350,4 +350,40 @@ fn what_is_kept_of_streams_that_nobody_asks_about_has_a_bound_over_all_of_them()
         bench.pass(1000);
         assert_eq!(bench.engine.cases.unasked_bytes(), 0);
     }
+}
+
+#[test]
+fn whoever_keeps_flows_that_are_read_leaves_a_quarter_of_the_room_to_others() {
+    let mut spec = named();
+    let mut block = spec.policies[0].clone();
+    block.from = vec![Selector::Segment("globex".to_owned())];
+    spec.policies.push(block);
+    for (limit, most, left) in [(1, 1, 0), (3, 3, 0), (4, 3, 1), (7, 6, 1), (8, 6, 2), (9, 7, 2)] {
+        let limits = super::Limits { flows: 1000, inspections: limit, ..Default::default() };
+        let mut bench = Bench::with(&spec, limits);
+        let mut held = |endpoint, count: u16| {
+            let mut held = 0;
+            for number in 0..count {
+                let flow = FiveTuple { src_port: 40_000 + number, ..tuple(443, Protocol::TCP) };
+                let mut session = Session::new(flow);
+                session.handshake().iter().for_each(|p| assert_forwarded(&mut bench, endpoint, p));
+                let verdict = bench.give_from(endpoint, &session.send(Side::Client, b"GET /"));
+                held += usize::from(verdict == Verdict::Hold);
+            }
+            held
+        };
+        assert_eq!(held(ENDPOINT, 20), most, "{limit}");
+        assert_eq!(held(OTHER, 20), left, "{limit}");
+        bench.pass(1000);
+        let mut held = |endpoint| {
+            let mut session = Session::new(tuple(443, Protocol::TCP));
+            session.handshake().iter().for_each(|p| assert_forwarded(&mut bench, endpoint, p));
+            bench.give_from(endpoint, &session.send(Side::Client, b"GET /"))
+        };
+        assert_eq!(held(ENDPOINT), Verdict::Hold, "what is over makes room");
+    }
+}
+
+fn assert_forwarded(bench: &mut Bench, endpoint: EndpointId, packet: &[u8]) {
+    assert_eq!(bench.give_from(endpoint, packet), Verdict::Forward);
 }

@@ -30,7 +30,8 @@ impl Engine {
         if flow.case != CaseRef::NONE || !flow.is(Mark::Fresh) {
             return flow.case;
         }
-        if self.cases.len() >= self.limits.inspections {
+        let account = flow.account;
+        if !self.cases.has_room(account, self.limits.inspections) {
             // Nobody waits for a name that is only recorded; others come again.
             let fresh = flow.stage() != Stage::Final;
             flow.set(Mark::Fresh, fresh);
@@ -51,7 +52,7 @@ impl Engine {
         let mut case = Case::new(Facts::default());
         let inspection = Inspection::of_stream(inspector, first_bytes, bound, unasked, deadline);
         case.inspection = Some(self.cases.inspection(inspection));
-        let at = self.cases.open(case);
+        let at = self.cases.open(case, account);
         if let Some(flow) = self.table.get_mut(id) {
             flow.case = at;
         }
@@ -61,10 +62,10 @@ impl Engine {
     /// The case of a flow whose story told all that is known, and that has more to say.
     fn open_again(&mut self, id: FlowId, told: StoryId, speech: Speech) -> CaseRef {
         let deadline = self.now + self.policy.defaults().pending_timeout;
-        if self.cases.len() >= self.limits.inspections {
+        let Some(flow) = self.table.get_mut(id) else { return CaseRef::NONE };
+        if !self.cases.has_room(flow.account, self.limits.inspections) {
             return CaseRef::NONE;
         }
-        let Some(flow) = self.table.get_mut(id) else { return CaseRef::NONE };
         let Some(story) = self.cases.stories.get(told) else { return CaseRef::NONE };
         let Some(mut case) = self.cases.stories.retell(told) else { return CaseRef::NONE };
         let inspector = Inspector::speaking(speech).for_record(story.unasked);
@@ -74,7 +75,7 @@ impl Engine {
         inspection.read_bytes = usize::try_from(came.iter().sum::<u64>()).unwrap_or(usize::MAX);
         case.inspection = Some(self.cases.inspection(inspection));
         self.cases.stories.leave(told);
-        flow.case = self.cases.open(case);
+        flow.case = self.cases.open(case, flow.account);
         flow.case
     }
 

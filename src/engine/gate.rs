@@ -15,6 +15,13 @@ use std::sync::Arc;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub(super) struct Account(u16);
 
+impl Account {
+    /// Its place in lists of all accounts.
+    pub(super) const fn index(self) -> usize {
+        self.0 as usize
+    }
+}
+
 /// The engine's budgets. A segment is charged for the flows it opens.
 #[derive(Debug)]
 pub(super) struct Gate {

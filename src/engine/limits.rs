@@ -8,7 +8,8 @@ pub struct Limits {
     pub flows: usize,
     /// Bytes of frames held for undecided flows, in total.
     pub held_bytes: usize,
-    /// Flows under inspection at once; beyond, a flow that needs inspection is refused.
+    /// Flows under inspection at once; beyond, a flow that needs inspection is refused. The last quarter
+    /// is for segments that have less than a quarter.
     pub inspections: usize,
     /// Bytes of one direction of a stream read for the record alone, before reading stops.
     pub unasked_bytes: usize,

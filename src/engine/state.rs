@@ -3,6 +3,7 @@
 
 use super::bindings::Asked;
 use super::frame::Origin;
+use super::gate::Account;
 use super::record::{Names, RECORD_NAMES_MAX};
 use super::story::{Stories, StoryId};
 use crate::inspect::stream::StreamHead;
@@ -217,6 +218,10 @@ impl Case {
 pub(super) struct Cases {
     slots: Vec<Option<Box<Case>>>,
     free: Vec<u32>,
+    /// Who pays for each slot.
+    payers: Vec<Account>,
+    /// How many slots each account pays for, by its place.
+    paid: Vec<u32>,
     /// Memory of cases that are closed, for the next ones.
     #[expect(clippy::vec_box, reason = "what is kept is the memory that a box owns")]
     spare: Vec<Box<Case>>,
@@ -229,11 +234,30 @@ pub(super) struct Cases {
     unasked_bytes: usize,
 }
 
+/// The last one in so many of the cases there may be is for segments that have less than that.
+const SHARES: usize = 4;
+
 /// Closed cases whose memory is kept.
 const SPARE_CASES_MAX: usize = 1 << 14;
 
 impl Cases {
-    pub(super) fn open(&mut self, case: Case) -> CaseRef {
+    /// Whether an account may have one case more, of so many in all: whoever keeps flows that are read
+    /// keeps nobody else from having some.
+    pub(super) fn has_room(&self, account: Account, limit: usize) -> bool {
+        let share = limit / SHARES;
+        let own = self.paid.get(account.index()).copied().unwrap_or(0) as usize;
+        let left = limit.saturating_sub(self.len());
+        left > share || (left > 0 && own < share)
+    }
+
+    /// Opens a case that `account` pays for until it is closed, whoever its flow is charged to later.
+    pub(super) fn open(&mut self, case: Case, account: Account) -> CaseRef {
+        if self.paid.len() <= account.index() {
+            self.paid.resize(account.index().saturating_add(1), 0);
+        }
+        if let Some(paid) = self.paid.get_mut(account.index()) {
+            *paid = paid.saturating_add(1);
+        }
         let case = Some(match self.spare.pop() {
             Some(mut spare) => {
                 *spare = case;
@@ -245,10 +269,14 @@ impl Cases {
             if let Some(slot) = self.slots.get_mut(at as usize) {
                 *slot = case;
             }
+            if let Some(payer) = self.payers.get_mut(at as usize) {
+                *payer = account;
+            }
             return CaseRef::new(false, at, None);
         }
         let at = u32::try_from(self.slots.len()).unwrap_or(u32::MAX);
         self.slots.push(case);
+        self.payers.push(account);
         CaseRef::new(false, at, None)
     }
 
@@ -319,6 +347,10 @@ impl Cases {
         let Some(slot) = self.slots.get_mut(place) else { return };
         let case = slot.take();
         self.free.push(place as u32);
+        let payer = self.payers.get(place).map(|account| account.index());
+        if let Some(paid) = payer.and_then(|payer| self.paid.get_mut(payer)) {
+            *paid = paid.saturating_sub(1);
+        }
         if let Some(case) = case {
             self.give_up(case);
         }

@@ -183,7 +183,7 @@ reasons! {
     Http2Malformed = "http2-malformed",
     /// A DNS message that is malformed.
     DnsMalformed = "dns-malformed",
-    /// A parser reached its bound.
+    /// A parser reached its bound, or its segment has no room for one more flow under inspection.
     LimitInspection = "limit-inspection",
     /// The destination is no unexpired DNS answer for the name (`bind: dns`).
     NameNotBound = "name-not-bound",
