@@ -338,17 +338,16 @@ fn what_is_kept_of_streams_that_nobody_asks_about_has_a_bound_over_all_of_them()
     let head = [22, 3, 1, 0x3f, 0xff, 1, 0, 0x3f, 0xfb, 3];
     let beginning = [&head[..], &[3; 990]].concat();
     for (total, kept) in [(2_999, 2_000), (3_000, 3_000), (3_001, 3_000)] {
-        let limits =
-            super::Limits { flows: 1000, unasked_total_bytes: total, ..Default::default() };
+        let limits = super::Limits { flows: 1000, kept_bytes: total, ..Default::default() };
         let mut bench = Bench::with(&spec(), limits);
         for number in 0..5 {
             let flow = FiveTuple { src_port: 40_000 + number, ..tuple(443, Protocol::TCP) };
             let mut session = established(&mut bench, flow);
             assert_eq!(bench.give(&session.send(Side::Client, &beginning)), Verdict::Forward);
         }
-        assert_eq!(bench.engine.cases.unasked_bytes(), kept, "{total}");
+        assert_eq!(bench.engine.cases.kept_bytes(), kept, "{total}");
         bench.pass(1000);
-        assert_eq!(bench.engine.cases.unasked_bytes(), 0);
+        assert_eq!(bench.engine.cases.kept_bytes(), 0);
     }
 }
 

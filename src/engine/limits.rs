@@ -13,9 +13,9 @@ pub struct Limits {
     pub inspections: usize,
     /// Bytes of one direction of a stream read for the record alone, before reading stops.
     pub unasked_bytes: usize,
-    /// Bytes kept of all streams read for the record alone; beyond, one that would keep more is read no
-    /// further.
-    pub unasked_total_bytes: usize,
+    /// Bytes kept of all streams under inspection, to be compared with what comes again. Beyond, one that
+    /// is read for the record alone is read no further, and another keeps as much as it may hold.
+    pub kept_bytes: usize,
     /// Fragmented packets waited for at once, a quarter of them of one segment; their bytes are held
     /// bytes.
     pub fragmented: usize,
@@ -38,7 +38,7 @@ impl Limits {
             flows: of(self.flows),
             held_bytes: of(self.held_bytes),
             inspections: of(self.inspections),
-            unasked_total_bytes: of(self.unasked_total_bytes),
+            kept_bytes: of(self.kept_bytes),
             fragmented: of(self.fragmented),
             answers_per_second: rate(self.answers_per_second),
             strangers_per_second: rate(self.strangers_per_second),
@@ -55,7 +55,7 @@ impl Default for Limits {
             held_bytes: 64 << 20,
             inspections: 1 << 18,
             unasked_bytes: 64 << 10,
-            unasked_total_bytes: 64 << 20,
+            kept_bytes: 128 << 20,
             fragmented: 4096,
             answers_per_second: 1000,
             strangers_per_second: 1000,

@@ -41,6 +41,8 @@ mod tally;
 mod tests;
 #[cfg(test)]
 mod twin_tests;
+#[cfg(test)]
+mod upload_tests;
 mod volume;
 mod watch;
 

@@ -167,8 +167,8 @@ pub(super) struct Inspection {
     pub(super) unasked: bool,
     /// What was read so far, for the bound of reading for the record alone.
     pub(super) read_bytes: usize,
-    /// What of it is counted among the bytes that are kept for the record alone.
-    pub(super) unasked_bytes: usize,
+    /// What is kept of its streams, as last counted.
+    pub(super) kept_bytes: usize,
     /// Nothing more is read; what was read is still compared with retransmissions until the
     /// receiver has acknowledged it.
     pub(super) done: bool,
@@ -230,8 +230,8 @@ pub(super) struct Cases {
     idle: Vec<Box<Inspection>>,
     /// What is known of flows that need no case.
     pub(super) stories: Stories,
-    /// Bytes kept of all streams that are read for the record alone.
-    unasked_bytes: usize,
+    /// Bytes kept of all streams.
+    kept_bytes: usize,
 }
 
 /// The last one in so many of the cases there may be is for segments that have less than that.
@@ -378,28 +378,19 @@ impl Cases {
         }
     }
 
-    /// Counts what is kept of a stream, if for the record alone; gives the sum over all streams.
-    pub(super) fn count_unasked(&mut self, inspection: &mut Inspection) -> usize {
-        let kept = if inspection.unasked {
-            inspection.lanes.iter().map(|lane| lane.head.held_bytes()).sum()
-        } else {
-            0
-        };
-        let others = self.unasked_bytes.saturating_sub(inspection.unasked_bytes);
-        self.unasked_bytes = others.saturating_add(kept);
-        inspection.unasked_bytes = kept;
-        self.unasked_bytes
+    /// Takes in that what is kept of a stream has changed, from so many bytes to so many.
+    pub(super) fn count_kept(&mut self, (before, now): (usize, usize)) {
+        self.kept_bytes = self.kept_bytes.saturating_sub(before).saturating_add(now);
     }
 
-    /// Bytes kept of all streams that are read for the record alone.
-    #[cfg(test)]
-    pub(super) const fn unasked_bytes(&self) -> usize {
-        self.unasked_bytes
+    /// Bytes kept of all streams.
+    pub(super) const fn kept_bytes(&self) -> usize {
+        self.kept_bytes
     }
 
     /// Keeps the memory of an inspection that is over.
     pub(super) fn leave(&mut self, mut inspection: Box<Inspection>) {
-        self.unasked_bytes = self.unasked_bytes.saturating_sub(inspection.unasked_bytes);
+        self.count_kept((inspection.kept_bytes, 0));
         if self.idle.len() < SPARE_CASES_MAX {
             // What it holds of its own goes at once.
             *inspection =

@@ -15,6 +15,10 @@ use crate::wire::TcpSegment;
 /// Looks at bytes in one go at most this often: a bound against readers that make no headway.
 const LOOKS_MAX: usize = 4096;
 
+/// Bytes of one direction that were read and let go, and are kept until they are acknowledged: what a
+/// sender may have under way, a window of the usual size of large ones.
+const PASSED_BYTES_MAX: usize = 1 << 20;
+
 /// What reading a segment came to.
 pub(super) enum Reading {
     /// As far as the lanes are cleared.
@@ -108,6 +112,10 @@ impl Engine {
             lane.cleared = Cleared::All;
             lane.head.pass(first.wrapping_add(u32::try_from(parcel.payload.len()).unwrap_or(0)));
             return Ok(Reading::Goes);
+        }
+        if !inspection.unasked {
+            let room = self.cases.kept_bytes() < self.limits.kept_bytes;
+            lane.head.allow_passed(if room { PASSED_BYTES_MAX } else { 0 });
         }
         if let Err(reason) = lane.head.insert(first, parcel.payload) {
             if inspection.unasked {
@@ -382,11 +390,11 @@ impl Engine {
         inspection: &mut Inspection,
     ) -> Reading {
         let unread: usize = inspection.lanes.iter().map(|lane| lane.head.bytes().len()).sum();
+        self.cases.count_kept(inspection.recount());
         if inspection.unasked {
             let read = inspection.read_bytes.saturating_add(unread);
-            let kept = self.cases.count_unasked(inspection);
             let enough = read > self.limits.unasked_bytes && !self.hears(case);
-            if enough || kept > self.limits.unasked_total_bytes {
+            if enough || self.cases.kept_bytes() > self.limits.kept_bytes {
                 (inspection.done, case.unread) = (true, true);
                 case.close_facts();
             }
@@ -445,12 +453,12 @@ impl Engine {
         if let Some(lane) = inspection.lanes.get_mut(direction.flip().index()) {
             lane.head.acked(ack);
         }
-        if inspection.done
-            && inspection.held.is_empty()
-            && inspection.lanes.iter().all(|lane| lane.head.held_bytes() == 0)
-        {
-            if let Some(over) = case.inspection.take() {
-                self.cases.leave(over);
+        let (before, kept) = inspection.recount();
+        let over = inspection.done && inspection.held.is_empty() && kept == 0;
+        self.cases.count_kept((before, kept));
+        if over && let Some(case) = self.cases.get_mut(at) {
+            if let Some(inspection) = case.inspection.take() {
+                self.cases.leave(inspection);
             }
             if let Some(case) = self.cases.take(at) {
                 self.shelve(id, at, case);
@@ -489,6 +497,12 @@ impl Cleared {
 }
 
 impl Inspection {
+    /// Counts what is kept of its streams: what it was when last counted, and what it is.
+    fn recount(&mut self) -> (usize, usize) {
+        let kept = self.lanes.iter().map(|lane| lane.head.held_bytes()).sum();
+        (std::mem::replace(&mut self.kept_bytes, kept), kept)
+    }
+
     /// What was read for the record alone is asked for from now on: what is not read waits.
     pub(super) fn ask(&mut self) {
         self.unasked = false;
@@ -522,7 +536,7 @@ impl Inspection {
             deadline,
             unasked,
             read_bytes: 0,
-            unasked_bytes: 0,
+            kept_bytes: 0,
             done: false,
             handshake: false,
         }

@@ -34,10 +34,13 @@ pub struct StreamHead {
     acked: usize,
     gaps: Gaps,
     limit: usize,
+    /// So many of the consumed bytes do not count against the limit.
+    passed: usize,
 }
 
 impl StreamHead {
-    /// A stream whose first byte has this sequence number; at most `limit` bytes are kept.
+    /// A stream whose first byte has this sequence number; at most `limit` bytes are kept, but for what
+    /// [`Self::allow_passed`] says.
     #[must_use]
     pub const fn new(initial_seq: u32, limit: usize) -> Self {
         Self {
@@ -48,13 +51,20 @@ impl StreamHead {
             acked: 0,
             gaps: Gaps::new(),
             limit,
+            passed: 0,
         }
+    }
+
+    /// From now on so many bytes that are consumed, and kept until they are acknowledged, do not count
+    /// against the limit.
+    pub const fn allow_passed(&mut self, bytes: usize) {
+        self.passed = bytes;
     }
 
     /// The sequence number of the first byte, where that was not known when the stream was made.
     /// Bytes that were taken before are forgotten.
     pub fn begin(&mut self, initial_seq: u32) {
-        *self = Self::new(initial_seq, self.limit);
+        *self = Self { passed: self.passed, ..Self::new(initial_seq, self.limit) };
     }
 
     /// Everything before `seq` goes by unread. What was passed before stays so: segments may come
@@ -122,6 +132,11 @@ impl StreamHead {
         self.in_order_len().saturating_add(self.gaps.len())
     }
 
+    /// Those that count against the limit.
+    fn counted_bytes(&self) -> usize {
+        self.held_bytes().saturating_sub(self.consumed.min(self.passed))
+    }
+
     /// Bytes kept behind gaps.
     #[must_use]
     pub const fn gap_bytes(&self) -> usize {
@@ -172,7 +187,7 @@ impl StreamHead {
         if bytes.is_empty() {
             return Ok(Inserted::Duplicate);
         }
-        let room = self.limit.saturating_sub(self.held_bytes());
+        let room = self.limit.saturating_sub(self.counted_bytes());
         // A position in the stream, which never moves, unlike one in the kept bytes.
         let seq = self.base.wrapping_add(u32::try_from(at).map_err(|_| Reason::HeldGap)?);
         let added = self.gaps.insert(self.base, seq, bytes, room)?;
@@ -184,7 +199,7 @@ impl StreamHead {
         let seq = self.in_order_end();
         let shared = self.gaps.compare(seq, new)?;
         let grown = new.len().saturating_sub(shared);
-        if self.held_bytes().saturating_add(grown) > self.limit {
+        if self.counted_bytes().saturating_add(grown) > self.limit {
             return Err(Reason::LimitHeld);
         }
         self.kept.extend_from_slice(new);

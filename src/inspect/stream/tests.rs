@@ -157,6 +157,32 @@ fn kept_bytes_end_at_their_limit() {
 }
 
 #[test]
+fn passed_bytes_do_not_count_up_to_what_is_allowed() {
+    let allowed = |passed: usize, consumed: usize, more: usize| {
+        let mut head = StreamHead::new(0, 10);
+        head.allow_passed(passed);
+        for byte in 0..consumed {
+            head.insert(byte as u32, b"x").unwrap();
+            head.consume(1);
+        }
+        head.insert(consumed as u32, &vec![b'y'; more])
+    };
+    for (more, inserted) in [(9, true), (10, true), (11, false)] {
+        assert_eq!(allowed(20, 20, more).is_ok(), inserted, "{more} behind 20 that passed");
+    }
+    for (more, inserted) in [(4, true), (5, true), (6, false)] {
+        assert_eq!(allowed(20, 25, more).is_ok(), inserted, "{more} behind 25");
+    }
+    assert_eq!(allowed(0, 9, 2), Err(Reason::LimitHeld));
+    let mut head = StreamHead::new(0, 10);
+    head.allow_passed(20);
+    head.insert(0, &[b'x'; 10]).unwrap();
+    head.consume(10);
+    head.insert(10, &[b'x'; 10]).unwrap();
+    assert_eq!(head.insert(0, b"y"), Err(Reason::InconsistentRetransmission), "still compared");
+}
+
+#[test]
 fn pieces_end_at_their_limit() {
     let mut head = StreamHead::new(0, ROOM);
     for piece in 0..GAP_PIECES_LIMIT as u32 {
