@@ -268,10 +268,10 @@ pub fn dns_datagram(payload: &[u8]) -> bool {
 /// A query, whole or its first bytes. The header alone excludes nearly everything else.
 fn dns_query(message: &[u8], whole: bool) -> Likeness {
     let fits = |(at, &byte): (usize, &u8)| match at {
-        // QR; opcodes query, status, notify, update (inverse queries are answered by nobody, RFC
-        // 3425); AA may be set by notify. What stands behind, Z and RCODE, should be zero in a query
-        // (RFC 1035 section 4.1.1), but resolvers answer whatever it is.
-        2 => byte & 0x80 == 0 && matches!(byte >> 3, 0 | 2 | 4 | 5),
+        // QR; opcodes query, notify and update: nobody answers inverse queries (RFC 3425), and status
+        // was never specified. AA may be set by notify. What stands behind, Z and RCODE, should be zero
+        // in a query (RFC 1035 section 4.1.1), but resolvers answer whatever it is.
+        2 => byte & 0x80 == 0 && matches!(byte >> 3, 0 | 4 | 5),
         4 => byte == 0,
         5 => (1..=QUESTION_LIMIT).contains(&u16::from(byte)),
         6 | 8 | 10 => byte <= 1,

@@ -154,6 +154,7 @@ fn datagrams_are_dns_only_with_a_sane_header_and_a_readable_question() {
     assert!(changed(2, 0x80), "a response in the wrong direction");
     assert!(!changed(2, 0x18), "opcode 3 is not assigned");
     assert!(!changed(2, 0x08), "an inverse query");
+    assert!(!changed(2, 0x10), "status");
     assert!(changed(3, 0x40), "Z");
     assert!(changed(3, 3), "a failure in a query");
     assert!(!changed(5, 0), "no question");
