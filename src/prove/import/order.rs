@@ -45,6 +45,9 @@ pub(super) struct Placed {
     message: Option<String>,
     list: Option<u32>,
     pub(super) order: Option<Order>,
+    /// It is about packets of one direction of a flow (`flow`), not of either.
+    one_way: bool,
+    both_ways: bool,
     drafts: Vec<Draft>,
 }
 
@@ -62,6 +65,8 @@ impl Placed {
             message: rule.message(),
             list: entry.list,
             order: entry.order,
+            one_way: rule.last("flow").is_some(),
+            both_ways: rule.both_ways,
             drafts,
         }
     }
@@ -114,8 +119,13 @@ impl Ordered {
         let mut taken = BTreeSet::new();
         let mut list: Option<(u32, Action)> = None;
         let mut named: Vec<&Placed> = Vec::new();
+        let mut passing: Vec<&Placed> = Vec::new();
         for rule in &placed {
             note_conflict(rule, &named, findings);
+            note_replies(rule, &passing, findings);
+            if passing.len() < NAMED_LOOKED_AT && rule.action == RuleAction::Pass && rule.one_way {
+                passing.push(rule);
+            }
             if named.len() < NAMED_LOOKED_AT && rule.drafts.iter().any(|draft| !draft.is_plain()) {
                 named.push(rule);
             }
@@ -179,6 +189,37 @@ fn note_conflict(rule: &Placed, named: &[&Placed], findings: &mut [Finding]) {
     ));
 }
 
+/// A rule that drops packets of either direction, behind one that lets those of one direction pass:
+/// Suricata drops the replies, and the flow with them. Here the rule before it decides the flow.
+fn note_replies(rule: &Placed, passing: &[&Placed], findings: &mut [Finding]) {
+    if rule.one_way || !matches!(rule.action, RuleAction::Drop | RuleAction::Reject) {
+        return;
+    }
+    let own = if rule.both_ways { rule.drafts.len() } else { 1 };
+    let replies: Vec<Draft> = rule.drafts.iter().take(own).map(Draft::mirrored).collect();
+    let plain = replies.iter().all(Draft::is_plain);
+    let meets = |draft: &Draft| {
+        draft.is_plain() && replies.iter().any(|r| !only_from_services(r) && draft.meets(r))
+    };
+    let other = passing.iter().find(|other| plain && other.drafts.iter().any(meets));
+    let (Some(other), Some(finding)) = (other, findings.get_mut(rule.finding)) else { return };
+    finding.fidelity = finding.fidelity.max(Fidelity::Approximated);
+    finding.notes.push(format!(
+        "without `flow` Suricata drops with it replies of flows whose first packet sid {} lets pass; \
+         here sid {} decides the flow. With `flow:to_server` both do the same",
+        other.sid, other.sid
+    ));
+}
+
+/// Whether it is about flows opened from ports of services alone, which clients do not use.
+fn only_from_services(draft: &Draft) -> bool {
+    let ports = draft.source_port.values.as_deref();
+    ports.is_some_and(|ports| ports.iter().all(|range| range.last < FIRST_CLIENT_PORT))
+}
+
+/// Ports below are for services (RFC 6335 section 6).
+const FIRST_CLIENT_PORT: u16 = 1024;
+
 impl Draft {
     /// Takes the names of another draft that differs in nothing else.
     fn takes(&mut self, other: &Self) -> bool {
@@ -193,5 +234,33 @@ impl Draft {
         self.domains.extend(other.domains.iter().cloned());
         self.dns.extend(other.dns.iter().cloned());
         true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Fidelity, Input, Options, import};
+
+    fn fidelity(rules: &str) -> Vec<Fidelity> {
+        let input = Input { name: "x.rules".into(), text: rules.into() };
+        let imported = import(&[input], &Options::default()).unwrap();
+        imported.findings.iter().map(|finding| finding.fidelity).collect()
+    }
+
+    #[test]
+    fn a_drop_of_either_direction_behind_a_pass_of_one_is_approximated_where_replies_match() {
+        let pass = "pass tcp 10.0.0.0/8 any -> any 443 (flow:to_server; sid:1;)\n";
+        let both = "pass tcp 10.0.0.0/8 any -> any 443 (sid:1;)\n";
+        for (pass, drop, found) in [
+            (pass, "drop ip any any -> any any (sid:2;)", Fidelity::Approximated),
+            (pass, "drop tcp any 443 -> 10.1.0.0/16 any (sid:2;)", Fidelity::Approximated),
+            (pass, "drop tcp any any <> 10.1.0.0/16 any (sid:2;)", Fidelity::Approximated),
+            (pass, "drop tcp any 80 -> 10.1.0.0/16 any (sid:2;)", Fidelity::Exact),
+            (pass, "drop tcp any any -> any 443 (sid:2;)", Fidelity::Exact),
+            (pass, "drop ip any any -> any any (flow:to_server; sid:2;)", Fidelity::Exact),
+            (both, "drop ip any any -> any any (sid:2;)", Fidelity::Exact),
+        ] {
+            assert_eq!(fidelity(&format!("{pass}{drop}")), [Fidelity::Exact, found], "{drop}");
+        }
     }
 }

@@ -75,7 +75,7 @@ impl Draft {
     }
 
     /// The same for flows opened the other way.
-    fn mirrored(&self) -> Self {
+    pub(super) fn mirrored(&self) -> Self {
         Self {
             source: self.destination.clone(),
             source_port: self.destination_port.clone(),
