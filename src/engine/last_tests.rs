@@ -4,7 +4,7 @@
 use super::record::Event;
 use super::tests::{Bench, spec, tuple};
 use super::{Output, Policy};
-use crate::model::{FiveTuple, Protocol, Span, Timestamp};
+use crate::model::{FiveTuple, Protocol, Span, Timestamp, Verdict};
 use crate::policy::spec::PolicySpec;
 use crate::synth::packet::{self, Segment, flag};
 use crate::synth::session::{Session, Side};
@@ -154,5 +154,37 @@ fn a_record_tells_when_the_last_packet_came_however_the_flow_ends() {
                 );
             }
         }
+    }
+}
+
+#[test]
+fn a_connection_both_sides_have_finished_is_served_no_longer_than_a_closed_one() {
+    let mut bench = Bench::new(&idle(600));
+    let mut session = conversation(&mut bench, tuple(443, Protocol::TCP), 2);
+    let served = |bench: &Bench| bench.engine.served_at(0, bench.engine.places());
+    for side in [Side::Client, Side::Server] {
+        bench.pass(60);
+        assert_eq!(served(&bench), 1, "one side may go on for as long as it likes");
+        bench.give(&session.fin(side));
+    }
+    let repeated = packet::tcp(
+        &tuple(443, Protocol::TCP).reverse(),
+        &Segment {
+            seq: session.seq(Side::Server) - 1,
+            ack: session.seq(Side::Client),
+            flags: flag::FIN | flag::ACK,
+            payload: &[],
+        },
+    );
+    for round in 0..2 {
+        for (seconds, left) in [(9, 1), (1, 1), (1, 0)] {
+            bench.pass(seconds);
+            assert_eq!((served(&bench), bench.engine.flows()), (left, 1), "{round} {seconds}");
+        }
+        assert_eq!(bench.give(&repeated), Verdict::Forward, "the flow is known all the same");
+    }
+    for (seconds, known) in [(29, 1), (1, 1), (1, 0)] {
+        bench.pass(seconds);
+        assert_eq!(bench.engine.flows(), known, "{seconds}");
     }
 }

@@ -7,7 +7,7 @@ use super::entry::Mark;
 use super::record::{Ended, FlowRecord};
 use super::state::Stage;
 use super::{Engine, Output};
-use crate::flow::{FlowId, FlowKey};
+use crate::flow::{FlowId, FlowKey, TcpState};
 use crate::model::{Epoch, FiveTuple, FlowVerdict, ScopeId, SegmentId};
 use crate::policy::{Decision, Policy, RecordedTrace};
 
@@ -57,11 +57,17 @@ impl Engine {
         self.table.range(from, count).filter_map(|(id, _, _)| self.record(id))
     }
 
-    /// How many flows packets still pass for, at `count` places from `from` on.
+    /// How many flows packets still pass for, at `count` places from `from` on. A connection both of
+    /// whose sides have sent FIN is over once it is silent for as long as any that is closed: the load
+    /// balancer may have forgotten it, and its last acknowledgement with it.
     #[must_use]
     pub fn served_at(&self, from: usize, count: usize) -> usize {
         let passes = |flow: &Flow| flow.stage() != Stage::Final || flow.passes();
-        self.table.range(from, count).filter(|(_, _, flow)| passes(flow)).count()
+        let over = |id: FlowId, flow: &Flow| {
+            flow.tcp.state() == TcpState::LastAck
+                && self.now.since(self.last_packet(id, flow)) > self.timeouts.tcp_closed
+        };
+        self.table.range(from, count).filter(|(id, _, flow)| passes(flow) && !over(*id, flow)).count()
     }
 
     /// Ends flows chosen by `chosen` at `count` places from `from` on; gives how many.

@@ -273,7 +273,8 @@ impl TcpTracker {
                 timeouts.tcp_half_open
             }
             TcpState::Established => timeouts.tcp_idle,
-            TcpState::FinWait | TcpState::CloseWait | TcpState::LastAck => timeouts.tcp_closing,
+            TcpState::FinWait | TcpState::CloseWait => timeouts.tcp_closing,
+            TcpState::LastAck => timeouts.tcp_last_ack,
             TcpState::TimeWait | TcpState::Closed | TcpState::Reset => timeouts.tcp_closed,
         }
     }

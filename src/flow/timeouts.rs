@@ -12,6 +12,10 @@ pub struct Timeouts {
     pub tcp_half_open: Span,
     /// TCP after a first FIN; a half-closed download lives as long as it moves.
     pub tcp_closing: Span,
+    /// TCP after both FINs. The load balancer may forget the connection then, and the last
+    /// acknowledgement never comes by; time for what is repeated until it does (RFC 6298 section 5.5:
+    /// each time after twice the wait), as Linux's own tracker has it.
+    pub tcp_last_ack: Span,
     /// TCP after both FINs were acknowledged, or after a RST: room for what was under way.
     pub tcp_closed: Span,
     /// UDP. Behind the load balancer 120 s, fixed.
@@ -28,6 +32,7 @@ impl Default for Timeouts {
             tcp_idle: Span::from_secs(350),
             tcp_half_open: Span::from_secs(30),
             tcp_closing: Span::from_secs(120),
+            tcp_last_ack: Span::from_secs(30),
             tcp_closed: Span::from_secs(10),
             udp: Span::from_secs(120),
             icmp: Span::from_secs(120),

@@ -127,6 +127,13 @@ fn each_state_has_its_timeout() {
     assert_eq!(tracker.timeout(&timeouts), timeouts.tcp_idle);
     converse(&mut tracker, &[(C, seg(ACK | FIN, 1001, 5001, 0), Ok(Closing))]);
     assert_eq!(tracker.timeout(&timeouts), timeouts.tcp_closing);
+    converse(&mut tracker, &[(S, seg(ACK, 5001, 1002, 0), Ok(Accepted))]);
+    assert_eq!(tracker.timeout(&timeouts), timeouts.tcp_closing, "half closed");
+    converse(&mut tracker, &[(S, seg(ACK | FIN, 5001, 1002, 0), Ok(Accepted))]);
+    assert_eq!(tracker.timeout(&timeouts), timeouts.tcp_last_ack);
+    converse(&mut tracker, &[(C, seg(ACK, 1002, 5002, 0), Ok(Closed))]);
+    assert_eq!(tracker.timeout(&timeouts), timeouts.tcp_closed);
+    tracker = established();
     tracker.reset();
     assert_eq!(tracker.timeout(&timeouts), timeouts.tcp_closed);
 }
