@@ -56,21 +56,30 @@ fn an_answer_that_may_be_to_a_syn_before_the_last_one_does_not_pass() {
 }
 
 #[test]
-fn a_syn_whose_answer_could_not_be_told_does_not_pass() {
-    let limit = super::known::CANDIDATES_MAX;
-    let limits = super::Limits { flows: 2 * limit, ..super::Limits::default() };
-    let mut bench = Bench::with(&spec(), limits);
+fn syns_whose_answers_could_not_be_told_do_not_pass_and_take_nothing_from_another_segment() {
+    let share = super::candidates::CANDIDATES_MAX / 2;
+    let limits = super::Limits { flows: 4 * share, ..super::Limits::default() };
+    let mut spec = spec();
+    spec.policies[0].from.push(Selector::Segment("globex".to_owned()));
+    let mut bench = Bench::with(&spec, limits);
     let flow = |number: usize| FiveTuple {
         src: Addr::v4([10, 20, (number >> 8) as u8, number as u8]),
         ..tuple(443, Protocol::TCP)
     };
-    for number in 0..=limit {
-        let session = established(&mut bench, flow(number));
-        let syn = segment(&flow(number), session.seq(Side::Client) + 9, 0, flag::SYN);
-        let full = number == limit;
+    let mut second = |endpoint, number: usize| {
+        let mut session = Session::new(flow(number));
+        for packet in session.handshake() {
+            assert_eq!(bench.give_from(endpoint, &packet), Verdict::Forward);
+        }
+        let again = segment(&flow(number), session.seq(Side::Client) + 9, 0, flag::SYN);
+        bench.give_from(endpoint, &again)
+    };
+    for number in 0..=share + 1 {
+        let full = number >= share;
         let expected = if full { Verdict::Drop(Reason::LimitFlows) } else { Verdict::Forward };
-        assert_eq!(bench.give(&syn), expected, "{number}");
+        assert_eq!(second(ENDPOINT, number), expected, "{number}");
     }
+    assert!((0..share / 2).all(|number| second(OTHER, number) == Verdict::Forward));
 }
 
 /// An ICMP error from one address to another about a packet.

@@ -133,9 +133,7 @@ impl Engine {
             self.counters.end(record.ended.unwrap_or(ended));
             out.events.push(Event::FlowEnd(record));
         }
-        if !self.candidates.is_empty() {
-            self.candidates.remove(&id);
-        }
+        self.candidates.forget(id);
         self.asides.forget(id.index());
         if !self.openings.is_empty() {
             self.openings.remove(&id.index());

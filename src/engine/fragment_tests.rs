@@ -41,14 +41,16 @@ fn waiting(bench: &mut Bench, endpoint: EndpointId, most: u16) -> usize {
 }
 
 #[test]
-fn a_segment_has_a_quarter_of_the_packets_that_are_waited_for_and_the_others_theirs() {
-    for (limit, share) in [(3, 1), (4, 1), (5, 2), (8, 2)] {
+fn a_segment_waits_for_as_many_packets_as_are_free_and_another_finds_room() {
+    for (limit, share, other) in [(3, 2, 1), (4, 2, 1), (5, 3, 1), (8, 4, 2)] {
         let mut bench = bench(Limits { fragmented: limit, ..Limits::default() });
         assert_eq!(waiting(&mut bench, ENDPOINT, 100), share, "{limit}");
         assert_eq!(first(&mut bench, ENDPOINT, 99), Verdict::Drop(Reason::LimitFragments));
-        assert_eq!(waiting(&mut bench, OTHER, 100), share, "{limit}");
-        let rest = bench.give(&fragment(0, 8, false));
-        assert_eq!(rest, Verdict::Forward, "a packet that is waited for goes on");
+        assert_eq!(waiting(&mut bench, OTHER, 100), other, "{limit}");
+        for id in 0..2 {
+            let rest = bench.give(&fragment(id, 8, false));
+            assert_eq!(rest, Verdict::Forward, "a packet that is waited for goes on");
+        }
         assert_eq!(first(&mut bench, ENDPOINT, 200), Verdict::Hold, "and makes room");
     }
 }

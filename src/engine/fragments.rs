@@ -5,7 +5,7 @@
 use super::frame::{Discard, Extra, Origin};
 use super::gate::Account;
 use super::{Engine, Output, Parcel};
-use crate::flow::FlowKey;
+use crate::flow::{FlowKey, Shares};
 use crate::model::{Addr, Protocol, Reason, ScopeId, Span, Timestamp, Verdict};
 use crate::policy::Located;
 use crate::policy::spec::FragmentMode;
@@ -21,10 +21,6 @@ const PACKET_MAX: u32 = 65_535;
 const PARTS_MAX: usize = 128;
 /// The smallest first fragment: a TCP header without options.
 const TCP_HEADER: u32 = 20;
-
-/// One segment has at most one in so many of the packets that are waited for: whoever sends first
-/// fragments alone keeps nobody else from sending whole ones.
-const SHARES: usize = 4;
 
 /// Whose fragment it is (RFC 791 section 3.2, RFC 8200 section 4.5), per scope.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -64,9 +60,9 @@ struct Train {
 #[derive(Debug)]
 pub(super) struct Assembly {
     trains: HashMap<TrainKey, Train>,
-    /// How many of them each account has.
-    counts: HashMap<Account, usize>,
-    limit: usize,
+    /// How many of them each account has: whoever sends first fragments alone keeps nobody else from
+    /// sending whole ones.
+    shares: Shares<Account>,
     oldest: Timestamp,
 }
 
@@ -82,21 +78,7 @@ struct Place {
 
 impl Assembly {
     pub(super) fn new(limit: usize) -> Self {
-        let (trains, counts) = (HashMap::new(), HashMap::new());
-        Self { trains, counts, limit, oldest: Timestamp::ZERO }
-    }
-
-    /// Whether an account may have one more packet waited for.
-    fn has_room(&self, account: Account) -> bool {
-        let own = self.counts.get(&account).copied().unwrap_or(0);
-        self.trains.len() < self.limit && own < self.limit.div_ceil(SHARES)
-    }
-
-    /// An account has one packet less that is waited for.
-    fn leave(&mut self, account: Account) {
-        if let Some(count) = self.counts.get_mut(&account) {
-            *count = count.saturating_sub(1);
-        }
+        Self { trains: HashMap::new(), shares: Shares::new(limit), oldest: Timestamp::ZERO }
     }
 }
 
@@ -140,17 +122,16 @@ impl Engine {
         // Who pays stays who it was, whatever ruleset came in between.
         let known = self.assembly.trains.get(&key).map(|train| train.account);
         let account = known.unwrap_or(account);
-        if known.is_none() && !self.assembly.has_room(account) {
+        if known.is_none() && !self.assembly.shares.has_room(account) {
             return Err(Reason::LimitFragments);
         }
         self.gate.hold(account, parcel.bytes.len())?;
         if self.assembly.trains.is_empty() {
             self.assembly.oldest = self.now;
         }
-        let (now, counts) = (self.now, &mut self.assembly.counts);
+        let (now, shares) = (self.now, &mut self.assembly.shares);
         let train = self.assembly.trains.entry(key).or_insert_with(|| {
-            let count = counts.entry(account).or_default();
-            *count = count.saturating_add(1);
+            shares.enter(account);
             Train { parts: Vec::new(), since: now, account, end: None, broken: false }
         });
         if let Err(reason) = train.admit(place) {
@@ -191,7 +172,7 @@ impl Engine {
             return None;
         }
         let train = self.assembly.trains.remove(&key)?;
-        self.assembly.leave(train.account);
+        self.assembly.shares.leave(train.account);
         self.gate.unhold(train.account, train.bytes());
         Some(train.parts)
     }
@@ -293,15 +274,13 @@ impl Engine {
         let counters = &mut self.counters;
         let reason = Reason::FragmentIncomplete;
         let mut gone = Vec::new();
-        let Assembly { trains, counts, .. } = &mut self.assembly;
+        let Assembly { trains, shares, .. } = &mut self.assembly;
         trains.retain(|_, train| {
             if !ends(train) {
                 return true;
             }
             self.gate.unhold(train.account, train.bytes());
-            if let Some(count) = counts.get_mut(&train.account) {
-                *count = count.saturating_sub(1);
-            }
+            shares.leave(train.account);
             gone.extend(train.parts.iter().map(|part| part.number));
             false
         });

@@ -10,10 +10,6 @@ use crate::model::{Direction, Protocol, Reason, Span, Timestamp, Verdict};
 use crate::policy::spec::Midstream;
 use crate::wire::{self, Body, Packet, TcpSegment};
 
-/// SYNs on live flows whose answers are waited for at once; beyond, they do not travel, as their
-/// answers could not be told from those of the flow.
-pub(super) const CANDIDATES_MAX: usize = 4096;
-
 impl Engine {
     /// The pair a packet of a settled flow that fits belongs to: then windows, counters and deadline
     /// have been seen to, and it is forwarded. Otherwise nothing has changed.
@@ -241,7 +237,7 @@ impl Engine {
         let Some(flow) = self.table.get_mut(id) else { return Tracked::Ends(Verdict::Forward) };
         if segment.flags.syn()
             && segment.flags.ack()
-            && let Some(candidate) = self.candidates.get_mut(&id)
+            && let Some(candidate) = self.candidates.get_mut(id)
         {
             if candidate.confirm(direction, &input) {
                 return Tracked::Replaces(candidate.tracker);
@@ -333,13 +329,10 @@ impl Engine {
 
     /// False: there is no room for one more.
     fn note_candidate(&mut self, id: FlowId, segment: &Segment, direction: Direction) -> bool {
-        if self.candidates.len() >= CANDIDATES_MAX && !self.candidates.contains_key(&id) {
-            return false;
-        }
+        let Some(account) = self.table.get(id).map(|flow| flow.account) else { return false };
         // What data it has does not travel.
         let bare = Segment { payload_len: 0, ..*segment };
-        self.candidates.insert(id, Candidate::new(direction, &bare));
-        true
+        self.candidates.note(id, account, Candidate::new(direction, &bare))
     }
 
     /// A SYN on a flow that is over: the old one ends, a new one opens.

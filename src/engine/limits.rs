@@ -16,8 +16,8 @@ pub struct Limits {
     /// Bytes kept of all streams under inspection, to be compared with what comes again. Beyond, one that
     /// is read for the record alone is read no further, and another keeps as much as it may hold.
     pub kept_bytes: usize,
-    /// Fragmented packets waited for at once, a quarter of them of one segment; their bytes are held
-    /// bytes.
+    /// Fragmented packets waited for at once, of one segment as many as are still free; their bytes are
+    /// held bytes.
     pub fragmented: usize,
     /// Answers (RST, ICMP, DNS REFUSED) a second.
     pub answers_per_second: u32,

@@ -7,6 +7,7 @@ mod answer;
 #[cfg(test)]
 mod attack_tests;
 pub mod bindings;
+mod candidates;
 mod case;
 mod counters;
 mod datagram;
@@ -54,12 +55,13 @@ pub use scan::Explanation;
 pub use tally::{Load, PAIRS_MAX, PairTally, Tally};
 pub use watch::{ASKED_MAX, Asked};
 
-use crate::flow::{Candidate, FlowHash, FlowId, FlowKey, FlowTable, Found, Secret, Timeouts};
+use crate::flow::{FlowHash, FlowId, FlowKey, FlowTable, Found, Secret, Timeouts};
 use crate::model::{EndpointId, Epoch, Facts, ScopeId, Timestamp, Verdict};
 use crate::policy::Policy;
 use crate::wire::{self, Body, Packet};
 use ahead::{Ahead, GROUP, Next, Prepared, Soon};
 use bindings::{Answered, Bindings};
+use candidates::Candidates;
 use entry::{Endpoints, Flow};
 use fragments::Assembly;
 use gate::Gate;
@@ -81,7 +83,7 @@ pub struct Engine {
     table: FlowTable<Flow>,
     cases: Cases,
     /// SYNs seen on live flows, by flow; each replaces its flow at the matching SYN+ACK.
-    candidates: HashMap<FlowId, Candidate>,
+    candidates: Candidates,
     asides: Asides,
     endpoints: Endpoints,
     /// Room for the facts of one question, used again.
@@ -147,7 +149,7 @@ impl Engine {
         Self {
             table: FlowTable::new(limits.flows.min(places), secret),
             cases: Cases::default(),
-            candidates: HashMap::new(),
+            candidates: Candidates::default(),
             asides: Asides::default(),
             endpoints: Endpoints::default(),
             question: None,

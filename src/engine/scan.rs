@@ -67,7 +67,10 @@ impl Engine {
             flow.tcp.state() == TcpState::LastAck
                 && self.now.since(self.last_packet(id, flow)) > self.timeouts.tcp_closed
         };
-        self.table.range(from, count).filter(|(id, _, flow)| passes(flow) && !over(*id, flow)).count()
+        self.table
+            .range(from, count)
+            .filter(|(id, _, flow)| passes(flow) && !over(*id, flow))
+            .count()
     }
 
     /// Ends flows chosen by `chosen` at `count` places from `from` on; gives how many.

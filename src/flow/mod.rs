@@ -4,12 +4,13 @@
 //! - [`FlowTable`]: bounded storage with exact deadlines.
 //! - [`TcpTracker`]: is this segment possible now, and what became of its connection.
 //! - [`TokenBucket`]: how fast something may happen.
+//! - [`Shares`]: who has how many of what there is only so much of.
 
 mod bucket;
 mod index;
 mod key;
 mod lanes;
-
+mod share;
 mod table;
 mod tcp;
 mod timeouts;
@@ -17,6 +18,7 @@ mod wheel;
 
 pub use bucket::TokenBucket;
 pub use key::{FlowHash, FlowKey, Near, Secret, symmetric_hash};
+pub use share::Shares;
 pub use table::{Expired, FLOWS_MAX, Fate, FlowId, FlowTable, Found, Full, Likely};
 pub use tcp::{Candidate, Segment, TcpEvent, TcpState, TcpTracker, flag};
 pub use timeouts::Timeouts;

@@ -184,15 +184,20 @@ mod tests {
 
     /// The first 32 bytes, or the rest, of a datagram in two fragments.
     fn piece(port: u16, first: bool) -> Vec<u8> {
+        piece_of(5, 0x1234, port, first)
+    }
+
+    /// The same behind another endpoint, with another identification.
+    fn piece_of(endpoint: u64, id: u16, port: u16, first: bool) -> Vec<u8> {
         let whole = packet::udp(&tuple(port), &[7; 40]);
         let (payload, field) =
             if first { (&whole[20..52], [0x20, 0]) } else { (&whole[52..], [0, 4]) };
         let mut piece = [&whole[..20], payload].concat();
         let len = u16::try_from(piece.len()).unwrap().to_be_bytes();
         piece[2..4].copy_from_slice(&len);
-        piece[4..6].copy_from_slice(&[0x12, 0x34]);
+        piece[4..6].copy_from_slice(&id.to_be_bytes());
         piece[6..8].copy_from_slice(&field);
-        Encapsulation::of(EndpointId(5)).wrap(&piece)
+        Encapsulation::of(EndpointId(endpoint)).wrap(&piece)
     }
 
     fn at(secs: u64) -> Timestamp {
@@ -266,6 +271,24 @@ mod tests {
         assert!(all[0].late.is_empty());
         all[1].begin(at(1), 64, &mut done, &mut losses);
         assert_eq!((all[1].late.len(), done.handed_over, losses.total()), (2, 4, 0));
+    }
+
+    #[test]
+    fn a_flood_behind_one_endpoint_does_not_part_the_fragments_of_another() {
+        let port = port_of(0);
+        let mut all = two();
+        assert_eq!(sort(&mut all, 1, &piece(port, false)), (false, 0), "it waits");
+        assert_eq!(sort(&mut all, 1, &piece_of(5, 9, port, true)), (true, 0));
+        for id in 0..u16::MAX {
+            sort(&mut all, 1, &piece_of(6, id, 1, false));
+            all[0].begin(at(1), 64, &mut Exchanged::default(), &mut Losses::default());
+            let lost = all[0].late.iter().any(|passed| passed.bytes == piece(port, false));
+            assert!(!lost, "{id}");
+        }
+        assert_eq!(all[0].late.len(), 1, "the flood gives up its own");
+        assert_eq!(sort(&mut all, 1, &piece(port, true)), (true, 0));
+        assert_eq!(all[0].late.len(), 2, "what waited is judged behind its first fragment");
+        assert_eq!(sort(&mut all, 1, &piece_of(5, 9, port, false)), (true, 0));
     }
 
     #[test]
