@@ -13,6 +13,7 @@ mod overload;
 mod ports;
 mod quic;
 mod rights;
+mod served;
 mod tls;
 mod told;
 mod web;
