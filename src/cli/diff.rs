@@ -41,7 +41,7 @@ pub(super) struct DiffArgs {
     #[arg(long, value_enum, default_value_t = Format::Text)]
     format: Format,
     /// Where it is written; standard output if left out
-    #[arg(long, value_name = "FILE")]
+    #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
     /// The day (UTC) from which on flows are looked at, such as 2027-06-30; today if left out
     #[arg(long, value_name = "DATE", value_parser = date)]

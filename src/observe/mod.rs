@@ -1,11 +1,12 @@
 //! Flow records, summaries and counters made readable: text for people, JSON lines and CSV for
-//! programs. Nothing is decided or counted twice here.
+//! programs, the frame of HTML pages. Nothing is decided or counted twice here.
 //!
 //! The fields of JSON and CSV are described in `docs/records.md`.
 
 mod csv;
 mod json;
 mod names;
+pub mod page;
 mod recorder;
 mod summary;
 mod text;

@@ -1,86 +1,53 @@
-//! One page that needs nothing but itself: a table and plots, light or dark as the reader has it.
+//! The figures as one page that needs nothing but itself: a table and plots.
 
 use super::plot::{Line, Plot, short};
 use crate::bench::figures::{Figures, LATENCY_BATCH, MixFigures};
+use crate::observe::page::{self, escaped};
 use std::fmt::Write;
-
-const HEAD: &str = "<!doctype html>
-<html lang=\"en\">
-<meta charset=\"utf-8\">
-<meta name=\"viewport\" content=\"width=device-width\">
-<title>lockgate bench</title>
-<style>
-:root { color-scheme: light dark; --ink: #1c2430; --soft: #5d6878; --paper: #ffffff;
-  --rule: #dde2e9; --c0: #0b62c4; --c1: #b4530a; --c2: #0f7b4d; --c3: #8a2be2; --c4: #b3123f;
-  --c5: #5d6878; }
-@media (prefers-color-scheme: dark) { :root { --ink: #e4e9f0; --soft: #9aa6b6; --paper: #12161c;
-  --rule: #2c3540; --c0: #6db3ff; --c1: #ffb067; --c2: #5fd39b; --c3: #c79bff; --c4: #ff8aa5;
-  --c5: #9aa6b6; } }
-body { font: 15px/1.5 system-ui, sans-serif; color: var(--ink); background: var(--paper);
-  max-width: 1180px; margin: 2rem auto; padding: 0 1rem; }
-h1 { font-size: 1.5rem; } h2 { font-size: 1.1rem; margin: 0 0 .4rem; }
-p { color: var(--soft); margin: .2rem 0 1rem; }
-.plots { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 480px), 1fr));
-  gap: 2rem; }
-.wide { overflow-x: auto; }
-table { border-collapse: collapse; margin: 0 0 2rem; font-variant-numeric: tabular-nums;
-  width: 100%; }
-th, td { text-align: right; padding: .3rem .7rem; border-bottom: 1px solid var(--rule);
-  white-space: nowrap; }
-th { color: var(--soft); font-weight: 500; } th:first-child, td:first-child { text-align: left; }
-svg { width: 100%; height: auto; } .grid { stroke: var(--rule); }
-.tick { fill: var(--soft); font-size: 11px; } .axis { fill: var(--soft); font-size: 12px; }
-.line { fill: none; stroke-width: 2; stroke: var(--c); } .dot { fill: var(--c); }
-.s0 { --c: var(--c0); } .s1 { --c: var(--c1); } .s2 { --c: var(--c2); } .s3 { --c: var(--c3); }
-.s4 { --c: var(--c4); } .s5 { --c: var(--c5); }
-.legend { margin: 0; } .key { margin-right: 1rem; white-space: nowrap; }
-.key::before { content: \"\"; display: inline-block; width: .8rem; height: .2rem;
-  margin-right: .4rem; vertical-align: middle; background: var(--c); }
-</style>
-";
 
 /// The page.
 #[must_use]
 pub fn page(figures: &Figures) -> String {
-    let mut page = String::from(HEAD);
+    let mut out = page::begin("lockgate bench");
     let Figures { processor, cores, rules, rounds, .. } = figures;
     let _ = writeln!(
-        page,
-        "<h1>lockgate bench</h1>\n<p>{}, {cores} cores. {rules} five-tuple rules and 10 000 names \
-         in force. Medians of {rounds} rounds in which engine and floor took turns; CPU time of \
-         the thread. The floor parses, looks one flow up, counts and turns the frame around: the \
-         least that a stateful forwarder does.</p>",
-        escape(processor)
+        out,
+        "<header>\n<h1>lockgate bench</h1>\n<p class=\"lead\">{}, {cores} cores. {rules} five-tuple \
+         rules and 10 000 names in force. Medians of {rounds} rounds in which engine and floor took \
+         turns; CPU time of the thread. The floor parses, looks one flow up, counts and turns the \
+         frame around: the least that a stateful forwarder does.</p>\n</header>\n<main>",
+        escaped(processor)
     );
-    table(&mut page, &figures.mixes);
-    page.push_str("<div class=\"plots\">\n");
+    table(&mut out, &figures.mixes);
+    out.push_str("<div class=\"plots\">\n");
     for (title, note, plot) in plots(figures) {
         if plot.lines.iter().all(|line| line.points.len() < 2) {
             continue;
         }
         let _ = writeln!(
-            page,
-            "<section><h2>{title}</h2><p>{note}</p>\n{}{}</section>",
+            out,
+            "<section>\n<h2>{title}</h2>\n<p class=\"lead\">{note}</p>\n{}{}</section>",
             plot.legend(),
             plot.svg()
         );
     }
-    page.push_str("</div>\n</html>\n");
-    page
+    out.push_str("</div>\n</main>\n");
+    page::end(&mut out, "");
+    out
 }
 
-fn table(page: &mut String, mixes: &[MixFigures]) {
-    page.push_str(
-        "<div class=\"wide\"><table><tr><th>mix<th>flows<th>bytes a frame<th>floor, ns<th>engine, \
+fn table(out: &mut String, mixes: &[MixFigures]) {
+    out.push_str(
+        "<section>\n<div class=\"scroll\"><table class=\"figures\">\n<thead><tr><th>mix<th>flows<th>bytes a frame<th>floor, ns<th>engine, \
          ns<th>engine / floor<th>million a second<th>Gbit/s<th>bytes a flow<th>new \
-         flows<th>allocations<th>cycles</tr>\n",
+         flows<th>allocations<th>cycles</tr></thead>\n<tbody>\n",
     );
     for mix in mixes {
         let weight = mix.flow_bytes.map_or_else(|| "–".to_owned(), |bytes| format!("{bytes:.0}"));
         let cycles =
             mix.engine_cycles.map_or_else(|| "–".to_owned(), |count| format!("{count:.0}"));
         let _ = writeln!(
-            page,
+            out,
             "<tr><td>{}<td>{}<td>{:.0}<td>{:.1}<td>{:.1}<td>{:.2}<td>{:.1}<td>{:.1}<td>{weight}\
              <td>{:.0} %<td>{:.3}<td>{cycles}</tr>",
             mix.mix,
@@ -95,7 +62,7 @@ fn table(page: &mut String, mixes: &[MixFigures]) {
             mix.allocations_per_thousand / 1000.0,
         );
     }
-    page.push_str("</table></div>\n");
+    out.push_str("</tbody></table></div>\n</section>\n");
 }
 
 fn plots(figures: &Figures) -> Vec<(&'static str, String, Plot<'static>)> {
@@ -200,8 +167,4 @@ fn latency(mixes: &[MixFigures]) -> Plot<'static> {
 /// Percentiles so that each nine takes as much room as the one before.
 fn nines(percent: f64) -> f64 {
     -(1.0 - percent / 100.0).log10()
-}
-
-fn escape(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
 }

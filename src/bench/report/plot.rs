@@ -1,4 +1,4 @@
-//! Line plots as inline SVG that follow the page's light or dark colours.
+//! Line plots as inline SVG, in the colours of the page.
 
 use std::fmt::Write;
 
@@ -58,8 +58,8 @@ impl Plot<'_> {
         }
         let _ = writeln!(
             svg,
-            "<text class=\"axis\" x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"middle\">{}</text>\
-             <text class=\"axis\" transform=\"translate(14 {:.1}) rotate(-90)\" \
+            "<text class=\"label\" x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"middle\">{}</text>\
+             <text class=\"label\" transform=\"translate(14 {:.1}) rotate(-90)\" \
              text-anchor=\"middle\">{}</text>",
             (LEFT + WIDTH - RIGHT) / 2.0,
             HEIGHT - 8.0,
@@ -76,11 +76,11 @@ impl Plot<'_> {
 
     /// The names of the lines with their colours.
     pub(super) fn legend(&self) -> String {
-        let mut legend = String::from("<p class=\"legend\">");
+        let mut legend = String::from("<ul class=\"legend\">\n");
         for (number, line) in self.lines.iter().enumerate() {
-            let _ = write!(legend, "<span class=\"key s{}\">{}</span>", number % 6, line.name);
+            let _ = writeln!(legend, "<li class=\"c{}\">{}</li>", number % 6, line.name);
         }
-        legend.push_str("</p>\n");
+        legend.push_str("</ul>\n");
         legend
     }
 
@@ -90,11 +90,11 @@ impl Plot<'_> {
         for &(x, y) in &line.points {
             let _ = write!(path, "{:.1},{:.1} ", self.x_at(x), self.y_at(y, low, high));
         }
-        let _ = writeln!(svg, "<polyline class=\"line s{class}\" points=\"{}\"/>", path.trim_end());
+        let _ = writeln!(svg, "<polyline class=\"line c{class}\" points=\"{}\"/>", path.trim_end());
         for &(x, y) in &line.points {
             let _ = writeln!(
                 svg,
-                "<circle class=\"dot s{class}\" cx=\"{:.1}\" cy=\"{:.1}\" r=\"3\">\
+                "<circle class=\"dot c{class}\" cx=\"{:.1}\" cy=\"{:.1}\" r=\"3\">\
                  <title>{}: {}</title></circle>",
                 self.x_at(x),
                 self.y_at(y, low, high),

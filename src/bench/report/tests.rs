@@ -93,5 +93,7 @@ fn the_page_is_what_it_was_needs_nothing_else_and_escapes_what_it_is_told() {
     assert!(!page.contains("http:") && !page.contains("https:") && !page.contains("<script"));
     assert!(page.contains("Processor &lt;of a test&gt;"));
     assert_eq!(page.matches("<svg").count(), 4);
-    is_as_before("bench.html", &page);
+    // All pages share one style, which says nothing of these figures.
+    let (style, body) = (page.find("<style>").unwrap(), page.find("</style>").unwrap());
+    is_as_before("bench.html", &format!("{}{}", &page[..style], &page[body..]));
 }

@@ -1,12 +1,11 @@
-//! A change as one HTML page that needs nothing else: no script, no font, no network. Reads in light
-//! and dark, narrow and wide.
+//! A change as one HTML page that needs nothing else.
 
 use super::json::effect;
 use super::text::{edit_word, field_text, flows_headline, headline, kind_word, rows};
 use super::{Change, Diff, Edit, FlowDiff, Kind, Written};
+use crate::observe::page::{self, escaped};
 use std::fmt::Write;
 
-const STYLE: &str = include_str!("page.css");
 /// Flows that are listed.
 const FLOWS_LIMIT: usize = 2000;
 
@@ -14,38 +13,40 @@ const FLOWS_LIMIT: usize = 2000;
 #[must_use]
 pub fn html(diff: &Diff, old: &str, new: &str) -> String {
     let (opens, closes) = diff.directions();
-    let mut out = format!(
-        "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
-         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
-         <meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'\">\n\
-         <title>Ruleset change</title>\n<style>\n{STYLE}</style>\n</head>\n<body>\n<header>\n\
-         <h1>Ruleset change</h1>\n<p>{}</p>\n<p class=\"from\"><code>{}</code> → <code>{}</code></p>\n",
-        escape(&headline(diff)),
-        escape(old),
-        escape(new)
-    );
     let rules = diff.written.iter().filter(|w| w.kind == Kind::Rule).count();
-    let _ = writeln!(
+    let mut out = page::begin("Ruleset change");
+    let _ = write!(
         out,
-        "<ul class=\"counts\"><li class=\"opens\"><b>{opens}</b> open</li>\
-         <li class=\"closes\"><b>{closes}</b> close</li><li><b>{rules}</b> rules differ</li></ul>\n</header>\n<main>"
+        "<header>\n<h1>Ruleset change</h1>\n<p class=\"lead\">{}</p>\n\
+         <p class=\"where\"><code>{}</code> → <code>{}</code></p>\n</header>\n<main>\n\
+         <ul class=\"cards\" aria-label=\"Sums\">\n\
+         <li class=\"opens\"><strong>{opens}</strong><span>open</span></li>\n\
+         <li class=\"closes\"><strong>{closes}</strong><span>close</span></li>\n\
+         <li><strong>{rules}</strong><span>rules differ</span></li>\n</ul>\n",
+        escaped(&headline(diff)),
+        escaped(old),
+        escaped(new)
     );
     for (partner, changes) in diff.by_partner() {
-        let _ =
-            writeln!(out, "<section>\n<h2>{}</h2>", escape(partner.unwrap_or("No single partner")));
+        let _ = writeln!(
+            out,
+            "<section>\n<h2>{}</h2>",
+            escaped(partner.unwrap_or("No single partner"))
+        );
         for change in changes {
             of_change(&mut out, change, new);
         }
         let _ = writeln!(out, "</section>");
     }
     for what in &diff.not_proved {
-        let _ = writeln!(out, "<p class=\"note\">not proved: {}</p>", escape(what));
+        let _ = writeln!(out, "<p class=\"note\">not proved: {}</p>", escaped(what));
     }
     if let Some(flows) = &diff.flows {
         of_flows(&mut out, flows);
     }
     of_written(&mut out, &diff.written);
-    out.push_str("</main>\n</body>\n</html>\n");
+    out.push_str("</main>\n");
+    page::end(&mut out, "");
     out
 }
 
@@ -53,28 +54,31 @@ fn of_change(out: &mut String, change: &Change, new: &str) {
     let effect = effect(change);
     let _ = writeln!(
         out,
-        "<article class=\"{effect}\">\n<h3><span class=\"tag\">{effect}</span> {} <span class=\"arrow\">→</span> {}</h3>\n<dl>",
-        escape(&change.old.to_string()),
-        escape(&change.new.to_string())
+        "<article class=\"{effect}\">\n<h3><span class=\"pill\">{effect}</span> {} <span class=\"arrow\">→</span> {}</h3>\n<dl class=\"fields\">",
+        escaped(&change.old.to_string()),
+        escaped(&change.new.to_string())
     );
     for (field, value) in rows(change) {
-        let _ = writeln!(out, "<div><dt>{field}</dt><dd>{}</dd></div>", escape(&value));
+        let _ = writeln!(out, "<div><dt>{field}</dt><dd>{}</dd></div>", escaped(&value));
     }
     let _ = writeln!(
         out,
         "</dl>\n<details><summary>for example</summary><pre>lockgate explain {} {}</pre></details>\n</article>",
-        escape(new),
-        escape(&change.witness.to_string())
+        escaped(new),
+        escaped(&change.witness.to_string())
     );
 }
 
 fn of_flows(out: &mut String, flows: &FlowDiff) {
-    let _ =
-        writeln!(out, "<section>\n<h2>Real flows</h2>\n<p>{}</p>", escape(&flows_headline(flows)));
+    let _ = writeln!(
+        out,
+        "<section>\n<h2>Real flows</h2>\n<p class=\"lead\">{}</p>",
+        escaped(&flows_headline(flows))
+    );
     if !flows.changed.is_empty() {
         let _ = writeln!(
             out,
-            "<div class=\"scroll\"><table>\n<thead><tr><th>start</th><th>flow</th><th>segments</th><th>names</th><th>before</th><th>after</th></tr></thead>\n<tbody>"
+            "<div class=\"scroll\"><table class=\"changed\">\n<thead><tr><th>start</th><th>flow</th><th>segments</th><th>names</th><th>before</th><th>after</th></tr></thead>\n<tbody>"
         );
         for flow in flows.changed.iter().take(FLOWS_LIMIT) {
             let class = match (flow.old.allows(), flow.new.allows()) {
@@ -85,13 +89,13 @@ fn of_flows(out: &mut String, flows: &FlowDiff) {
             let _ = writeln!(
                 out,
                 "<tr class=\"{class}\"><td>{}</td><td><code>{}</code></td><td>{} → {}</td><td>{}</td><td>{}</td><td>{}</td></tr>",
-                escape(&flow.start),
-                escape(&flow.flow),
-                escape(&flow.from),
-                escape(&flow.to),
-                escape(&flow.names.join(" ")),
-                escape(&flow.old.to_string()),
-                escape(&flow.new.to_string())
+                escaped(&flow.start),
+                escaped(&flow.flow),
+                escaped(&flow.from),
+                escaped(&flow.to),
+                escaped(&flow.names.join(" ")),
+                escaped(&flow.old.to_string()),
+                escaped(&flow.new.to_string())
             );
         }
         let _ = writeln!(out, "</tbody></table></div>");
@@ -112,15 +116,15 @@ fn of_written(out: &mut String, all: &[Written]) {
         let name = if written.kind == Kind::Defaults { "" } else { written.name.as_str() };
         let _ = writeln!(
             out,
-            "<article class=\"written\">\n<h3><span class=\"tag\">{}</span> {} <code>{}</code></h3>",
+            "<article class=\"written\">\n<h3><span class=\"pill\">{}</span> {} <code>{}</code></h3>",
             edit_word(written.edit),
             kind_word(written.kind),
-            escape(name)
+            escaped(name)
         );
         if written.edit != Edit::Removed && !written.fields.is_empty() {
-            let _ = writeln!(out, "<dl>");
+            let _ = writeln!(out, "<dl class=\"fields\">");
             for field in &written.fields {
-                let text = escape(&field_text(field));
+                let text = escaped(&field_text(field));
                 let _ = writeln!(out, "<div><dt>{}</dt><dd>{text}</dd></div>", field.name);
             }
             let _ = writeln!(out, "</dl>");
@@ -128,20 +132,4 @@ fn of_written(out: &mut String, all: &[Written]) {
         let _ = writeln!(out, "</article>");
     }
     let _ = writeln!(out, "</section>");
-}
-
-/// What HTML would take for its own.
-fn escape(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for c in text.chars() {
-        match c {
-            '<' => out.push_str("&lt;"),
-            '>' => out.push_str("&gt;"),
-            '&' => out.push_str("&amp;"),
-            '"' => out.push_str("&quot;"),
-            '\'' => out.push_str("&#39;"),
-            c => out.push(c),
-        }
-    }
-    out
 }

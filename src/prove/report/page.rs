@@ -1,12 +1,10 @@
-//! The page: its frame, its head, its numbers. One file without scripts, and nothing is fetched: a
-//! policy in its head forbids both, so that a name from a packet can never become either.
+//! The page: its head and its numbers, and the order of what follows.
 
 use super::text::{bytes, counted, escaped, length, moment, number};
 use super::{Outcome, Report, chart, denials, matrix, tables};
+use crate::observe::page;
 use crate::policy::Policy;
 use std::fmt::Write;
-
-const STYLE: &str = include_str!("style.css");
 
 /// What a report is about, for its head.
 #[derive(Clone, Debug, Default)]
@@ -23,18 +21,7 @@ const INPUTS_NAMED: usize = 4;
 /// The report as one HTML page.
 #[must_use]
 pub fn html(report: &Report, policy: &Policy, about: &About) -> String {
-    let mut out = String::with_capacity(64 * 1024);
-    let ruleset = escaped(&about.ruleset);
-    let _ = write!(
-        out,
-        "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
-         <meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'\">\n\
-         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
-         <meta name=\"color-scheme\" content=\"light dark\">\n\
-         <meta name=\"generator\" content=\"lockgate {}\">\n\
-         <title>Traffic report: {ruleset}</title>\n<style>\n{STYLE}</style>\n</head>\n<body>\n",
-        env!("CARGO_PKG_VERSION")
-    );
+    let mut out = page::begin(&format!("Traffic report: {}", about.ruleset));
     head(&mut out, report, about);
     out.push_str("<main id=\"report\">\n");
     cards(&mut out, report, policy);
@@ -48,12 +35,7 @@ pub fn html(report: &Report, policy: &Policy, about: &About) -> String {
     tables::rules(&mut out, report, policy);
     tables::drops(&mut out, report);
     out.push_str("</main>\n");
-    let _ = write!(
-        out,
-        "<footer>Made by lockgate {}. Times are UTC, bytes those of the inner IP packets. This page \
-         fetches nothing and runs no script.</footer>\n</body>\n</html>\n",
-        env!("CARGO_PKG_VERSION")
-    );
+    page::end(&mut out, "Times are UTC, bytes those of the inner IP packets.");
     out
 }
 

@@ -1,26 +1,8 @@
-//! Texts that are safe in HTML and fit for people: escaping, times, quantities. Knows no report.
+//! Texts that fit people: sentences, times, quantities. Knows no report.
 
 use crate::model::{Span, Timestamp};
+pub(super) use crate::observe::page::escaped;
 use crate::observe::quantity;
-
-/// A text as HTML, in elements and in quoted attributes. What does not print, or changes the
-/// direction of what does (Unicode's bidirectional controls), is written as `\u{hex}`.
-#[must_use]
-pub(super) fn escaped(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for c in text.chars() {
-        match c {
-            '&' => out.push_str("&amp;"),
-            '<' => out.push_str("&lt;"),
-            '>' => out.push_str("&gt;"),
-            '"' => out.push_str("&quot;"),
-            '\'' => out.push_str("&#39;"),
-            _ if misleads(c) => out.push_str(&format!("\\u{{{:x}}}", u32::from(c))),
-            _ => out.push(c),
-        }
-    }
-    out
-}
 
 /// A sentence of our own: what is in backquotes becomes code.
 pub(super) fn prose(text: &str) -> String {
@@ -29,13 +11,6 @@ pub(super) fn prose(text: &str) -> String {
         _ => format!("<code>{}</code>", escaped(part)),
     });
     parts.collect()
-}
-
-/// Whether a character is not seen, or makes others seen elsewhere.
-fn misleads(c: char) -> bool {
-    c.is_control()
-        || matches!(c, '\u{ad}' | '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}')
-        || matches!(c, '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}')
 }
 
 /// A time to the second, `2026-11-21 15:41:37`.
