@@ -4,7 +4,8 @@
 //! The first rule that is not false decides. If it is true, its action is taken. If it is unknown,
 //! every action that is still possible counts: those of the unknown rules up to the first true
 //! one, and of that one (or of `otherwise`). If they are all the same the flow is decided now, in
-//! the name of the first rule that may be true; else it is pending. Deny and reject are different
+//! the name of that last one: no rule is said to have decided that may yet be false; else it is
+//! pending. Deny and reject are different
 //! outcomes. Facts of different rules are taken to be independent, which can only prolong a
 //! pending flow, never change its outcome.
 
@@ -196,7 +197,7 @@ impl Possible {
     fn settle(mut self, last: FlowVerdict) -> Decision {
         let Some(first) = self.first else { return Decision::Final(last) };
         if !self.differ && first.action == last.action {
-            return Decision::Final(first);
+            return Decision::Final(last);
         }
         self.needs.may_allow |= last.action == Action::Allow;
         Decision::Pending { needs: self.needs }

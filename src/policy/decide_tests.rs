@@ -214,9 +214,13 @@ fn the_first_rule_that_is_not_false_decides() {
 
 #[test]
 fn a_flow_is_not_pending_when_every_outcome_is_the_same() {
-    table(&["a allow names=a.example", "b allow names=b.example"], "allow", "443 | | allow 0");
-    table(&["a deny names=a.example"], "deny", "443 | | deny 0");
-    table(&["a allow names=a.example", "b allow"], "deny", "443 | | allow 0");
+    table(
+        &["a allow names=a.example", "b allow names=b.example"],
+        "allow",
+        "443 | | allow otherwise",
+    );
+    table(&["a deny names=a.example"], "deny", "443 | | deny otherwise");
+    table(&["a allow names=a.example", "b allow"], "deny", "443 | | allow 1");
     table(&["a deny names=a.example", "b allow"], "deny", "443 | | pending client allow");
     table(&["a reject names=a.example"], "deny", "443 | | pending client");
     table(&["a reject names=a.example", "b deny", "c allow"], "allow", "443 | | pending client");
