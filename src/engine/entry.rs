@@ -90,7 +90,19 @@ pub(super) enum Mark {
 const ENDED_SHIFT: u32 = 12;
 const ENDED_BITS: u16 = 3;
 const STAGE_SHIFT: u32 = 14;
+const FOLLOWING: u16 = 1;
 const FINAL: u16 = 2;
+/// [`Stage::Following`], and of what comes only some is read (see [`Flow::is_half_read`]).
+const HALF_READ: u16 = 3;
+
+/// What tells whether anything is left to do for a packet.
+const LEFT: u16 = Mark::Fresh.bit()
+    | Mark::Read.bit()
+    | Mark::Doubtful.bit()
+    | Mark::BehindProxy.bit()
+    | Mark::Forwards.bit()
+    | Mark::Passes.bit()
+    | 3 << STAGE_SHIFT;
 
 /// How the peers of a flow end it.
 const ENDINGS: [Ended; 2] = [Ended::Closed, Ended::Reset];
@@ -167,18 +179,29 @@ impl Flow {
     pub(super) const fn stage(&self) -> Stage {
         match self.marks >> STAGE_SHIFT {
             0 => Stage::Pending,
-            1 => Stage::Following,
+            FOLLOWING | HALF_READ => Stage::Following,
             _ => Stage::Final,
         }
     }
 
     pub(super) const fn set_stage(&mut self, stage: Stage) {
-        let number = match stage {
+        self.put_stage(match stage {
             Stage::Pending => 0,
-            Stage::Following => 1,
+            Stage::Following => FOLLOWING,
             Stage::Final => FINAL,
-        };
+        });
+    }
+
+    const fn put_stage(&mut self, number: u16) {
         self.marks = self.marks & !(3 << STAGE_SHIFT) | number << STAGE_SHIFT;
+    }
+
+    /// Writes down whether only some of what comes is read, of a flow whose messages are (kept right
+    /// after every packet that may change it).
+    pub(super) const fn set_half_read(&mut self, half: bool) {
+        if matches!(self.stage(), Stage::Following) {
+            self.put_stage(if half { HALF_READ } else { FOLLOWING });
+        }
     }
 
     /// ICMP type and code of its first packet.
@@ -212,15 +235,19 @@ impl Flow {
     /// Whether nothing but windows and counters is left to do for its packets.
     #[inline]
     pub(super) const fn is_settled(&self, epoch: u32) -> bool {
-        const LEFT: u16 = Mark::Fresh.bit()
-            | Mark::Read.bit()
-            | Mark::Doubtful.bit()
-            | Mark::BehindProxy.bit()
-            | Mark::Forwards.bit()
-            | Mark::Passes.bit()
-            | 3 << STAGE_SHIFT;
         const SETTLED: u16 = Mark::Forwards.bit() | Mark::Passes.bit() | FINAL << STAGE_SHIFT;
         self.marks & LEFT == SETTLED && self.epoch == epoch as u16
+    }
+
+    /// Whether nothing but windows and counters is left to do for its packets that nobody reads: of
+    /// TCP those that bring nothing from the original side, of QUIC those with a short header.
+    #[inline]
+    pub(super) const fn is_half_read(&self, epoch: u32) -> bool {
+        const HALF: u16 = Mark::Read.bit()
+            | Mark::Forwards.bit()
+            | Mark::Passes.bit()
+            | HALF_READ << STAGE_SHIFT;
+        self.marks & LEFT == HALF && self.epoch == epoch as u16
     }
 
     /// Whether packets pass whatever the verdict says.

@@ -2,10 +2,11 @@
 
 use super::entry::{Flow, Mark};
 use super::record::Ended;
-use super::state::Stage;
+use super::state::{Attention, Stage};
 use super::tally::PairRef;
 use super::{Engine, Output, Parcel, Prepared, Soon};
 use crate::flow::{Candidate, FlowId, FlowKey, Segment, TcpEvent, TcpState, TcpTracker, flag};
+use crate::inspect::Speech;
 use crate::model::{Direction, Protocol, Reason, Span, Timestamp, Verdict};
 use crate::policy::spec::Midstream;
 use crate::wire::{self, Body, Packet, TcpSegment};
@@ -14,29 +15,29 @@ impl Engine {
     /// The pair a packet of a settled flow that fits belongs to: then windows, counters and deadline
     /// have been seen to, and it is forwarded. Otherwise nothing has changed.
     #[inline(always)]
-    pub(super) fn settled_usual(&mut self, soon: &Soon) -> Option<PairRef> {
+    pub(super) fn settled_usual(&mut self, soon: &Soon, frame: &[u8]) -> Option<PairRef> {
         let (now, epoch) = (self.now, self.epoch.0);
         let idle = self.idle_of(soon.key.protocol());
         let mut pair = PairRef::NONE;
         let settled = self.table.visit_likely(soon.likely, &soon.key, now, |flow| {
             pair = flow.pair;
-            soon.settle(flow, epoch, now, idle)
+            soon.settle(frame, flow, epoch, now, idle)
         });
         match settled {
             Some(settled) => settled.then_some(pair),
-            None => self.settled_elsewhere(soon),
+            None => self.settled_elsewhere(soon, frame),
         }
     }
 
     /// The same where the flow is not at the place where it was likely to be.
     #[inline(never)]
-    fn settled_elsewhere(&mut self, soon: &Soon) -> Option<PairRef> {
+    fn settled_elsewhere(&mut self, soon: &Soon, frame: &[u8]) -> Option<PairRef> {
         let (now, epoch) = (self.now, self.epoch.0);
         let idle = self.idle_of(soon.key.protocol());
         let mut pair = PairRef::NONE;
         let settled = self.table.visit_live(&FlowKey::from(soon.key), soon.hash, now, |flow| {
             pair = flow.pair;
-            soon.settle(flow, epoch, now, idle)
+            soon.settle(frame, flow, epoch, now, idle)
         });
         settled.then_some(pair)
     }
@@ -52,7 +53,7 @@ impl Engine {
 
     /// As [`Engine::settled_usual`], for a frame that was parsed in full.
     #[inline]
-    pub(super) fn settled_packet(&mut self, prepared: &Prepared) -> Option<PairRef> {
+    pub(super) fn settled_packet(&mut self, prepared: &Prepared, frame: &[u8]) -> Option<PairRef> {
         if !prepared.plain {
             return None;
         }
@@ -67,7 +68,9 @@ impl Engine {
         let mut pair = PairRef::NONE;
         let settled = self.table.visit_live(&prepared.key, prepared.hash, now, |flow| {
             pair = flow.pair;
-            settle(flow, epoch, prepared.reversed, packet.ip_len, now, idle, || tcp)
+            let direction = flow.direction(prepared.reversed);
+            let read = || packet.payload(frame);
+            settle(flow, epoch, direction, packet.ip_len, now, idle, || tcp, read)
         });
         settled.then_some(pair)
     }
@@ -129,14 +132,13 @@ impl Engine {
         verdict
     }
 
-    /// Writes into a flow whether its payload is looked at from now on, so that a packet of a settled
-    /// flow need not go and see. Only a packet of the flow itself changes that.
+    /// Writes into a flow whether its payload is looked at from now on, and whether all of it, so that
+    /// a packet that nobody reads need not go and see. Only a packet of the flow itself changes that.
     pub(super) fn mark_read(&mut self, id: FlowId) {
-        let Some(case) = self.table.get(id).map(|flow| flow.case) else { return };
-        let read = self.cases.inspects(case);
-        if let Some(flow) = self.table.get_mut(id) {
-            flow.set(Mark::Read, read);
-        }
+        let Some(flow) = self.table.get_mut(id) else { return };
+        let attention = self.cases.attention(flow.case);
+        flow.set(Mark::Read, attention != Attention::None);
+        flow.set_half_read(attention == Attention::Half && !flow.is(Mark::Midstream));
     }
 
     /// A packet of a flow whose payload is of no interest.
@@ -412,7 +414,14 @@ impl Engine {
 
 impl Soon {
     #[inline(always)]
-    fn settle(&self, flow: &mut Flow, epoch: u32, now: Timestamp, idle: Span) -> Option<Span> {
+    fn settle(
+        &self,
+        frame: &[u8],
+        flow: &mut Flow,
+        epoch: u32,
+        now: Timestamp,
+        idle: Span,
+    ) -> Option<Span> {
         let segment = || {
             (self.key.protocol() == Protocol::TCP).then_some(Segment {
                 seq: self.tcp.seq,
@@ -423,29 +432,44 @@ impl Soon {
                 payload_len: u32::from(self.payload_len),
             })
         };
-        settle(flow, epoch, self.reversed, u32::from(self.ip_len), now, idle, segment)
+        let direction = flow.direction(self.reversed);
+        let payload = || wire::payload_of_usual_datagram(frame, self.payload_len);
+        settle(flow, epoch, direction, u32::from(self.ip_len), now, idle, segment, payload)
     }
 }
 
-/// The idle time of a settled flow after this packet, which has been counted and fits; none where
-/// another hand is needed. Then nothing has changed.
+/// The idle time of a flow after this packet, which nobody reads, has been counted and fits; none
+/// where another hand is needed. Then nothing has changed.
 #[inline(always)]
-fn settle(
+#[expect(clippy::too_many_arguments, reason = "a leaf of the hot path, each of them a plain value")]
+fn settle<'a>(
     flow: &mut Flow,
     epoch: u32,
-    reversed: bool,
+    direction: Direction,
     bytes: u32,
     now: Timestamp,
     idle: Span,
     tcp: impl FnOnce() -> Option<Segment>,
+    datagram: impl FnOnce() -> &'a [u8],
 ) -> Option<Span> {
     // At the end of time a deadline would not tell when the packet came.
-    if !flow.is_settled(epoch) || now.as_nanos().checked_add(idle.as_nanos()).is_none() {
+    if now.as_nanos().checked_add(idle.as_nanos()).is_none() {
         return None;
     }
-    let direction = flow.direction(reversed);
+    let settled = flow.is_settled(epoch);
+    if !settled && !flow.is_half_read(epoch) {
+        return None;
+    }
+    let tcp = tcp();
+    let unread = || match tcp {
+        Some(segment) => direction == Direction::Reply || segment.payload_len == 0,
+        None => Speech::Quic.passes_over(direction, datagram()),
+    };
+    if !settled && !unread() {
+        return None;
+    }
     let room = flow.room(direction, bytes)?;
-    if let Some(segment) = tcp()
+    if let Some(segment) = tcp
         && !flow.tcp.observe_plain(direction, &segment)
     {
         return None;

@@ -231,8 +231,8 @@ impl Engine {
         self.advance(frame.at, out);
         let len = frame.bytes.len();
         let settled = match next {
-            Next::Usual(soon) => self.settled_usual(soon),
-            Next::Whole(prepared) => self.settled_packet(prepared),
+            Next::Usual(soon) => self.settled_usual(soon, frame.bytes),
+            Next::Whole(prepared) => self.settled_packet(prepared, frame.bytes),
         };
         self.busy = self.busy << 1 | u8::from(settled.is_none());
         if let Some(pair) = settled {

@@ -111,6 +111,18 @@ pub(super) enum Cleared {
     All,
 }
 
+/// What of a flow's payload is looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Attention {
+    /// Nothing.
+    None,
+    /// Of a stream what its original side sends, and nothing else ever will be; of QUIC what can open
+    /// a connection.
+    Half,
+    /// All.
+    All,
+}
+
 /// One direction of a stream under inspection.
 #[derive(Debug)]
 pub(super) struct Lane {
@@ -330,6 +342,18 @@ impl Cases {
         match told {
             Some(story) => story.unasked,
             None => self.get(at).and_then(|c| c.inspection.as_ref()).is_some_and(|i| i.unasked),
+        }
+    }
+
+    /// What of this flow is still looked at.
+    pub(super) fn attention(&self, at: CaseRef) -> Attention {
+        if let Some(speech) = at.speech() {
+            return if speech == Speech::Quic { Attention::Half } else { Attention::All };
+        }
+        match self.get(at).and_then(|case| case.inspection.as_deref()) {
+            None => Attention::None,
+            Some(open) if open.reads_half() => Attention::Half,
+            Some(_) => Attention::All,
         }
     }
 

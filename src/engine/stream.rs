@@ -43,7 +43,11 @@ impl Engine {
             self.cases.put(at, case);
             return Verdict::Forward;
         };
+        let asks_server = self.table.get(id).is_none_or(|flow| flow.stage() != Stage::Following);
         let reading = self.read_segment(id, &mut case, &mut inspection, parcel, segment, direction);
+        if inspection.done && !asks_server {
+            inspection.forget_replies();
+        }
         let verdict = match reading {
             Ok(Reading::Goes) => {
                 self.pass_or_hold(id, &mut inspection, parcel, segment, direction, out)
@@ -501,6 +505,25 @@ impl Inspection {
     fn recount(&mut self) -> (usize, usize) {
         let kept = self.lanes.iter().map(|lane| lane.head.held_bytes()).sum();
         (std::mem::replace(&mut self.kept_bytes, kept), kept)
+    }
+
+    /// Whether this is a stream whose replies nobody will ever read, and nothing that was read waits
+    /// for anything: neither for a decision nor to be acknowledged.
+    pub(super) fn reads_half(&self) -> bool {
+        let [original, reply] = &self.lanes;
+        !self.done
+            && self.held.is_empty()
+            && reply.cleared == Cleared::All
+            && original.head.held_bytes() == 0
+            && reply.head.held_bytes() == 0
+            && self.inspector.is_through_with_replies()
+    }
+
+    /// What the server said was not asked for, so that nobody minds if it says something else when it
+    /// repeats itself.
+    fn forget_replies(&mut self) {
+        let [_, reply] = &mut self.lanes;
+        reply.head.begin(reply.head.in_order_end());
     }
 
     /// What was read for the record alone is asked for from now on: what is not read waits.

@@ -37,5 +37,7 @@ pub use outer::{Outer, reflect};
 pub use packet::{Body, Fragment, Packet};
 pub use parse::{Checksums, Decapsulation, ENCAPSULATION_LIMIT, Settings, parse, read};
 pub use tcp::{TcpFlags, TcpSegment, timestamp};
-pub use usual::{Glimpse, TcpGlimpse, at_length, glimpse, reflect_usual};
+pub use usual::{
+    Glimpse, TcpGlimpse, at_length, glimpse, payload_of_usual_datagram, reflect_usual,
+};
 pub use vxlan::VXLAN_PORT;

@@ -215,6 +215,14 @@ fn segment(frame: &[u8], transport_len: usize) -> Option<(usize, TcpGlimpse)> {
     Some((transport_len.wrapping_sub(header_len), tcp))
 }
 
+/// What the UDP datagram in a frame carries that [`glimpse`] has read.
+#[inline(always)]
+#[must_use]
+pub fn payload_of_usual_datagram(frame: &[u8], payload_len: u16) -> &[u8] {
+    let behind = frame.get(HEADERS..).unwrap_or_default();
+    behind.get(..usize::from(payload_len)).unwrap_or_default()
+}
+
 /// Everything of a frame that [`glimpse`] has read.
 #[inline]
 #[must_use]

@@ -85,6 +85,12 @@ impl HttpReader {
         }
     }
 
+    /// Whether no answer will be wanted any more: that is decided by the first request.
+    #[must_use]
+    pub const fn is_through_with_answers(&self) -> bool {
+        self.begun && self.answers.is_none()
+    }
+
     /// Reads in-order bytes of one direction; see [`Outcome`] for what the answer means. Never
     /// panics; looks at each byte of a head about once however it is cut into segments.
     #[inline]

@@ -136,6 +136,16 @@ impl Inspector {
         if wants.is_nothing() { Wants::BOTH } else { wants }
     }
 
+    /// Whether no byte of the server's stream will be wanted from now on, whatever the client sends.
+    #[must_use]
+    pub const fn is_through_with_replies(&self) -> bool {
+        match &self.state {
+            State::Http(reader) => reader.is_through_with_answers(),
+            State::Http2(_) => true,
+            _ => false,
+        }
+    }
+
     /// Whether nothing later in this flow can be a new message or a new fact, so that the next
     /// outcome is [`Outcome::Done`], or the fault that was told last.
     #[must_use]
