@@ -1,7 +1,7 @@
 //! QUIC Initial to name, and its parts; the look at a packet of a decided flow.
 
 use criterion::{Criterion, criterion_group, criterion_main};
-use lockgate::inspect::quic::keys::Keys;
+use lockgate::inspect::quic::keys::{Keys, Plain};
 use lockgate::inspect::quic::packet::Packet;
 use lockgate::inspect::quic::seal::{Initial, crypto_frame};
 use lockgate::inspect::quic::version::{V1, dialect};
@@ -51,7 +51,7 @@ fn quic(c: &mut Criterion) {
     let (Some(keys), Some(packet)) = (Keys::client(dialect, ID), Packet::read(&one)) else {
         return;
     };
-    let mut plain = Vec::new();
+    let mut plain = Plain::default();
     c.bench_function("quic/open", |b| {
         b.iter(|| keys.open(black_box(&packet), &mut plain));
     });

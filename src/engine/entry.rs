@@ -243,10 +243,8 @@ impl Flow {
     /// TCP those that bring nothing from the original side, of QUIC those with a short header.
     #[inline]
     pub(super) const fn is_half_read(&self, epoch: u32) -> bool {
-        const HALF: u16 = Mark::Read.bit()
-            | Mark::Forwards.bit()
-            | Mark::Passes.bit()
-            | HALF_READ << STAGE_SHIFT;
+        const HALF: u16 =
+            Mark::Read.bit() | Mark::Forwards.bit() | Mark::Passes.bit() | HALF_READ << STAGE_SHIFT;
         self.marks & LEFT == HALF && self.epoch == epoch as u16
     }
 

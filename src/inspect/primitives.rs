@@ -1,8 +1,9 @@
-//! The cryptography inspection needs, all of it from aws-lc-rs: SHA-256, HMAC-SHA-256 and, for QUIC
-//! Initial packets, AES-128-GCM and header protection. No protocol is known here.
+//! The cryptography inspection needs: SHA-256 and HMAC-SHA-256 by sha2 and, for QUIC Initial packets,
+//! AES-128-GCM and header protection by aws-lc-rs. No protocol is known here.
 
 use aws_lc_rs::aead::{AES_128_GCM, Aad, LessSafeKey, Nonce, UnboundKey, quic};
-use aws_lc_rs::{digest, hmac};
+use sha2::block_api::compress256;
+use sha2::{Digest, Sha256};
 
 /// Bytes of an AES-128-GCM tag.
 pub const TAG_BYTES: usize = 16;
@@ -10,24 +11,78 @@ pub const TAG_BYTES: usize = 16;
 /// SHA-256 of `bytes`.
 #[must_use]
 pub fn sha256(bytes: &[u8]) -> [u8; 32] {
-    digest::digest(&digest::SHA256, bytes).as_ref().try_into().unwrap_or_default()
+    Sha256::digest(bytes).into()
 }
 
-/// A key of HMAC-SHA-256.
-pub struct HmacKey(hmac::Key);
+/// Bytes of a block of SHA-256, and of the length at the end of the last one (FIPS 180-4 section
+/// 5.1.1).
+const BLOCK_BYTES: usize = 64;
+const LENGTH_BYTES: usize = 8;
+/// What SHA-256 starts from (FIPS 180-4 section 5.3.3).
+const START: [u32; 8] = [
+    0x6a09_e667,
+    0xbb67_ae85,
+    0x3c6e_f372,
+    0xa54f_f53a,
+    0x510e_527f,
+    0x9b05_688c,
+    0x1f83_d9ab,
+    0x5be0_cd19,
+];
+
+/// A key of HMAC-SHA-256 (RFC 2104): what SHA-256 makes of its inner and of its outer padding, from
+/// where each message goes on.
+#[derive(Clone, Copy)]
+pub struct HmacKey {
+    inner: [u32; 8],
+    outer: [u32; 8],
+}
 
 impl HmacKey {
     /// Prepares `key`.
     #[must_use]
     pub fn new(key: &[u8]) -> Self {
-        Self(hmac::Key::new(hmac::HMAC_SHA256, key))
+        let mut padded = [0; BLOCK_BYTES];
+        match padded.get_mut(..key.len()) {
+            Some(room) => room.copy_from_slice(key),
+            None => padded[..32].copy_from_slice(&sha256(key)),
+        }
+        let behind = |padding: u8| {
+            let mut state = START;
+            compress256(&mut state, &[padded.map(|byte| byte ^ padding)]);
+            state
+        };
+        Self { inner: behind(0x36), outer: behind(0x5c) }
     }
 
     /// The code of `message`.
     #[must_use]
     pub fn sign(&self, message: &[u8]) -> [u8; 32] {
-        hmac::sign(&self.0, message).as_ref().try_into().unwrap_or_default()
+        finish(self.outer, &finish(self.inner, message))
     }
+}
+
+/// SHA-256 of one block, of which `state` is what is left, and `rest` behind it.
+fn finish(mut state: [u32; 8], rest: &[u8]) -> [u8; 32] {
+    let (blocks, tail) = rest.as_chunks::<BLOCK_BYTES>();
+    compress256(&mut state, blocks);
+    let mut last = [[0; BLOCK_BYTES]; 2];
+    let bytes = last.as_flattened_mut();
+    for (to, from) in bytes.iter_mut().zip(tail.iter().chain(&[0x80])) {
+        *to = *from;
+    }
+    let used = if tail.len() < BLOCK_BYTES - LENGTH_BYTES { 1 } else { 2 };
+    let bits = ((rest.len() as u64).wrapping_add(BLOCK_BYTES as u64)).wrapping_mul(8);
+    let used = last.get_mut(..used).unwrap_or_default();
+    if let Some(length) = used.as_flattened_mut().last_chunk_mut() {
+        *length = bits.to_be_bytes();
+    }
+    compress256(&mut state, used);
+    let mut code = [0; 32];
+    for (to, word) in code.as_chunks_mut().0.iter_mut().zip(state) {
+        *to = word.to_be_bytes();
+    }
+    code
 }
 
 /// The header protection key of an Initial packet (RFC 9001 section 5.4.3).
@@ -85,6 +140,31 @@ mod tests {
     #[test]
     fn sha256_of_abc_is_that_of_fips_180() {
         assert_eq!(sha256(b"abc")[..4], [0xba, 0x78, 0x16, 0xbf]);
+    }
+
+    #[test]
+    fn codes_of_every_length_are_those_of_the_definition() {
+        let bytes: Vec<u8> = (0..=255).collect();
+        for key_len in [0, 20, 32, 63, 64, 65, 200] {
+            let mut key = bytes[..key_len].to_vec();
+            let prepared = HmacKey::new(&key);
+            if key_len > BLOCK_BYTES {
+                key = sha256(&key).to_vec();
+            }
+            key.resize(BLOCK_BYTES, 0);
+            let padded = |padding: u8| key.iter().map(move |byte| byte ^ padding);
+            for len in 0..bytes.len() {
+                let inner: Vec<u8> = padded(0x36).chain(bytes[..len].iter().copied()).collect();
+                let outer: Vec<u8> = padded(0x5c).chain(sha256(&inner)).collect();
+                assert_eq!(prepared.sign(&bytes[..len]), sha256(&outer), "{key_len} {len}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_code_is_that_of_rfc_4231() {
+        let code = HmacKey::new(b"Jefe").sign(b"what do ya want for nothing?");
+        assert_eq!(code[..4], [0x5b, 0xdc, 0xc1, 0x46]);
     }
 
     #[test]

@@ -12,11 +12,36 @@ const NUMBER_LIMIT_BYTES: usize = 4;
 /// Headers up to this length are unprotected on the stack; longer ones carry long tokens.
 const HEADER_USUAL_BYTES: usize = 128;
 
+/// The longest payload that is opened on the stack: of a datagram that goes by Ethernet.
+const PLAIN_USUAL_BYTES: usize = 1536;
+
+/// What the keys of one direction's Initial packets are made of.
+#[derive(Clone, Copy)]
+pub struct Secrets {
+    key: [u8; 16],
+    nonce: [u8; 12],
+    header: [u8; 16],
+}
+
 /// The keys of one direction's Initial packets.
 pub struct Keys {
     packet: PacketKey,
     header: HeaderKey,
     nonce: [u8; 12],
+}
+
+/// What an opened packet says.
+pub struct Plain {
+    usual: [u8; PLAIN_USUAL_BYTES],
+    /// What is longer.
+    long: Vec<u8>,
+    len: usize,
+}
+
+impl std::fmt::Debug for Secrets {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Secrets")
+    }
 }
 
 impl std::fmt::Debug for Keys {
@@ -25,10 +50,34 @@ impl std::fmt::Debug for Keys {
     }
 }
 
-impl Keys {
-    /// The client's keys for the Destination Connection ID of its first Initial.
+impl Default for Plain {
+    fn default() -> Self {
+        Self { usual: [0; PLAIN_USUAL_BYTES], long: Vec::new(), len: 0 }
+    }
+}
+
+impl Plain {
+    /// What was opened last.
     #[must_use]
-    pub fn client(dialect: Dialect, destination: &[u8]) -> Option<Self> {
+    pub fn bytes(&self) -> &[u8] {
+        self.usual.get(..self.len).unwrap_or(&self.long)
+    }
+
+    /// Room for so many bytes.
+    fn room(&mut self, len: usize) -> &mut [u8] {
+        self.len = len;
+        if len > PLAIN_USUAL_BYTES {
+            self.long.resize(len, 0);
+            return &mut self.long;
+        }
+        self.usual.get_mut(..len).unwrap_or_default()
+    }
+}
+
+impl Secrets {
+    /// The client's for the Destination Connection ID of its first Initial.
+    #[must_use]
+    pub fn client(dialect: Dialect, destination: &[u8]) -> Self {
         let initial = HmacKey::new(dialect.salt).sign(destination);
         // HKDF-Expand-Label (RFC 8446 section 7.1): length, "tls13 " and the label, no context, and
         // the counter of HKDF-Expand's only block.
@@ -47,16 +96,39 @@ impl Keys {
                 b"\x00\x10\x0dtls13 quic hp\x00\x01",
             ]
         };
-        Some(Self {
-            packet: PacketKey::new(expand.sign(key).first_chunk()?)?,
-            nonce: *expand.sign(nonce).first_chunk()?,
-            header: HeaderKey::new(expand.sign(header).first_chunk()?)?,
+        Self {
+            key: first(expand.sign(key)),
+            nonce: first(expand.sign(nonce)),
+            header: first(expand.sign(header)),
+        }
+    }
+
+    /// The keys they make; `None` if the library refuses.
+    #[must_use]
+    pub fn keys(&self) -> Option<Keys> {
+        Some(Keys {
+            packet: PacketKey::new(&self.key)?,
+            header: HeaderKey::new(&self.header)?,
+            nonce: self.nonce,
         })
+    }
+}
+
+/// The first bytes of a block of HKDF-Expand.
+fn first<const N: usize>(block: [u8; 32]) -> [u8; N] {
+    block.first_chunk().copied().unwrap_or([0; N])
+}
+
+impl Keys {
+    /// The client's keys for the Destination Connection ID of its first Initial.
+    #[must_use]
+    pub fn client(dialect: Dialect, destination: &[u8]) -> Option<Self> {
+        Secrets::client(dialect, destination).keys()
     }
 
     /// Opens an Initial packet into `plain`; the packet stays as it came. `None` if it was not
     /// sealed with these keys.
-    pub fn open(&self, packet: &Packet<'_>, plain: &mut Vec<u8>) -> Option<()> {
+    pub fn open(&self, packet: &Packet<'_>, plain: &mut Plain) -> Option<()> {
         let number_end = packet.number_at.checked_add(NUMBER_LIMIT_BYTES)?;
         let sample = packet.bytes.get(number_end..number_end.checked_add(SAMPLE_BYTES)?)?;
         let mask = self.header.mask(sample)?;
@@ -74,9 +146,8 @@ impl Keys {
         let header = header.get(..header_len)?;
         let number = header.get(packet.number_at..)?;
         let sealed = packet.bytes.get(header_len..)?;
-        plain.clear();
-        plain.resize(sealed.len().checked_sub(TAG_BYTES)?, 0);
-        self.packet.open(self.nonce(number), header, sealed, plain)
+        let room = plain.room(sealed.len().checked_sub(TAG_BYTES)?);
+        self.packet.open(self.nonce(number), header, sealed, room)
     }
 
     /// Seals a packet: `header` ends with the packet number, whose length its first byte says.

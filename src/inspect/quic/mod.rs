@@ -21,7 +21,7 @@ use super::tls::record::{HELLO_LIMIT_BYTES, MESSAGE_HEADER_BYTES};
 use crate::model::{App, Direction, Fact, Facts, QuicVersion, Reason, TlsVersion};
 use crypto::Crypto;
 use frame::Frames;
-use keys::Keys;
+use keys::{Plain, Secrets};
 use packet::{ConnectionId, Invariant, Packet};
 use version::Kind;
 
@@ -51,8 +51,9 @@ struct Connection {
     version: u32,
     /// The id the keys come from.
     id: ConnectionId,
-    /// Given back when the server is past Initial packets; made again if they are needed.
-    keys: Option<Keys>,
+    secrets: Secrets,
+    /// The server is past Initial packets, and so past a Retry.
+    answered: bool,
     /// Kept after the hello, so that bytes that come again are held against it.
     crypto: Crypto,
     /// How much of the stream is hellos that were read.
@@ -72,10 +73,9 @@ enum Step {
 }
 
 /// Whose packet was opened.
-#[expect(clippy::large_enum_variant, reason = "moved at once into the boxed connection")]
 enum Opened {
     Current,
-    New(Keys),
+    New(Secrets),
     Nobody,
 }
 
@@ -99,12 +99,11 @@ impl QuicReader {
         self.decided
     }
 
-    /// Which directions tell more. Replies need not wait: they are read for Retry, and to give
-    /// memory back.
+    /// Which directions tell more. Replies need not wait: they are read for Retry.
     #[must_use]
     pub fn wants(&self) -> Wants {
         match &self.connection {
-            Some(connection) if connection.keys.is_some() => Wants::BOTH,
+            Some(connection) if !connection.answered => Wants::BOTH,
             _ => Wants::ORIGINAL,
         }
     }
@@ -216,10 +215,10 @@ impl QuicReader {
         if self.initials > INITIALS_LIMIT {
             return Err(Reason::LimitInspection);
         }
-        let mut plain = Vec::new();
+        let mut plain = Plain::default();
         match self.open(packet, &mut plain)? {
             Opened::Current => {}
-            Opened::New(keys) => self.begin(packet, keys),
+            Opened::New(secrets) => self.begin(packet, secrets),
             // Neither its own connection id nor the first one's keys open it: no server takes it
             // for a new connection.
             Opened::Nobody if self.decided => {
@@ -231,7 +230,8 @@ impl QuicReader {
         let fingerprints = self.fingerprints;
         let Some(connection) = self.connection.as_deref_mut() else { return Ok(Step::Wait) };
         let google = packet.dialect.google;
-        let mut frames = if google { Frames::google(&plain) } else { Frames::new(&plain) };
+        let plain = plain.bytes();
+        let mut frames = if google { Frames::google(plain) } else { Frames::new(plain) };
         while let Some(piece) = frames.next_piece().map_err(|()| Reason::QuicMalformed)? {
             connection.crypto.insert(piece.offset, piece.bytes)?;
         }
@@ -246,40 +246,35 @@ impl QuicReader {
     /// or not at all. A client that got an answer, or a compatible version (RFC 9368), writes to
     /// another id with the keys of the first; a new connection and one after Retry has its own.
     /// Both opening it is a forgery that shows us another hello than the server.
-    fn open(&self, packet: &Packet<'_>, plain: &mut Vec<u8>) -> Result<Opened, Reason> {
-        let make = |id: &ConnectionId| {
-            Keys::client(packet.dialect, id.as_bytes()).ok_or(Reason::QuicMalformed)
+    fn open(&self, packet: &Packet<'_>, plain: &mut Plain) -> Result<Opened, Reason> {
+        let make = |id: &ConnectionId| Secrets::client(packet.dialect, id.as_bytes());
+        let opens = |secrets: &Secrets, plain: &mut Plain| match secrets.keys() {
+            Some(keys) => Ok(keys.open(packet, plain).is_some()),
+            None => Err(Reason::QuicMalformed),
         };
         let Some(connection) = self.connection.as_deref() else {
-            let keys = make(&packet.destination)?;
-            let opened = keys.open(packet, plain).is_some();
-            return Ok(if opened { Opened::New(keys) } else { Opened::Nobody });
+            let secrets = make(&packet.destination);
+            let opened = opens(&secrets, plain)?;
+            return Ok(if opened { Opened::New(secrets) } else { Opened::Nobody });
         };
         let same_version = connection.version == packet.version;
-        let made;
-        let current = match &connection.keys {
-            Some(keys) if same_version => keys,
-            _ => {
-                made = make(&connection.id)?;
-                &made
-            }
-        };
-        let by_current = current.open(packet, plain).is_some();
+        let current = if same_version { connection.secrets } else { make(&connection.id) };
+        let by_current = opens(&current, plain)?;
         if connection.id == packet.destination && same_version {
             return Ok(if by_current { Opened::Current } else { Opened::Nobody });
         }
-        let keys = make(&packet.destination)?;
-        let mut own = Vec::new();
-        let by_own = keys.open(packet, &mut own).is_some();
+        let secrets = make(&packet.destination);
+        let mut own = Plain::default();
+        let by_own = opens(&secrets, &mut own)?;
         if connection.id == packet.destination {
             // The same id with another version, as after version negotiation.
-            return Ok(if by_own { Opened::New(keys) } else { Opened::Nobody });
+            return Ok(if by_own { Opened::New(secrets) } else { Opened::Nobody });
         }
         match (by_own, by_current) {
             (true, true) => Err(Reason::QuicMalformed),
             (true, false) => {
                 *plain = own;
-                Ok(Opened::New(keys))
+                Ok(Opened::New(secrets))
             }
             (false, true) => Ok(Opened::Current),
             (false, false) => Ok(Opened::Nobody),
@@ -287,13 +282,14 @@ impl QuicReader {
     }
 
     /// A new connection on this flow, or the one there is after Retry, whose name may not change.
-    fn begin(&mut self, packet: &Packet<'_>, keys: Keys) {
+    fn begin(&mut self, packet: &Packet<'_>, secrets: Secrets) {
         let retried = self.retry == Some(packet.destination);
         let named = retried && self.connection.as_ref().is_some_and(|old| old.named);
         self.connection = Some(Box::new(Connection {
             version: packet.version,
             id: packet.destination,
-            keys: Some(keys),
+            secrets,
+            answered: false,
             crypto: Crypto::default(),
             parsed: 0,
             named,
@@ -311,7 +307,7 @@ impl QuicReader {
                     if let Some(connection) = &mut self.connection
                         && connection.named
                     {
-                        connection.keys = None;
+                        connection.answered = true;
                     }
                 }
                 Kind::Initial | Kind::ZeroRtt => {}
