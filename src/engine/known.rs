@@ -453,9 +453,7 @@ fn settle<'a>(
     datagram: impl FnOnce() -> &'a [u8],
 ) -> Option<Span> {
     // At the end of time a deadline would not tell when the packet came.
-    if now.as_nanos().checked_add(idle.as_nanos()).is_none() {
-        return None;
-    }
+    now.as_nanos().checked_add(idle.as_nanos())?;
     let settled = flow.is_settled(epoch);
     if !settled && !flow.is_half_read(epoch) {
         return None;

@@ -240,6 +240,8 @@ pub(super) struct Cases {
     /// The same of inspections that are over.
     #[expect(clippy::vec_box, reason = "what is kept is the memory that a box owns")]
     idle: Vec<Box<Inspection>>,
+    /// The same of streams.
+    rooms: Vec<Vec<u8>>,
     /// What is known of flows that need no case.
     pub(super) stories: Stories,
     /// Bytes kept of all streams.
@@ -251,6 +253,9 @@ const SHARES: usize = 4;
 
 /// Closed cases whose memory is kept.
 const SPARE_CASES_MAX: usize = 1 << 14;
+/// Memory of streams that is kept for others, by number and size of each: that of a full segment.
+const ROOMS_MAX: usize = 1 << 12;
+const ROOM_BYTES: usize = 2048;
 
 impl Cases {
     /// Whether an account may have one case more, of so many in all: whoever keeps flows that are read
@@ -412,9 +417,28 @@ impl Cases {
         self.kept_bytes
     }
 
+    /// Gives a stream that has none the memory of another one, if there is some.
+    pub(super) fn lend_room(&mut self, head: &mut StreamHead) {
+        if head.has_no_room()
+            && let Some(room) = self.rooms.pop()
+        {
+            head.give_room(room);
+        }
+    }
+
+    /// Keeps the memory of a stream for another one.
+    pub(super) fn keep_room(&mut self, room: Vec<u8>) {
+        if (1..=ROOM_BYTES).contains(&room.capacity()) && self.rooms.len() < ROOMS_MAX {
+            self.rooms.push(room);
+        }
+    }
+
     /// Keeps the memory of an inspection that is over.
     pub(super) fn leave(&mut self, mut inspection: Box<Inspection>) {
         self.count_kept((inspection.kept_bytes, 0));
+        for lane in &mut inspection.lanes {
+            self.keep_room(lane.head.take_room());
+        }
         if self.idle.len() < SPARE_CASES_MAX {
             // What it holds of its own goes at once.
             *inspection =
@@ -455,3 +479,25 @@ impl Cases {
 /// The verdict of a flow that nobody has decided yet, as its record would show it.
 pub(super) const UNDECIDED: FlowVerdict =
     FlowVerdict { action: crate::model::Action::Deny, rule: None, reason: Reason::Undecided };
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn memory_of_streams_is_kept_up_to_its_size_and_number() {
+        for (bytes, kept) in [(0, 0), (ROOM_BYTES - 1, 1), (ROOM_BYTES, 1), (ROOM_BYTES + 1, 0)] {
+            let mut cases = Cases::default();
+            cases.keep_room(Vec::with_capacity(bytes));
+            assert_eq!(cases.rooms.len(), kept, "{bytes}");
+        }
+        let mut cases = Cases::default();
+        (0..=ROOMS_MAX).for_each(|_| cases.keep_room(vec![1]));
+        assert_eq!(cases.rooms.len(), ROOMS_MAX);
+        let mut head = StreamHead::new(7, 100);
+        cases.lend_room(&mut head);
+        assert_eq!((head.bytes(), cases.rooms.len()), (&b""[..], ROOMS_MAX - 1));
+        cases.lend_room(&mut head);
+        assert_eq!(cases.rooms.len(), ROOMS_MAX - 1, "it has some");
+    }
+}

@@ -121,6 +121,7 @@ impl Engine {
             let room = self.cases.kept_bytes() < self.limits.kept_bytes;
             lane.head.allow_passed(if room { PASSED_BYTES_MAX } else { 0 });
         }
+        self.cases.lend_room(&mut lane.head);
         if let Err(reason) = lane.head.insert(first, parcel.payload) {
             if inspection.unasked {
                 (inspection.done, case.unread) = (true, true);
@@ -459,7 +460,9 @@ impl Engine {
         }
         let (before, kept) = inspection.recount();
         let over = inspection.done && inspection.held.is_empty() && kept == 0;
+        let rooms = (kept == 0).then(|| inspection.lanes.each_mut().map(|l| l.head.take_room()));
         self.cases.count_kept((before, kept));
+        rooms.into_iter().flatten().for_each(|room| self.cases.keep_room(room));
         if over && let Some(case) = self.cases.get_mut(at) {
             if let Some(inspection) = case.inspection.take() {
                 self.cases.leave(inspection);

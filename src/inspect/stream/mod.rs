@@ -64,7 +64,31 @@ impl StreamHead {
     /// The sequence number of the first byte, where that was not known when the stream was made.
     /// Bytes that were taken before are forgotten.
     pub fn begin(&mut self, initial_seq: u32) {
-        *self = Self { passed: self.passed, ..Self::new(initial_seq, self.limit) };
+        let kept = self.take_room();
+        *self = Self { kept, passed: self.passed, ..Self::new(initial_seq, self.limit) };
+    }
+
+    /// Whether there is no memory for bytes yet.
+    #[must_use]
+    pub const fn has_no_room(&self) -> bool {
+        self.kept.capacity() == 0
+    }
+
+    /// Memory for bytes to come, for a stream that has none.
+    pub fn give_room(&mut self, mut room: Vec<u8>) {
+        room.clear();
+        if self.has_no_room() {
+            self.kept = room;
+        }
+    }
+
+    /// The memory of a stream that keeps no bytes, or is over, for another one.
+    #[must_use]
+    pub fn take_room(&mut self) -> Vec<u8> {
+        (self.start, self.consumed, self.acked) = (0, 0, 0);
+        let mut room = std::mem::take(&mut self.kept);
+        room.clear();
+        room
     }
 
     /// Everything before `seq` goes by unread. What was passed before stays so: segments may come

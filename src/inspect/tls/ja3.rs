@@ -3,13 +3,13 @@
 
 use super::hello::{ClientHello, is_grease, words};
 use super::ja4::nibble;
-use std::io::Write;
 
 /// The fingerprint of `hello`, 32 hexadecimal characters.
 #[must_use]
 pub fn ja3(hello: &ClientHello<'_>) -> [u8; 32] {
     let mut text = Vec::with_capacity(512);
-    let _ = write!(text, "{},", hello.version);
+    decimal(&mut text, hello.version);
+    text.push(b',');
     join(&mut text, words(hello.ciphers));
     text.push(b',');
     join(&mut text, hello.extension_types());
@@ -30,14 +30,16 @@ fn join(text: &mut Vec<u8>, values: impl Iterator<Item = u16>) {
         if at > 0 {
             text.push(b'-');
         }
-        let _ = write!(text, "{value}");
+        decimal(text, value);
     }
 }
 
-/// Rotations of the four rounds (RFC 1321 section 3.4).
-const SHIFTS: [[u32; 4]; 4] = [[7, 12, 17, 22], [5, 9, 14, 20], [4, 11, 16, 23], [6, 10, 15, 21]];
-/// First word of each round and the step to the next (RFC 1321 section 3.4).
-const WORDS: [(usize, usize); 4] = [(0, 1), (1, 5), (5, 3), (0, 7)];
+fn decimal(text: &mut Vec<u8>, value: u16) {
+    let digits = [10_000, 1000, 100, 10, 1].map(|unit| b'0' + (value / unit % 10) as u8);
+    let leading = digits.iter().take(4).take_while(|&&digit| digit == b'0').count();
+    text.extend_from_slice(digits.get(leading..).unwrap_or_default());
+}
+
 /// Integer part of 2^32 * |sin(i + 1)| (RFC 1321 section 3.4).
 #[rustfmt::skip]
 const SINES: [u32; 64] = [
@@ -79,26 +81,34 @@ fn compress(state: &mut [u32; 4], block: &[u8; 64]) {
     for (word, bytes) in words.iter_mut().zip(block.as_chunks::<4>().0) {
         *word = u32::from_le_bytes(*bytes);
     }
-    let [mut a, mut b, mut c, mut d] = *state;
-    for (round, sines) in SINES.as_chunks::<16>().0.iter().enumerate() {
-        let (start, stride) = WORDS.get(round).copied().unwrap_or_default();
-        let shifts = SHIFTS.get(round).copied().unwrap_or_default();
-        for (step, &sine) in sines.iter().enumerate() {
-            let mix = match round {
-                0 => (b & c) | (!b & d),
-                1 => (d & b) | (!d & c),
-                2 => b ^ c ^ d,
-                _ => c ^ (b | !d),
-            };
-            let word = words.get((start + stride * step) % 16).copied().unwrap_or_default();
-            let sum = a.wrapping_add(mix).wrapping_add(sine).wrapping_add(word);
-            let shift = shifts.get(step % 4).copied().unwrap_or_default();
-            (a, d, c, b) = (d, c, b, b.wrapping_add(sum.rotate_left(shift)));
-        }
-    }
-    for (word, add) in state.iter_mut().zip([a, b, c, d]) {
+    let ([first, second, third, fourth], _) = SINES.as_chunks::<16>() else { return };
+    // Rotations, first word and step to the next (RFC 1321 section 3.4).
+    let now = *state;
+    let now = round(now, &words, first, [7, 12, 17, 22], (0, 1), |b, c, d| (b & c) | (!b & d));
+    let now = round(now, &words, second, [5, 9, 14, 20], (1, 5), |b, c, d| (d & b) | (!d & c));
+    let now = round(now, &words, third, [4, 11, 16, 23], (5, 3), |b, c, d| b ^ c ^ d);
+    let now = round(now, &words, fourth, [6, 10, 15, 21], (0, 7), |b, c, d| c ^ (b | !d));
+    for (word, add) in state.iter_mut().zip(now) {
         *word = word.wrapping_add(add);
     }
+}
+
+/// One round: sixteen steps, written out by the compiler.
+#[inline(always)]
+fn round(
+    [mut a, mut b, mut c, mut d]: [u32; 4],
+    words: &[u32; 16],
+    sines: &[u32; 16],
+    shifts: [u32; 4],
+    (start, stride): (usize, usize),
+    mix: impl Fn(u32, u32, u32) -> u32,
+) -> [u32; 4] {
+    for (step, &sine) in sines.iter().enumerate() {
+        let sum = a.wrapping_add(mix(b, c, d)).wrapping_add(sine);
+        let sum = sum.wrapping_add(words[(start + stride * step) % 16]);
+        (a, d, c, b) = (d, c, b, b.wrapping_add(sum.rotate_left(shifts[step % 4])));
+    }
+    [a, b, c, d]
 }
 
 #[cfg(test)]

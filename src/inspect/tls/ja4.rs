@@ -4,7 +4,6 @@
 use super::hello::{ALPN, ClientHello, SERVER_NAME, Transport, is_grease, words};
 use crate::inspect::primitives::sha256;
 use crate::model::Ja4;
-use std::io::Write;
 
 /// What stands for a list without members.
 const NOTHING: [u8; 12] = *b"000000000000";
@@ -12,29 +11,36 @@ const NOTHING: [u8; 12] = *b"000000000000";
 /// The fingerprint of `hello`.
 #[must_use]
 pub fn ja4(hello: &ClientHello<'_>, transport: Transport) -> Ja4 {
-    let mut ciphers: Vec<u16> = words(hello.ciphers).filter(|&value| !is_grease(value)).collect();
-    let mut extensions: Vec<u16> =
-        hello.extension_types().filter(|&value| !is_grease(value)).collect();
-    let mut text = Vec::with_capacity(36);
-    text.push(match transport {
+    let mut ciphers = listed(hello.ciphers.len() / 2, words(hello.ciphers));
+    // An extension takes four bytes at least.
+    let mut extensions = listed(hello.extensions.len() / 4, hello.extension_types());
+    let kind = match transport {
         Transport::Tcp => b't',
         Transport::Quic => b'q',
         Transport::Dtls => b'd',
-    });
-    text.extend_from_slice(version(hello));
-    text.push(if hello.has_server_name { b'd' } else { b'i' });
-    count(&mut text, ciphers.len());
-    count(&mut text, extensions.len());
-    text.extend(protocol(hello));
-    text.push(b'_');
+    };
+    let [v, w] = *version(hello);
+    let named = if hello.has_server_name { b'd' } else { b'i' };
+    let ([c, d], [e, f]) = (count(ciphers.len()), count(extensions.len()));
+    let [p, q] = protocol(hello);
     ciphers.sort_unstable();
-    text.extend(hash(&ciphers, &[]));
-    text.push(b'_');
     extensions.retain(|&kind| kind != SERVER_NAME && kind != ALPN);
     extensions.sort_unstable();
-    let signatures: Vec<u16> = words(hello.signatures).filter(|&v| !is_grease(v)).collect();
-    text.extend(hash(&extensions, &signatures));
-    Ja4(text.try_into().unwrap_or([b'0'; 36]))
+    let signatures = listed(hello.signatures.len() / 2, words(hello.signatures));
+    let mut text = [b'_'; 36];
+    let (first, rest) = text.split_at_mut(10);
+    first.copy_from_slice(&[kind, v, w, named, c, d, e, f, p, q]);
+    let (second, third) = rest.split_at_mut(13);
+    second[1..].copy_from_slice(&hash(&ciphers, &[]));
+    third[1..].copy_from_slice(&hash(&extensions, &signatures));
+    Ja4(text)
+}
+
+/// Values without GREASE, of which there are so many at most.
+fn listed(room: usize, values: impl Iterator<Item = u16>) -> Vec<u16> {
+    let mut list = Vec::with_capacity(room);
+    list.extend(values.filter(|&value| !is_grease(value)));
+    list
 }
 
 fn version(hello: &ClientHello<'_>) -> &'static [u8; 2] {
@@ -53,8 +59,9 @@ fn version(hello: &ClientHello<'_>) -> &'static [u8; 2] {
 }
 
 /// Two digits, 99 for anything above.
-fn count(text: &mut Vec<u8>, count: usize) {
-    let _ = write!(text, "{:02}", count.min(99));
+fn count(count: usize) -> [u8; 2] {
+    let count = count.min(99) as u8;
+    [b'0' + count / 10, b'0' + count % 10]
 }
 
 /// First and last character of the first ALPN protocol; of its hexadecimal form if either of them
@@ -88,11 +95,11 @@ fn hash(list: &[u16], behind: &[u16]) -> [u8; 12] {
 }
 
 fn join(text: &mut Vec<u8>, list: &[u16]) {
-    for (at, value) in list.iter().enumerate() {
+    for (at, &value) in list.iter().enumerate() {
         if at > 0 {
             text.push(b',');
         }
-        text.extend([12, 8, 4, 0].map(|shift| nibble((value >> shift) as u8)));
+        text.extend_from_slice(&[12, 8, 4, 0].map(|shift| nibble((value >> shift) as u8)));
     }
 }
 
