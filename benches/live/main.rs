@@ -4,7 +4,8 @@
 //! The gateway is a port too, which turns every frame round: frames put in once go to and fro for ever,
 //! and their number is the number in flight. Each carries the time it left the gateway at. Subjects take
 //! turns, and a figure is the median of its rounds: `cargo bench --bench live` (`LIVE_ROUNDS`, 5 if
-//! unset, of `LIVE_SECONDS`, 1 if unset).
+//! unset, of `LIVE_SECONDS`, 1 if unset; `LIVE_ONLY=xdp` measures the subjects with that in their name,
+//! `LIVE_SCENE=192x60` so many frames in flight of so many bytes).
 
 mod bare;
 mod bare_xdp;
@@ -284,13 +285,19 @@ fn number(variable: &str, usual: u64) -> u64 {
     std::env::var(variable).ok().and_then(|text| text.parse().ok()).unwrap_or(usual)
 }
 
+/// Whether a variable that chooses is unset or a part of this name.
+fn chosen(variable: &str, name: &str) -> bool {
+    let wanted = std::env::var(variable).unwrap_or_default();
+    name.to_lowercase().contains(&wanted.to_lowercase())
+}
+
 fn main() {
     // `cargo test` builds and runs benches without the argument `--bench`.
     if !std::env::args().any(|argument| argument == "--bench") {
         return;
     }
     let (rounds, seconds) = (number("LIVE_ROUNDS", 5), number("LIVE_SECONDS", 1));
-    let subjects = [
+    let mut subjects = vec![
         Subject::Kernel,
         Subject::Bare(Backend::AfPacket),
         Subject::Port(Backend::AfPacket),
@@ -299,8 +306,11 @@ fn main() {
         Subject::Port(Backend::AfXdp),
         Subject::Engine(Backend::AfXdp),
     ];
+    subjects.retain(|subject| chosen("LIVE_ONLY", &report::name(*subject)));
+    let mut scenes = vec![(1, 32), (32, 32), (192, 32), (192, 1372), (192, 8472)];
+    scenes.retain(|(frames, payload)| chosen("LIVE_SCENE", &format!("{frames}x{}", payload + 28)));
     println!("{}", report::HEAD);
-    for (in_flight, payload) in [(1, 32), (32, 32), (192, 32), (192, 1372), (192, 8472)] {
+    for (in_flight, payload) in scenes {
         let mut all: Vec<Vec<Figures>> = vec![Vec::new(); subjects.len()];
         for _ in 0..rounds {
             for (subject, figures) in subjects.iter().zip(&mut all) {

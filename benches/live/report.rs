@@ -16,7 +16,8 @@ pub(crate) fn beside(subject: Subject) -> Option<Subject> {
     }
 }
 
-fn name(subject: Subject) -> String {
+/// What a subject is called in the table.
+pub(crate) fn name(subject: Subject) -> String {
     let kind = |kind| if kind == Backend::AfXdp { "af-xdp" } else { "af-packet" };
     match subject {
         Subject::Kernel => "kernel, routing".to_owned(),

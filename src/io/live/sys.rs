@@ -3,6 +3,7 @@
 //! here knows what a packet is.
 #![expect(unsafe_code, reason = "system calls and mapped memory; each block has its proof")]
 
+use crate::wire::near;
 use libc::{c_int, sock_filter, sock_fprog};
 use std::io::{self, IoSlice};
 use std::mem::{MaybeUninit, size_of, zeroed};
@@ -135,13 +136,9 @@ pub(super) fn send_frames(fd: impl AsFd, frames: &[IoSlice<'_>]) -> io::Result<u
 /// Tells the kernel that there is something in a socket's transmit ring.
 ///
 /// # Errors
-/// [`io::ErrorKind::WouldBlock`] and `EBUSY` where it has more to do and wants another call.
-pub(super) fn kick(fd: impl AsFd) -> io::Result<()> {
-    let (none, no_address) = (std::ptr::null(), std::ptr::null());
-    // SAFETY: no bytes and no address are handed over.
-    let done =
-        unsafe { libc::sendto(fd.as_fd().as_raw_fd(), none, 0, libc::MSG_DONTWAIT, no_address, 0) };
-    if done < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+/// `EAGAIN` and `EBUSY` where it has more to do and wants another call.
+pub(super) fn kick(fd: impl AsFd) -> rustix::io::Result<()> {
+    rustix::net::send(fd, &[], rustix::net::SendFlags::DONTWAIT).map(drop)
 }
 
 /// What the kernel says of an interface.
@@ -229,9 +226,12 @@ impl Mapping {
         Self::map(Some(fd), offset, len, libc::MAP_SHARED | libc::MAP_POPULATE)
     }
 
-    /// Maps `len` bytes of zeros.
+    /// Maps `len` bytes of zeros, in large pages where the system has them. They are there once they are
+    /// touched.
     pub(super) fn private(len: usize) -> io::Result<Self> {
-        Self::map(None, 0, len, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_POPULATE)
+        let mapping = Self::map(None, 0, len, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS)?;
+        near::ask_for_large_pages(mapping.start.as_ptr(), len);
+        Ok(mapping)
     }
 
     fn map(fd: Option<BorrowedFd<'_>>, offset: u64, len: usize, flags: c_int) -> io::Result<Self> {

@@ -12,6 +12,7 @@ use super::socket::{Packet, Socket};
 use super::store::Store;
 use crate::engine::{Frame, Output};
 use crate::model::Timestamp;
+use crate::wire::near;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
@@ -125,9 +126,16 @@ impl XdpPort {
             others.gather.begin(now, BATCH_FRAMES, done, losses);
         }
         for (number, socket) in sockets.iter_mut().enumerate() {
+            if socket.look() == 0 {
+                continue;
+            }
             for _ in 0..BATCH_FRAMES {
                 let Some(mut packet) = socket.receive(store) else { break };
                 let joined = store.join(&mut packet);
+                if joined.is_empty() {
+                    // Another processor wrote them; by the time the batch is judged they are here.
+                    near::prefetch_headers(store.umem.bytes(&mut packet.head));
+                }
                 let kept = match others {
                     Some(others) => others.sort(now, packet, &joined, store, done, losses),
                     None => Some(packet),

@@ -6,6 +6,7 @@ use super::super::sys;
 use super::ring::{CONTINUED, Descriptor, Putting, Taking};
 use super::store::Store;
 use super::umem::{Chunk, Piece, Umem};
+use rustix::io::Errno;
 use rustix::net::xdp::{
     SocketAddrXdp, SocketAddrXdpFlags, SocketAddrXdpWithSharedUmem, XDP_PGOFF_RX_RING,
     XDP_PGOFF_TX_RING, XDP_UMEM_PGOFF_COMPLETION_RING, XDP_UMEM_PGOFF_FILL_RING, XdpOptionsFlags,
@@ -14,14 +15,14 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, socket_with, soc
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-/// Entries of the receive and the transmit ring.
+/// Entries of every ring. More chunks in the fill ring than descriptors in the receive ring would not
+/// take in more frames, but all of them are used in turn: the fewer, the more of them are in a cache.
 pub(super) const RING_ENTRIES: u32 = 2048;
-/// Entries of the fill and the completion ring: all a socket can have on its way.
-pub(super) const FILL_ENTRIES: u32 = 4096;
 /// Buffers of one frame: 16 fragments and a head are what the kernel puts into one.
 const PIECES_MAX: usize = 17;
-/// Descriptors the kernel sends at one call, at least.
+/// Descriptors the kernel sends at one call, at least; more if it is asked to (Linux 6.17).
 const KICK_DESCRIPTORS: u32 = 32;
+const XDP_MAX_TX_SKB_BUDGET: i32 = 9;
 /// Bytes that may be on their way out of one socket.
 const SEND_BUFFER_BYTES: i32 = 16 << 20;
 
@@ -54,6 +55,8 @@ pub(super) struct Socket {
     partial: Vec<Piece>,
     /// The frame under way has more buffers than may be: it is given up.
     overlong: bool,
+    /// The driver reads and writes our memory itself, and takes chunks long before frames come.
+    zero_copy: bool,
 }
 
 /// How a socket is bound.
@@ -74,29 +77,32 @@ impl Socket {
         if binding.first.is_none() {
             sockopt::set_xdp_umem_reg(&fd, umem.registration())?;
         }
-        sockopt::set_xdp_umem_fill_ring_size(&fd, FILL_ENTRIES)?;
-        sockopt::set_xdp_umem_completion_ring_size(&fd, FILL_ENTRIES)?;
+        sockopt::set_xdp_umem_fill_ring_size(&fd, RING_ENTRIES)?;
+        sockopt::set_xdp_umem_completion_ring_size(&fd, RING_ENTRIES)?;
         sockopt::set_xdp_rx_ring_size(&fd, RING_ENTRIES)?;
         sockopt::set_xdp_tx_ring_size(&fd, RING_ENTRIES)?;
         // Beyond the system's limit where that is allowed, else up to it.
         sys::set_option(&fd, libc::SOL_SOCKET, libc::SO_SNDBUFFORCE, SEND_BUFFER_BYTES).or_else(
             |_| sys::set_option(&fd, libc::SOL_SOCKET, libc::SO_SNDBUF, SEND_BUFFER_BYTES),
         )?;
+        // Where it is not known, a call for each 32 does the same.
+        let _ = sys::set_option(&fd, libc::SOL_XDP, XDP_MAX_TX_SKB_BUDGET, RING_ENTRIES);
         let at = sockopt::xdp_mmap_offsets(&fd)?;
         let socket = fd.as_fd();
-        let fill = Putting::map(socket, XDP_UMEM_PGOFF_FILL_RING, &at.fr, FILL_ENTRIES)?;
-        let completion = Taking::map(socket, XDP_UMEM_PGOFF_COMPLETION_RING, &at.cr, FILL_ENTRIES)?;
+        let fill = Putting::map(socket, XDP_UMEM_PGOFF_FILL_RING, &at.fr, RING_ENTRIES)?;
+        let completion = Taking::map(socket, XDP_UMEM_PGOFF_COMPLETION_RING, &at.cr, RING_ENTRIES)?;
         let receive = Taking::map(socket, XDP_PGOFF_RX_RING, &at.rx, RING_ENTRIES)?;
         let transmit = Putting::map(socket, XDP_PGOFF_TX_RING, &at.tx, RING_ENTRIES)?;
         bind_to(&fd, binding)?;
         let (partial, overlong) = (Vec::new(), false);
-        Ok(Self { fd, fill, completion, receive, transmit, partial, overlong })
+        let zero_copy = sockopt::xdp_options(&fd)
+            .is_ok_and(|options| options.contains(XdpOptionsFlags::XDP_OPTIONS_ZEROCOPY));
+        Ok(Self { fd, fill, completion, receive, transmit, partial, overlong, zero_copy })
     }
 
     /// Whether the driver reads and writes our memory itself.
-    pub(super) fn is_zero_copy(&self) -> bool {
-        sockopt::xdp_options(&self.fd)
-            .is_ok_and(|options| options.contains(XdpOptionsFlags::XDP_OPTIONS_ZEROCOPY))
+    pub(super) const fn is_zero_copy(&self) -> bool {
+        self.zero_copy
     }
 
     /// Frames lost before they came to the ring, since the socket was opened.
@@ -108,12 +114,14 @@ impl Socket {
 
     /// Gives the kernel chunks to receive into, as many as there are beyond `keep` and room for.
     pub(super) fn refill(&mut self, free: &mut Vec<Chunk>, keep: usize) {
-        let spare = free.len().saturating_sub(keep);
-        if spare == 0 {
+        let spare = u32::try_from(free.len().saturating_sub(keep)).unwrap_or(u32::MAX);
+        let room =
+            if self.zero_copy { self.fill.room(RING_ENTRIES) } else { self.fill.known_room() };
+        let wanted = room.min(spare);
+        if wanted == 0 {
             return;
         }
-        let wanted = u32::try_from(spare).unwrap_or(u32::MAX).min(FILL_ENTRIES);
-        for _ in 0..self.fill.room(wanted).min(wanted) {
+        for _ in 0..wanted {
             let Some(chunk) = free.pop() else { break };
             // There is room for it, so it is put; from here on it is the kernel's.
             self.fill.put(chunk.address());
@@ -126,9 +134,18 @@ impl Socket {
         self.fill.wants_call()
     }
 
-    /// The next frame. Chunks of frames that cannot be are given back to the store.
+    /// Looks for frames; how many buffers there are.
+    pub(super) fn look(&mut self) -> u32 {
+        self.receive.look()
+    }
+
+    /// The next frame of those found. Chunks of frames that cannot be are given back to the store.
     pub(super) fn receive(&mut self, store: &mut Store) -> Option<Packet> {
         while let Some(descriptor) = self.receive.take() {
+            if !self.zero_copy {
+                // The kernel took a chunk for it just now: no need to look how many it took.
+                self.fill.taken(1);
+            }
             // SAFETY: the kernel put the descriptor into the receive ring, and it is taken once.
             let piece = unsafe { store.umem.piece(descriptor.address, descriptor.len) };
             let Some(piece) = piece else { continue };
@@ -177,6 +194,9 @@ impl Socket {
 
     /// Takes back the chunks of frames that were sent.
     pub(super) fn sent(&mut self, store: &mut Store) {
+        if self.completion.look() == 0 {
+            return;
+        }
         while let Some(address) = self.completion.take() {
             // SAFETY: the kernel put the address into the completion ring, and it is taken once.
             if let Some(chunk) = unsafe { store.umem.chunk(address) } {
@@ -194,9 +214,8 @@ impl Socket {
         while calls > 0 && self.transmit.pending() && self.transmit.wants_call() {
             calls -= 1;
             match sys::kick(&self.fd) {
-                Ok(()) => {}
                 // It sent as many as it does at one call.
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Ok(()) | Err(Errno::AGAIN) => {}
                 Err(_) => return,
             }
         }
