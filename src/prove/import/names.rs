@@ -93,6 +93,12 @@ impl Buffer {
         if let Some(pattern) = found.patterns.iter().find(|pattern| pattern.ends_with('.')) {
             return Err(format!("`{pattern}` ends with a dot, which names here never do"));
         }
+        if let Some(pattern) = found.patterns.iter().find(|pattern| may_be_address(pattern)) {
+            found.notes.push(format!(
+                "`{pattern}` may be part of an address, and one given as a name matches in Suricata; \
+                 here an address is no name"
+            ));
+        }
         for pattern in &mut found.patterns {
             let read = NamePattern::parse(pattern)
                 .map_err(|fault| format!("`{pattern}` is no pattern of names: {fault}"))?;
@@ -404,6 +410,12 @@ fn piece(rest: &mut Rest<'_>, depth: usize) -> Result<Vec<String>, String> {
     Ok(piece)
 }
 
+/// Whether an IPv4 address may match: nothing but digits, dots and stars.
+fn may_be_address(pattern: &str) -> bool {
+    pattern.bytes().any(|b| b.is_ascii_digit())
+        && pattern.bytes().all(|b| b.is_ascii_digit() || matches!(b, b'.' | b'*'))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -418,6 +430,15 @@ mod tests {
             }
         }
         buffer.patterns()
+    }
+
+    #[test]
+    fn patterns_that_addresses_match_are_noted() {
+        for (content, noted) in [("192.", true), ("10.0.0.1", true), ("1e", false), ("a.1", false)]
+        {
+            let found = read(&format!("content:\"{content}\"; nocase;")).unwrap();
+            assert_eq!(found.notes.len(), usize::from(noted), "{content}: {:?}", found.notes);
+        }
     }
 
     #[test]

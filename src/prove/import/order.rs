@@ -197,11 +197,12 @@ fn note_replies(rule: &Placed, passing: &[&Placed], findings: &mut [Finding]) {
     }
     let own = if rule.both_ways { rule.drafts.len() } else { 1 };
     let replies: Vec<Draft> = rule.drafts.iter().take(own).map(Draft::mirrored).collect();
-    let plain = replies.iter().all(Draft::is_plain);
+    let asks_client = |r: &Draft| !(r.domains.is_empty() && r.dns.is_empty() && r.ja4.is_empty());
+    let unnamed = !replies.iter().any(asks_client);
     let meets = |draft: &Draft| {
         draft.is_plain() && replies.iter().any(|r| !only_from_services(r) && draft.meets(r))
     };
-    let other = passing.iter().find(|other| plain && other.drafts.iter().any(meets));
+    let other = passing.iter().find(|other| unnamed && other.drafts.iter().any(meets));
     let (Some(other), Some(finding)) = (other, findings.get_mut(rule.finding)) else { return };
     finding.fidelity = finding.fidelity.max(Fidelity::Approximated);
     finding.notes.push(format!(
@@ -256,6 +257,7 @@ mod tests {
             (pass, "drop tcp any 443 -> 10.1.0.0/16 any (sid:2;)", Fidelity::Approximated),
             (pass, "drop tcp any any <> 10.1.0.0/16 any (sid:2;)", Fidelity::Approximated),
             (pass, "drop tcp any 80 -> 10.1.0.0/16 any (sid:2;)", Fidelity::Exact),
+            (pass, "drop tls any any -> 10.1.0.0/16 any (sid:2;)", Fidelity::Approximated),
             (pass, "drop tcp any any -> any 443 (sid:2;)", Fidelity::Exact),
             (pass, "drop ip any any -> any any (flow:to_server; sid:2;)", Fidelity::Exact),
             (both, "drop ip any any -> any any (sid:2;)", Fidelity::Exact),

@@ -96,7 +96,7 @@ impl Reader<'_> {
         let deeper = depth.saturating_add(1);
         if let Some(rest) = text.strip_prefix('!') {
             let ranges = self.expression(rest, deeper)?;
-            return Ok(minus(self.all.to_vec(), &ranges));
+            return Ok(minus(self.all_like(&ranges), &ranges));
         }
         if let Some(name) = text.strip_prefix(['$', '@']) {
             let found = self.variables.get(name).cloned();
@@ -117,6 +117,13 @@ impl Reader<'_> {
         }
     }
 
+    /// All there is of the families of addresses in `ranges`: Suricata takes `!10.0.0.0/8` for all other
+    /// IPv4 addresses, and for no IPv6 address.
+    fn all_like(&self, ranges: &Ranges) -> Ranges {
+        let named = |v6: bool| ranges.iter().any(|((family, _), _)| *family == v6);
+        self.all.iter().copied().filter(|((v6, _), _)| named(*v6)).collect()
+    }
+
     /// What is in the list, without what is negated in it. Only negated parts mean all but those.
     fn list(&mut self, text: &str, depth: usize) -> Result<Ranges, String> {
         let (mut with, mut without) = (Vec::new(), Vec::new());
@@ -130,7 +137,7 @@ impl Reader<'_> {
                 }
             }
         }
-        let with = if positive { joined(with) } else { self.all.to_vec() };
+        let with = if positive { joined(with) } else { self.all_like(&without) };
         Ok(minus(with, &joined(without)))
     }
 }
@@ -251,7 +258,10 @@ mod tests {
             ("$HOME_NET", "10.0.0.0/8"),
             ("[$HOME_NET,!10.128.0.0/9]", "10.0.0.0/9"),
             ("10.0.0.0-10.0.0.2", "10.0.0.0/31 10.0.0.2/32"),
-            ("![0.0.0.0/0]", "::/0"),
+            ("!10.0.0.0/1", "128.0.0.0/1"),
+            ("![10.0.0.0/1,8000::/1]", "128.0.0.0/1 ::/1"),
+            ("[!10.0.0.0/1]", "128.0.0.0/1"),
+            ("[any,!10.0.0.0/1]", "128.0.0.0/1 ::/0"),
             ("[!0.0.0.0/1,!::/0]", "128.0.0.0/1"),
             ("[any,!::/0]", "0.0.0.0/0"),
             ("[[10.0.0.0/8,11.0.0.0/8],!11.0.0.0/8]", "10.0.0.0/8"),
@@ -260,9 +270,17 @@ mod tests {
         }
         let outside = nets("$EXTERNAL_NET").unwrap();
         assert!(outside.starts_with("0.0.0.0/5 8.0.0.0/7 11.0.0.0/8"), "{outside}");
-        assert!(outside.ends_with("::/0"), "{outside}");
-        for bad in ["$NOBODY", "[10.0.0.0/8", "10.0.0.0/33", "[]", "!any", "", "10.0.0.5-10.0.0.1"]
-        {
+        assert!(outside.ends_with("128.0.0.0/1"), "of IPv6 there is no word: {outside}");
+        for bad in [
+            "$NOBODY",
+            "[10.0.0.0/8",
+            "10.0.0.0/33",
+            "[]",
+            "!any",
+            "![0.0.0.0/0]",
+            "",
+            "10.0.0.5-10.0.0.1",
+        ] {
             assert!(nets(bad).is_err(), "{bad}");
         }
     }
