@@ -142,7 +142,11 @@ impl Conditions {
         }
         let mut standing = Standing::HOLDS;
         let mut leaning: Option<(Condition, Reason)> = None;
-        for condition in Condition::ON_FACTS {
+        let certificate: &[Condition] = match self.certificate {
+            Some(_) => &Condition::ON_CERTIFICATES,
+            None => &[],
+        };
+        for &condition in Condition::ON_FACTS.iter().chain(certificate) {
             let Some(holds) = self.holds(condition, case) else { continue };
             match holds {
                 Holds::Yes => {}
@@ -219,8 +223,23 @@ impl Conditions {
                 self.judge(case.version(least), |version| version >= least)
             }
             Condition::ClientCertificate => {
-                let wanted = self.certificate.as_deref()?;
-                self.judge(case.certificate(), |shown| wanted.is_met_by(shown))
+                self.certificate.as_deref()?;
+                self.judge(case.certificate(), |_| true)
+            }
+            Condition::CertificateIssuer => {
+                let issuers = self.certificate.as_deref()?.issuers.as_ref()?;
+                self.judge(case.certificate(), |shown| issuers.contains(&shown.issuer))
+            }
+            Condition::CertificateSan => {
+                let names = self.certificate.as_deref()?.names.as_ref()?;
+                let named = |shown: &Certificate| {
+                    names.iter().any(|name| shown.names.iter().any(|shown| name.matches(shown)))
+                };
+                self.judge(case.certificate(), named)
+            }
+            Condition::CertificateSha256 => {
+                let sums = self.certificate.as_deref()?.sha256.as_ref()?;
+                self.judge(case.certificate(), |shown| sums.contains(&shown.sha256))
             }
             Condition::CertificateInDate => {
                 self.certificate.as_deref().filter(|wanted| wanted.in_date)?;
@@ -253,7 +272,7 @@ impl Conditions {
 }
 
 impl Condition {
-    const ON_FACTS: [Self; 10] = [
+    const ON_FACTS: [Self; 8] = [
         Self::App,
         Self::Domains,
         Self::Dns,
@@ -262,7 +281,13 @@ impl Condition {
         Self::Bind,
         Self::Ja4,
         Self::MinVersion,
+    ];
+    /// Those of a certificate, for the few rules that ask for one.
+    const ON_CERTIFICATES: [Self; 5] = [
         Self::ClientCertificate,
+        Self::CertificateIssuer,
+        Self::CertificateSan,
+        Self::CertificateSha256,
         Self::CertificateInDate,
     ];
 }
@@ -277,16 +302,6 @@ impl Standing {
 
     pub(super) const fn refused(condition: Condition, cause: Option<Reason>) -> Self {
         Self { truth: Truth::False, condition: Some(condition), cause, ..Self::HOLDS }
-    }
-}
-
-impl CertificateSpec {
-    fn is_met_by(&self, shown: &Certificate) -> bool {
-        self.issuers.as_ref().is_none_or(|list| list.contains(&shown.issuer))
-            && self.names.as_ref().is_none_or(|list| {
-                list.iter().any(|wanted| shown.names.iter().any(|name| wanted.matches(name)))
-            })
-            && self.sha256.as_ref().is_none_or(|list| list.contains(&shown.sha256))
     }
 }
 

@@ -149,8 +149,14 @@ pub enum Condition {
     Ja4,
     /// `tls.min_version`
     MinVersion,
-    /// `tls.client_certificate`
+    /// `tls.client_certificate`: that there is one.
     ClientCertificate,
+    /// `tls.client_certificate.issuer`
+    CertificateIssuer,
+    /// `tls.client_certificate.san`
+    CertificateSan,
+    /// `tls.client_certificate.sha256`
+    CertificateSha256,
     /// `tls.client_certificate.in_date`
     CertificateInDate,
 }
@@ -176,6 +182,9 @@ impl Condition {
             Self::Ja4 => "tls.ja4",
             Self::MinVersion => "tls.min_version",
             Self::ClientCertificate => "tls.client_certificate",
+            Self::CertificateIssuer => "tls.client_certificate.issuer",
+            Self::CertificateSan => "tls.client_certificate.san",
+            Self::CertificateSha256 => "tls.client_certificate.sha256",
             Self::CertificateInDate => "tls.client_certificate.in_date",
         }
     }

@@ -163,10 +163,14 @@ impl RulePlaces {
         let ja4 = tls.and_then(|tls| tls.ja4.as_ref()).map(|list| list.place);
         let min_version = tls.and_then(|tls| tls.min_version.as_ref()).map(|at| at.place);
         let certificate = tls.filter(|tls| tls.client_certificate.is_some()).map(|tls| tls.place);
-        let in_date = tls.and_then(|tls| match &tls.client_certificate {
-            Some(CertificateDoc::Like(fields)) => fields.in_date.as_ref().map(|at| at.place),
+        let like = tls.and_then(|tls| match &tls.client_certificate {
+            Some(CertificateDoc::Like(fields)) => Some(fields),
             _ => None,
         });
+        let issuer = like.and_then(|fields| fields.issuer.as_ref()).map(|list| list.place);
+        let san = like.and_then(|fields| fields.san.as_ref()).map(|list| list.place);
+        let sha256 = like.and_then(|fields| fields.sha256.as_ref()).map(|list| list.place);
+        let in_date = like.and_then(|fields| fields.in_date.as_ref()).map(|at| at.place);
         let conditions = [
             (Condition::Protocol, doc.protocol.as_ref().map(|list| list.place)),
             (Condition::Sources, doc.sources.as_ref().map(|list| list.place)),
@@ -184,6 +188,9 @@ impl RulePlaces {
             (Condition::Ja4, ja4),
             (Condition::MinVersion, min_version),
             (Condition::ClientCertificate, certificate),
+            (Condition::CertificateIssuer, issuer),
+            (Condition::CertificateSan, san),
+            (Condition::CertificateSha256, sha256),
             (Condition::CertificateInDate, in_date),
         ];
         let there = |(condition, place): (Condition, Option<Place>)| Some((condition, place?));

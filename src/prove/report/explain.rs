@@ -1,7 +1,7 @@
 //! Why a flow was refused: the production decision is taken again on what its record tells, and its
 //! trace is put into words. Decides nothing by itself.
 
-use crate::model::{Action, Protocol, Reason};
+use crate::model::{Action, Certificate, Protocol, Reason};
 use crate::policy::{Condition, Decision, Policy, Query, RecordedTrace, TraceStep, Truth};
 use crate::prove::sighting::Sighting;
 use crate::prove::trace::day_of;
@@ -133,12 +133,27 @@ fn because(condition: Condition, sighting: &Sighting) -> String {
             Some(certificate) => certificate.subject.clone(),
             None => "none was seen".into(),
         },
-        Condition::CertificateInDate => match &sighting.certificate {
-            Some(certificate) => format!("valid until {}", day_of(certificate.validity.1)),
+        Condition::CertificateIssuer
+        | Condition::CertificateSan
+        | Condition::CertificateSha256
+        | Condition::CertificateInDate => match &sighting.certificate {
+            Some(certificate) => of_certificate(condition, certificate),
             None => "none was seen".into(),
         },
     };
     format!("{}: {had}", condition.name())
+}
+
+fn of_certificate(condition: Condition, certificate: &Certificate) -> String {
+    match condition {
+        Condition::CertificateIssuer => certificate.issuer.clone(),
+        Condition::CertificateSan if certificate.names.is_empty() => "none".into(),
+        Condition::CertificateSan => certificate.names.join(", "),
+        Condition::CertificateSha256 => {
+            certificate.sha256.iter().map(|byte| format!("{byte:02x}")).collect()
+        }
+        _ => format!("valid until {}", day_of(certificate.validity.1)),
+    }
 }
 
 /// Whether a verdict that came from the rules comes from them again. One that did not is not asked for.

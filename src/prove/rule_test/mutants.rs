@@ -5,7 +5,7 @@
 use super::judge::passes;
 use super::plan::{Plan, Unit};
 use crate::model::{Action, PolicyId, Protocol};
-use crate::policy::spec::{BlockSpec, RuleSpec};
+use crate::policy::spec::{BlockSpec, CertificateSpec, RuleSpec};
 use crate::policy::{Condition, Policy};
 use crate::prove::parallel;
 use crate::ruleset::Place;
@@ -254,11 +254,16 @@ fn widen(rule: &mut RuleSpec, condition: Condition) {
         Condition::Ja4 => rule.tls.ja4 = None,
         Condition::MinVersion => rule.tls.min_version = None,
         Condition::ClientCertificate => rule.tls.client_certificate = None,
-        Condition::CertificateInDate => {
-            if let Some(certificate) = &mut rule.tls.client_certificate {
-                certificate.in_date = false;
-            }
-        }
+        Condition::CertificateIssuer => of_certificate(rule, |wanted| wanted.issuers = None),
+        Condition::CertificateSan => of_certificate(rule, |wanted| wanted.names = None),
+        Condition::CertificateSha256 => of_certificate(rule, |wanted| wanted.sha256 = None),
+        Condition::CertificateInDate => of_certificate(rule, |wanted| wanted.in_date = false),
+    }
+}
+
+fn of_certificate(rule: &mut RuleSpec, widen: impl FnOnce(&mut CertificateSpec)) {
+    if let Some(wanted) = &mut rule.tls.client_certificate {
+        widen(wanted);
     }
 }
 
