@@ -80,3 +80,18 @@ fn a_recorded_test_passes_and_dropped_packets_become_flows() {
     ]);
     assert_eq!(again.status.code(), Some(2), "a file that is there is not written over");
 }
+
+#[test]
+fn what_a_rule_may_ask_is_written_down_with_a_recorded_flow() {
+    for (ruleset, capture, told) in [
+        ("internal-dns", "acme", "dns: stray.api.payments.example, answer: 10.100.66.6"),
+        ("private-apis", "globex", "domain: quotes.payments.example, api_id: gl0b3xq001"),
+        ("mutual-tls", "acme", "until: 2"),
+    ] {
+        let ruleset = format!("rulesets/{ruleset}");
+        let capture = format!("{ruleset}/tests/{capture}.pcap");
+        let run = lockgate(&["test", &ruleset, "--record", &capture, "--as-flows"]);
+        assert_eq!(run.status.code(), Some(0), "{}", text(&run.stderr));
+        assert!(text(&run.stdout).contains(told), "{told}: {}", text(&run.stdout));
+    }
+}

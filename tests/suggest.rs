@@ -202,6 +202,19 @@ fn what_is_printed_reads_well() {
 }
 
 #[test]
+fn what_all_flows_of_a_rule_have_in_common_is_told_with_how_to_ask_for_it() {
+    for (ruleset, capture, told) in [
+        ("private-apis", "globex", "requests named an API in all 2 flows; `api_id: [q0otes0001]`"),
+        ("mutual-tls", "acme", "the client showed a certificate that was in date in all 4 flows"),
+    ] {
+        let ruleset = format!("rulesets/{ruleset}");
+        let run = run(&["suggest", &ruleset, &format!("{ruleset}/tests/{capture}.pcap")]);
+        let found = text(&run.stdout);
+        assert!(found.contains(told), "{told}: {found}");
+    }
+}
+
+#[test]
 fn a_folder_is_a_ruleset_and_flow_logs_say_the_same_as_captures() {
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("suggested");
     let _ = fs::remove_dir_all(&folder);

@@ -126,7 +126,7 @@ fn record(args: &TestArgs, capture: &Path) -> Result<(), String> {
     }
     if recorded.left_out > 0 {
         eprintln!(
-            "note: {} of {} flows are left out: written down they would be judged otherwise",
+            "note: {} of {} flows left out: written down they would be judged otherwise",
             recorded.left_out, recorded.flows
         );
     }

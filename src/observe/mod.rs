@@ -16,7 +16,7 @@ pub use json::{event_json, flow_json, summary_json};
 pub use names::Names;
 pub use recorder::{Only, Out, RECORDS_MAX, Recorder, RecorderError, Style};
 pub use summary::{PairTotals, ReasonTotals, Summary, Totals};
-pub use text::{Layout, NARROW_BELOW, quantity, text_lines};
+pub use text::{Layout, NARROW_BELOW, plural, quantity, text_lines};
 
 #[cfg(test)]
 pub(crate) mod tests;

@@ -4,7 +4,7 @@ use super::Names;
 use super::names::segment_or_unknown;
 use crate::engine::record::FlowRecord;
 use crate::model::{Addr, FiveTuple};
-use std::fmt::Write;
+use std::fmt::{Display, Write};
 
 /// Screens with fewer columns get two lines for each flow.
 pub const NARROW_BELOW: usize = 120;
@@ -171,6 +171,12 @@ fn cause(record: &FlowRecord, names: &impl Names) -> String {
         Some(rule) => format!("{rule} ({})", verdict.reason.name()),
         None => verdict.reason.name().to_owned(),
     }
+}
+
+/// `1 flow`, `2 flows`: a count of things that have a regular plural.
+#[must_use]
+pub fn plural<N: Copy + Display + PartialEq + From<u8>>(count: N, what: &str) -> String {
+    if count == N::from(1) { format!("1 {what}") } else { format!("{count} {what}s") }
 }
 
 /// A number in at most four characters: `999`, `1.2K`, `34K`, `5.6M`.

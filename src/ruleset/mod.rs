@@ -168,11 +168,11 @@ fn compile(
     let spec = &built.spec;
     check::check_pairs(spec, &built.places, &mut findings);
     check::check(&merged, spec, &sets, options.capacity, &mut findings);
-    // Compiled although there may be errors, because guardrails ask it who decides.
     let policy = Policy::compile(spec, options.previous)
         .map_err(|fault| findings.push(Diagnostic::error("limit-policy", fault.to_string())))
         .ok();
-    if let Some(policy) = &policy {
+    // What is wrong with a rule would be found again as what it then lets through.
+    if let Some(policy) = policy.as_ref().filter(|_| !findings.has_errors()) {
         guardrail::prove(&merged.guardrails, &built, policy, &sets, &mut findings);
     }
     let guardrails = merged.guardrails.len();

@@ -4,6 +4,7 @@ use super::client::Answer;
 use super::{ExplainRequest, Request};
 use crate::io::pcap::{CaptureWriter, CapturedPacket, Format};
 use crate::model::Timestamp;
+use crate::observe::plural;
 use crate::wire::Link;
 use comfy_table::{CellAlignment, Table, presets};
 use serde_json::Value;
@@ -339,10 +340,6 @@ fn text<'v>(value: &'v Value, field: &str) -> &'v str {
 
 fn number(value: &Value, field: &str) -> u64 {
     value.get(field).and_then(Value::as_u64).unwrap_or(0)
-}
-
-fn plural(count: u64, what: &str) -> String {
-    if count == 1 { format!("1 {what}") } else { format!("{count} {what}s") }
 }
 
 /// Digits in groups of three.

@@ -3,6 +3,7 @@
 use super::order::Named;
 use super::translate::Side;
 use super::{Fidelity, Finding, Imported};
+use crate::observe::plural;
 use crate::policy::spec::PortRange;
 use crate::prove::yaml::{list, plain, quoted, wrapped};
 use ipnet::IpNet;
@@ -183,10 +184,10 @@ impl Imported {
             .collect();
         let _ = writeln!(
             out,
-            "{} rules: {}; {} rules written in {}, otherwise {}",
-            self.findings.len(),
+            "{}: {}; {} written in {}, otherwise {}",
+            plural(self.findings.len(), "rule"),
             sums.join(", "),
-            self.ordered.rules.len(),
+            plural(self.ordered.rules.len(), "rule"),
             self.ordered.order.name(),
             self.ordered.otherwise.name()
         );

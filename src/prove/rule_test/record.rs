@@ -178,8 +178,8 @@ impl Recording<'_> {
             app,
             domain: record.found.names.first().and_then(host),
             dns: record.found.questions.first().and_then(host),
-            answer: None,
-            api_id: None,
+            answer: record.found.denied_answer.filter(|_| app == Some(AppMatch::Dns)),
+            api_id: record.found.api_id.clone().filter(|_| app == Some(AppMatch::Http)),
             tls_version: record.found.tls_version.filter(|_| tls),
             client_certificate: certificate,
             at: None,
@@ -297,6 +297,8 @@ fn inline_text(flow: &InlineFlow) -> String {
     part("app", app.map(str::to_owned));
     part("domain", flow.domain.as_deref().map(plain));
     part("dns", flow.dns.as_deref().map(plain));
+    part("answer", flow.answer.map(address));
+    part("api_id", flow.api_id.as_ref().map(|id| plain(id.as_str())));
     part("tls_version", flow.tls_version.map(|version| quoted(&version.to_string())));
     let certificate = flow.client_certificate.as_ref().map(|shown| {
         let names = if shown.names.is_empty() {

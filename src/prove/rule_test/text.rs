@@ -3,6 +3,7 @@
 
 use super::mutants::Mutation;
 use super::{Case, Failure, Report};
+use crate::observe::plural;
 use crate::observe::{Layout, text_lines};
 use crate::policy::Policy;
 use crate::prove::trace::Told;
@@ -148,9 +149,4 @@ fn write_coverage(out: &mut String, report: &Report, ruleset: &Loaded) {
             let _ = writeln!(out, "  and {} more", missing.len().saturating_sub(LISTED_MAX));
         }
     }
-}
-
-/// `1 flow`, `2 flows`.
-pub(super) fn plural(count: usize, what: &str) -> String {
-    format!("{count} {what}{}", if count == 1 { "" } else { "s" })
 }

@@ -2,9 +2,10 @@
 //! is always a product (ports by destinations by names) of which every combination was seen, unless
 //! a note on it says otherwise. Writes no text.
 
-use super::tally::{Ask, Tally};
+use super::tally::{APIS_MAX, Ask, Tally};
 use crate::model::{Action, Addr, Protocol, TlsVersion};
 use crate::policy::spec::{AppMatch, SegmentKind};
+use crate::prove::yaml::list;
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -222,14 +223,9 @@ fn named_rule(protocols: Vec<Protocol>, place: &Place, names: Names, by_host: bo
         notes.push("many destinations were seen; the name alone decides".to_owned());
     }
     let tally = names.iter().fold(None, |sum, (_, tally)| plus(sum, Some(tally)));
-    if let Some(tally) = tally.as_ref().filter(|t| t.certificates > 0 && t.certificates == t.flows)
-    {
-        let flows = tally.flows;
-        notes.push(format!(
-            "the client showed a certificate in all {flows} flows; `tls: {{ client_certificate: \
-             required }}` would ask for it"
-        ));
-    }
+    notes.extend(
+        tally.iter().flat_map(|tally| [certificate_note(tally), api_note(tally)]).flatten(),
+    );
     let known = tally.as_ref().and_then(|t| t.versions.filter(|(flows, _)| *flows == t.flows));
     // Drafts of TLS 1.3 have numbers of their own, which no rule can ask for.
     let min_version = known.map(|(_, version)| version).filter(|version| {
@@ -252,6 +248,33 @@ fn named_rule(protocols: Vec<Protocol>, place: &Place, names: Names, by_host: bo
         tally,
         notes,
     }
+}
+
+/// What all flows have in common besides their names, and how a rule would ask for it. Whether it is
+/// meant or happened so is for somebody to say.
+fn certificate_note(tally: &Tally) -> Option<String> {
+    let flows = tally.flows;
+    if tally.certificates == 0 || tally.certificates != flows {
+        return None;
+    }
+    let (valid, asks) = if tally.in_date == flows {
+        (" that was in date", "{ in_date: true }")
+    } else {
+        ("", "required")
+    };
+    Some(format!(
+        "the client showed a certificate{valid} in all {flows} flows; `tls: {{ client_certificate: \
+         {asks} }}` would ask for it"
+    ))
+}
+
+fn api_note(tally: &Tally) -> Option<String> {
+    let flows = tally.flows;
+    if tally.named_apis == 0 || tally.named_apis != flows || tally.apis.len() > APIS_MAX {
+        return None;
+    }
+    let apis = list(&tally.apis);
+    Some(format!("requests named an API in all {flows} flows; `api_id: {apis}` would ask for it"))
 }
 
 /// The protocol a rule may ask for besides the name; DNS questions need none.

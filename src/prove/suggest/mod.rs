@@ -16,6 +16,7 @@ pub use verify::{Verified, verify};
 pub use write::{Document, documents, single};
 
 use crate::model::Action;
+use crate::observe::plural;
 use crate::policy::spec::{AppMatch, BlockSpec, Mode, PolicySpec, SegmentKind, Selector};
 use draft::{Draft, DraftRule, RuleNames};
 use shared_names::{registered, shared_by_many};
@@ -124,7 +125,7 @@ const fn word(app: AppMatch) -> &'static str {
 fn warnings(tallies: &Tallies, policies: &[Draft]) -> Vec<String> {
     let mut warnings = Vec::new();
     for (why, flows) in &tallies.left_out {
-        warnings.push(format!("no rule for {flows} flows that {}", why.explain()));
+        warnings.push(format!("no rule for {}: {}", plural(*flows, "flow"), why.explain()));
     }
     for draft in policies {
         for rule in &draft.rules {

@@ -5,11 +5,14 @@ use crate::model::{Action, Addr, FiveTuple, Protocol, Reason, Timestamp, TlsVers
 use crate::policy::names::NamePattern;
 use crate::policy::{NoTrace, Policy, Query};
 use crate::prove::sighting::{Sighting, UNKNOWN};
-use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Most different things that are told apart; flows beyond are counted as left out.
 pub const ASKS_MAX: usize = 1 << 18;
+
+/// Most different APIs that one rule is said to be about.
+pub const APIS_MAX: usize = 8;
 
 /// What a flow asked for: everything a rule could ask of it, without the client's own address.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -48,6 +51,12 @@ pub struct Tally {
     pub bytes: u64,
     /// Flows in which the client showed a certificate.
     pub certificates: u64,
+    /// Those in which it was valid by its dates when the flow began.
+    pub in_date: u64,
+    /// Flows whose last request named an API.
+    pub named_apis: u64,
+    /// Which, at most [`APIS_MAX`] and one more.
+    pub apis: BTreeSet<Box<str>>,
     /// Flows of which the TLS version is known, and the lowest of those.
     pub versions: Option<(u64, TlsVersion)>,
     /// Start of the first flow.
@@ -65,6 +74,14 @@ impl Tally {
             packets: sighting.packets(),
             bytes: sighting.bytes(),
             certificates: u64::from(sighting.certificate.is_some()),
+            in_date: u64::from(
+                sighting
+                    .certificate
+                    .as_ref()
+                    .is_some_and(|c| c.is_in_date(sighting.start.as_secs())),
+            ),
+            named_apis: u64::from(sighting.api_id.is_some()),
+            apis: sighting.api_id.iter().map(|id| id.as_str().into()).collect(),
             versions: sighting.tls_version.map(|version| (1, version)),
             first: sighting.start,
             last: sighting.end,
@@ -81,6 +98,9 @@ impl Tally {
             packets: self.packets.saturating_add(other.packets),
             bytes: self.bytes.saturating_add(other.bytes),
             certificates: self.certificates.saturating_add(other.certificates),
+            in_date: self.in_date.saturating_add(other.in_date),
+            named_apis: self.named_apis.saturating_add(other.named_apis),
+            apis: self.apis.union(&other.apis).take(APIS_MAX.saturating_add(1)).cloned().collect(),
             versions: match (self.versions, other.versions) {
                 (Some((some, low)), Some((more, other))) => {
                     Some((some.saturating_add(more), low.min(other)))
@@ -120,19 +140,17 @@ impl LeftOut {
     #[must_use]
     pub fn explain(self) -> String {
         match self {
-            Self::Denied => "were denied; --denied suggests rules for them too".into(),
+            Self::Denied => "denied; --denied suggests rules for them too".into(),
             Self::Refused(reason) => {
                 let why = reason.explain();
-                format!("are refused whatever the rules say ({}: {why})", reason.name())
+                format!("refused whatever the rules say ({}: {why})", reason.name())
             }
-            Self::Unanswered => {
-                "were never answered; --unanswered suggests rules for them too".into()
-            }
-            Self::Midstream => "were met in the middle: who opened them is not known".into(),
-            Self::UnknownSegment => "have a side that belongs to no segment".into(),
-            Self::Unwritable => "asked for a name that no rule can hold".into(),
-            Self::TooManyNames => "asked for more names than a record holds".into(),
-            Self::Full => format!("came after {ASKS_MAX} different things had been seen"),
+            Self::Unanswered => "never answered; --unanswered suggests rules for them too".into(),
+            Self::Midstream => "met in the middle, so that who opened them is not known".into(),
+            Self::UnknownSegment => "with a side that belongs to no segment".into(),
+            Self::Unwritable => "asking for a name that no rule can hold".into(),
+            Self::TooManyNames => "asking for more names than a record holds".into(),
+            Self::Full => format!("coming after {ASKS_MAX} different things had been seen"),
         }
     }
 }
