@@ -150,11 +150,13 @@ impl Instance {
     }
 
     fn install(&self, policy: Arc<Policy>) -> Result<u32, Silent> {
-        let epochs = self.ask(INSTALL, |done| Command::Install(Arc::clone(&policy), done))?;
+        let epochs = self.ask(INSTALL, |done| Command::Install(Arc::clone(&policy), done));
+        // Also where a worker is silent: others have it, and the next ruleset must not give the ids of
+        // its scopes to others, whose packets would meet flows of these.
         let mut state = self.state();
         state.policy = policy;
         state.installed = Clock::wall();
-        Ok(epochs.into_iter().max().unwrap_or(0))
+        Ok(epochs?.into_iter().max().unwrap_or(0))
     }
 
     fn note_refusal(&self, refused: &Refused) -> Refusal {
