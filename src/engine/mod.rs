@@ -21,6 +21,8 @@ mod fragments;
 mod frame;
 mod gate;
 mod gateways;
+#[cfg(test)]
+mod half_tests;
 mod known;
 #[cfg(test)]
 mod last_tests;

@@ -153,7 +153,7 @@ impl Shape {
 #[inline(always)]
 #[must_use]
 pub fn glimpse(frame: &[u8], link: Link, settings: &Settings) -> Option<Glimpse> {
-    if link != Link::Ethernet || settings.decapsulation != Decapsulation::Gwlb {
+    if link != Link::Ethernet {
         return None;
     }
     let head: &[u8; HEADERS] = frame.first_chunk()?;
@@ -170,7 +170,9 @@ pub fn glimpse(frame: &[u8], link: Link, settings: &Settings) -> Option<Glimpse>
         (udp_len.wrapping_add(IPV4_LEN) == outer_len) & (end <= frame.len()) & (inner_end <= end);
     let sums = checksum::is_valid_ipv4(head, OUTER)? & checksum::is_valid_ipv4(head, INNER)?;
     let src = u32_at(head, INNER + 12)?;
-    let group = src >> 28 == 0xe || src == u32::MAX;
+    // Of a capture the outer packet is held to what any packet is.
+    let captured = settings.decapsulation == Decapsulation::Capture;
+    let group = is_group(src) || (captured && is_group(u32_at(head, OUTER + 12)?));
     if !fits || group || !(sums || settings.checksums == Checksums::Ignore) {
         return None;
     }
@@ -195,6 +197,12 @@ pub fn glimpse(frame: &[u8], link: Link, settings: &Settings) -> Option<Glimpse>
         payload_len: payload_len as u16,
         tcp,
     })
+}
+
+/// As [`super::ip::is_group`].
+#[inline(always)]
+const fn is_group(addr: u32) -> bool {
+    addr >> 28 == 0xe || addr == u32::MAX
 }
 
 /// The TCP header of the usual form: its length is right and a connection can produce its flags.
