@@ -104,7 +104,7 @@ fn rolling(table: &mut FlowTable<State>, tuples: &[FiveTuple]) -> u64 {
             ring[step % 32] = (key, hash);
         }
         if step >= ENTRY_AHEAD {
-            table.prefetch_entry(ring[(step - ENTRY_AHEAD) % 32].1);
+            let _ = table.likely(ring[(step - ENTRY_AHEAD) % 32].1, true);
         }
         if step >= BUCKET_AHEAD {
             let (key, hash) = ring[(step - BUCKET_AHEAD) % 32];

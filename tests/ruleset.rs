@@ -133,14 +133,11 @@ fn the_survey_allows_everything_at_once() {
             panic!("{src} {dst} belong nowhere");
         };
         for protocol in [Protocol::TCP, Protocol::UDP, Protocol::ICMP, Protocol(132)] {
-            let query = Query {
-                policy: survey.block(from, to).unwrap(),
-                tuple: FiveTuple { src, dst, src_port: 1, dst_port: 2, protocol },
-                icmp: None,
-                now: Timestamp::from_secs(1_800_000_000),
-                midstream: false,
-                bound: None,
-            };
+            let query = Query::new(
+                survey.block(from, to).unwrap(),
+                FiveTuple { src, dst, src_port: 1, dst_port: 2, protocol },
+                Timestamp::from_secs(1_800_000_000),
+            );
             let decision = survey.decide(&query, &Facts::default(), &mut NoTrace);
             let Decision::Final(verdict) = decision else { panic!("{src} {dst} is pending") };
             assert_eq!(verdict.action, Action::Allow);

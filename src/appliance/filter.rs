@@ -118,7 +118,9 @@ mod tests {
         let mut record = FlowRecord::new(ScopeId::default(), FiveTuple::default(), start);
         record.from = Some(SegmentId(0));
         record.to = Some(SegmentId(1));
-        Arc::make_mut(&mut record.found)
+        record
+            .found
+            .to_mut()
             .names
             .note(&Arc::new(DomainName::from_host(b"api.shop.example").unwrap()));
         let (action, rule, reason) = (Action::Deny, Some(RuleId(9)), Reason::Otherwise);

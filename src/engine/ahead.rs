@@ -7,13 +7,14 @@
 //! ```text
 //! 4 groups ahead  headers are asked for
 //! 2 groups ahead  headers are read, the index of the flow table is asked for
-//! 1 group ahead   the index is read, the entry is asked for
+//! 1 group ahead   the index is read, the entry is asked for; of a flow that is not there, its rules
 //!                 judged
 //! ```
 
 use super::{Engine, Frame};
 use crate::flow::{FlowHash, FlowKey, Likely, Near};
 use crate::model::{Addr, Reason, ScopeId};
+use crate::policy::Approach;
 use crate::wire::{self, Body, Checksums, Packet, TcpGlimpse, near};
 
 /// Frames in a group.
@@ -37,6 +38,8 @@ pub(super) struct Group {
     soon: [Soon; GROUP],
     /// Those that are not of the usual form, or of an unknown scope.
     whole: [Prepared; GROUP],
+    /// Of those whose flow was not there when it was looked for.
+    approach: [Option<Approach>; GROUP],
 }
 
 /// A frame of the usual form, or a sign that it is another.
@@ -88,13 +91,15 @@ impl Ahead {
 }
 
 impl Group {
-    /// Its frames in order; behind the last of a batch come those of another.
+    /// Its frames in order, each with what is known of the flow it may open; behind the last of a
+    /// batch come those of another.
     #[inline]
-    pub(super) fn iter(&self) -> impl Iterator<Item = Next<'_>> {
-        self.soon
-            .iter()
-            .zip(&self.whole)
-            .map(|(soon, whole)| if soon.usual { Next::Usual(soon) } else { Next::Whole(whole) })
+    pub(super) fn iter(&self) -> impl Iterator<Item = (Next<'_>, Option<&Approach>)> {
+        let next =
+            self.soon.iter().zip(&self.whole).map(|(soon, whole)| {
+                if soon.usual { Next::Usual(soon) } else { Next::Whole(whole) }
+            });
+        next.zip(self.approach.iter().map(Option::as_ref))
     }
 }
 
@@ -123,7 +128,7 @@ impl Engine {
     /// Reads the headers of a group and asks for the index.
     #[inline(never)]
     fn read_group(&self, group: usize, frames: &[Frame<'_>], ahead: &mut Ahead) {
-        let Group { soon, whole } = ahead.group_mut(group);
+        let Group { soon, whole, .. } = ahead.group_mut(group);
         for (frame, (soon, whole)) in of_group(frames, group).zip(soon.iter_mut().zip(whole)) {
             if self.read_usual(frame, soon).is_none() {
                 soon.usual = false;
@@ -135,16 +140,23 @@ impl Engine {
         }
     }
 
-    /// Reads the index for a group and asks for its entries.
+    /// Reads the index for a group and asks for its entries, or for the rules of those without.
     #[inline(never)]
     fn place_group(&self, group: usize, frames: &[Frame<'_>], ahead: &mut Ahead) {
         let all = self.busy != 0;
-        let Group { soon, whole } = ahead.group_mut(group);
-        for (_, (soon, whole)) in of_group(frames, group).zip(soon.iter_mut().zip(whole)) {
+        let Group { soon, whole, approach } = ahead.group_mut(group);
+        let places = soon.iter_mut().zip(whole).zip(approach);
+        for (_, ((soon, whole), approach)) in of_group(frames, group).zip(places) {
+            *approach = None;
             if soon.usual {
                 soon.likely = self.table.likely(soon.hash, all);
-            } else {
-                self.table.prefetch_entry(whole.hash);
+                if soon.likely == Likely::ABSENT {
+                    let tuple = soon.key.tuple(soon.reversed);
+                    *approach = Some(self.policy.approach(soon.key.scope(), &tuple));
+                }
+            } else if self.table.likely(whole.hash, true) == Likely::ABSENT && whole.plain {
+                let scope = whole.scope.unwrap_or_default();
+                *approach = Some(self.policy.approach(scope, &whole.packet.tuple));
             }
         }
     }
@@ -231,20 +243,6 @@ impl Soon {
         reversed: false,
         usual: false,
     };
-
-    /// The same at length.
-    pub(super) fn prepared(&self, frame: &Frame<'_>) -> Prepared {
-        let (key, packet) = (FlowKey::from(self.key), wire::at_length(frame.bytes));
-        Prepared {
-            fault: packet.is_none().then_some(Reason::Truncated),
-            packet: packet.unwrap_or(Packet::NONE),
-            plain: true,
-            scope: Some(key.scope()),
-            key,
-            hash: self.hash,
-            reversed: self.reversed,
-        }
-    }
 }
 
 impl Prepared {
@@ -261,6 +259,6 @@ impl Prepared {
 
 impl Default for Group {
     fn default() -> Self {
-        Self { soon: [Soon::NONE; GROUP], whole: [Prepared::NONE; GROUP] }
+        Self { soon: [Soon::NONE; GROUP], whole: [Prepared::NONE; GROUP], approach: [None; GROUP] }
     }
 }

@@ -80,7 +80,7 @@ impl Engine {
             return None;
         }
         let mut facts = self.question.take().unwrap_or_default();
-        let verdict = self.decide_lone(id, told, parcel.payload, &mut facts);
+        let verdict = self.decide_lone(id, told, parcel, &mut facts);
         self.question = Some(facts);
         verdict
     }
@@ -89,10 +89,10 @@ impl Engine {
         &mut self,
         id: FlowId,
         told: Option<StoryId>,
-        message: &[u8],
+        parcel: &Parcel<'_>,
         facts: &mut Facts,
     ) -> Option<Verdict> {
-        if read_query(message, facts).is_err() {
+        if read_query(parcel.payload, facts).is_err() {
             *facts = Facts::default();
             return None;
         }
@@ -103,7 +103,8 @@ impl Engine {
         if told.is_some_and(|told| told != story) {
             return None;
         }
-        let question = self.question(id)?;
+        let mut question = self.question(id)?;
+        question.shortlist = parcel.shortlist(question.policy);
         let Decision::Final(verdict) = self.ask(&question, facts) else { return None };
         if verdict.action != Action::Allow {
             return None;

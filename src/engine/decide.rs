@@ -7,7 +7,7 @@ use crate::flow::FlowId;
 use crate::model::{
     Action, Addr, DomainName, Facts, FiveTuple, FlowVerdict, PolicyId, Reason, ScopeId,
 };
-use crate::policy::{Bound, Decision, NoTrace, Policy, Query, RecordedTrace, Trace};
+use crate::policy::{Bound, Decision, NoTrace, Policy, Query, RecordedTrace, Shortlist, Trace};
 
 /// What is asked about a flow, apart from its facts.
 #[derive(Clone, Copy, Debug)]
@@ -20,6 +20,8 @@ pub(super) struct Question {
     pub(super) missed: bool,
     /// The destination was an answer for the name when that was decided.
     pub(super) bound: bool,
+    /// Where the rules are, if that was looked up before.
+    pub(super) shortlist: Option<Shortlist>,
 }
 
 impl Engine {
@@ -56,6 +58,7 @@ impl Engine {
             now: self.now,
             midstream: question.missed,
             bound: Some(&bound),
+            shortlist: question.shortlist,
         };
         policy.decide(&query, facts, trace)
     }
@@ -95,6 +98,7 @@ impl Engine {
             icmp: flow.icmp(),
             missed: false,
             bound: false,
+            shortlist: None,
         })
     }
 

@@ -108,9 +108,9 @@ const LEFT: u16 = Mark::Fresh.bit()
 const ENDINGS: [Ended; 2] = [Ended::Closed, Ended::Reset];
 
 impl Flow {
-    /// A flow that begins now, between these segments.
-    pub(super) fn begin(now: Timestamp, from: SegmentId, to: SegmentId) -> Self {
-        Self { start: now, last: now, from, to, ..Self::default() }
+    /// Its first packet has just come.
+    pub(super) const fn begin_at(&mut self, now: Timestamp) {
+        (self.start, self.last) = (now, now);
     }
 
     /// Whether a mark is set.

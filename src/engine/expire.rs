@@ -3,19 +3,22 @@
 use super::Engine;
 use super::entry::{Flow, Mark};
 use super::frame::Output;
-use super::record::{Ended, Event, FlowRecord, Found};
+use super::record::{Ended, Event, FlowRecord, Told};
 use super::state::{Case, CaseRef, Stage};
 use crate::flow::{Fate, FlowId};
-use crate::model::{Action, Epoch, Reason, Timestamp};
-use std::sync::Arc;
+use crate::model::{Action, Epoch, Reason, Span, Timestamp};
 
-/// Flows that end with one packet: few, so that no packet waits long behind them, and more than one,
-/// so that flows end at least as fast as they can begin. A flow that is due is over for whatever comes
-/// next, whether its record has been written or not.
+/// Flows that end with one packet, at most: few, so that no packet waits long behind them. A flow that is
+/// due is over for whatever comes next, whether its record has been written or not.
 const DUE_AT_ONCE: usize = 16;
-/// How many flows ahead a due one's entry, and its place in the index, are asked for.
+/// Where more are found due, the others end evenly over this time, about that between two looks: a few
+/// with each packet, so that the places they leave are taken while they are near.
+const DUE_WITHIN: Span = Span::from_millis(250);
+/// How many flows ahead a due one's entry is asked for, then its places in index, wheel and stories, then
+/// what its story says.
 const PLACE_AHEAD: usize = 8;
-const INDEX_AHEAD: usize = 4;
+const REMOVAL_AHEAD: usize = 5;
+const CASE_AHEAD: usize = 3;
 
 impl Engine {
     /// Lets time pass up to `now`; it never runs backwards.
@@ -35,13 +38,15 @@ impl Engine {
             self.pass_expiry();
         }
         self.find_due();
-        self.expire_due(DUE_AT_ONCE, out);
+        for _ in 0..DUE_AT_ONCE {
+            if self.now < self.next_end || !self.expire_next(out) {
+                break;
+            }
+            self.next_end = self.next_end + self.pace;
+        }
         self.expire_fragments(out);
-        self.wake = if self.due.is_empty() {
-            self.table.next_look().min(self.next_expiry)
-        } else {
-            Timestamp::ZERO
-        };
+        let next = if self.due.is_empty() { self.table.next_look() } else { self.next_end };
+        self.wake = next.min(self.next_expiry);
     }
 
     /// Finds the flows that are due, once those found before have ended: none is found twice.
@@ -52,15 +57,21 @@ impl Engine {
                 due.push_back(expired.id);
                 Fate::Overdue
             });
+            let number = u64::try_from(due.len()).unwrap_or(u64::MAX).max(1);
+            self.pace = Span::from_nanos(DUE_WITHIN.as_nanos() / number);
+            // The first of them end now.
+            let now = DUE_AT_ONCE as u64;
+            let early = self.pace.as_nanos().saturating_mul(now);
+            self.next_end = Timestamp::from_nanos(self.now.as_nanos().saturating_sub(early));
         }
     }
 
     /// Lets time pass without frames.
     pub fn tick(&mut self, now: Timestamp, out: &mut Output) {
         self.advance(now, out);
-        self.expire_due(usize::MAX, out);
+        self.expire_due(out);
         self.find_due();
-        self.expire_due(usize::MAX, out);
+        self.expire_due(out);
     }
 
     /// Ends every flow: the capture is over.
@@ -74,6 +85,7 @@ impl Engine {
     }
 
     fn end_all(&mut self, how: Ended, out: &mut Output) {
+        self.expire_due(out);
         let ids: Vec<FlowId> = self.table.iter().map(|(id, _, _)| id).collect();
         for id in ids {
             self.forget(id, how, out);
@@ -81,31 +93,40 @@ impl Engine {
         self.drop_fragments(out);
     }
 
-    /// Ends flows found due, so many of them at most; a later packet sees to the others.
-    fn expire_due(&mut self, at_once: usize, out: &mut Output) {
-        let mut due = std::mem::take(&mut self.due);
-        let now_due = due.len().min(at_once);
-        for (at, &id) in due.iter().enumerate().take(now_due) {
-            let ahead = |by: usize| due.get(at.saturating_add(by)).copied();
-            if let Some(soon) = ahead(PLACE_AHEAD) {
-                self.table.prefetch_place(soon);
-            }
-            if let Some(flow) = ahead(INDEX_AHEAD + 2).and_then(|id| self.table.get(id)) {
-                self.cases.prefetch_place(flow.case);
-            }
-            if let Some(flow) = ahead(INDEX_AHEAD).and_then(|id| self.table.get(id)) {
-                self.cases.prefetch(flow.case);
-            }
-            if let Some(next) = ahead(INDEX_AHEAD) {
-                self.table.prefetch_index(next);
-            }
-            // Since it was found due it may have met its next packet, and given its place away.
-            if self.table.deadline(id).is_some_and(|deadline| deadline <= self.now) {
-                self.expire_flow(id, out);
-            }
+    /// Ends the flows found due.
+    fn expire_due(&mut self, out: &mut Output) {
+        while self.expire_next(out) {}
+    }
+
+    /// Ends the next of the flows found due; false: there is none.
+    fn expire_next(&mut self, out: &mut Output) -> bool {
+        self.look_ahead_of_due();
+        let Some(id) = self.due.pop_front() else { return false };
+        // Since it was found due it may have met its next packet, and given its place away.
+        if self.table.deadline(id).is_some_and(|deadline| deadline <= self.now) {
+            self.expire_flow(id, out);
         }
-        due.drain(..now_due);
-        self.due = due;
+        true
+    }
+
+    /// Brings near what is needed to end the flows that are due next, a step at a time.
+    #[inline]
+    fn look_ahead_of_due(&self) {
+        if let Some(&id) = self.due.get(PLACE_AHEAD) {
+            self.table.prefetch_place(id);
+        }
+        if let Some(&id) = self.due.get(REMOVAL_AHEAD)
+            && let Some(flow) = self.table.prefetch_removal(id)
+            && flow.case != CaseRef::NONE
+        {
+            self.cases.prefetch_place(flow.case);
+        }
+        if let Some(&id) = self.due.get(CASE_AHEAD)
+            && let Some(flow) = self.table.get(id)
+            && flow.case != CaseRef::NONE
+        {
+            self.cases.prefetch(flow.case);
+        }
     }
 
     /// Ends a flow that is past its deadline: undecided ones by their policy's `otherwise`.
@@ -123,12 +144,8 @@ impl Engine {
 
     /// Ends a flow and writes its record.
     pub(super) fn forget(&mut self, id: FlowId, ended: Ended, out: &mut Output) {
-        let at = self.table.get(id).map_or(CaseRef::NONE, |flow| flow.case);
-        let mut case = self.cases.take(at);
-        if let Some(inspection) = case.as_mut().and_then(|case| case.inspection.as_mut()) {
-            self.drop_held(id, inspection, Reason::HeldDiscarded, out);
-        }
-        let found = self.found(at, case.as_deref());
+        let Some(at) = self.table.get(id).map(|flow| flow.case) else { return };
+        let found = if at == CaseRef::NONE { Told::default() } else { self.close(id, at, out) };
         if let Some(record) = self.record_of(id, found, Some(ended)) {
             self.counters.end(record.ended.unwrap_or(ended));
             out.events.push(Event::FlowEnd(record));
@@ -142,16 +159,28 @@ impl Engine {
             self.gate.close_flow(flow.account);
             self.endpoints.leave(flow.endpoint);
         }
-        if at != CaseRef::NONE {
-            self.cases.close(at);
+    }
+
+    /// Closes the case of a flow that ends, or its part in a story; gives what its payload told.
+    #[inline(never)]
+    fn close(&mut self, id: FlowId, at: CaseRef, out: &mut Output) -> Told {
+        let mut case = self.cases.take(at);
+        if let Some(inspection) = case.as_mut().and_then(|case| case.inspection.as_mut()) {
+            self.drop_held(id, inspection, Reason::HeldDiscarded, out);
         }
+        let found = self.found(at, case.as_deref());
+        self.cases.close(at);
         if let Some(case) = case {
             self.cases.give_up(case);
         }
+        found
     }
 
     /// Tells of a flow's start, where its rule asks for that.
     pub(super) fn start_event(&mut self, id: FlowId, out: &mut Output) {
+        if !self.policy.tells_starts() {
+            return;
+        }
         let Some(flow) = self.table.get(id) else { return };
         let Some(rule) = flow.verdict().rule else { return };
         if self.policy.tells_start(rule)
@@ -169,25 +198,24 @@ impl Engine {
 
     /// The same of a flow whose case is worked on beside the engine.
     pub(super) fn record_with(&self, id: FlowId, case: &Case) -> Option<FlowRecord> {
-        self.record_of(id, Arc::new(case.found()), None)
+        self.record_of(id, Told::from(case.found()), None)
     }
 
     /// What the payload of a flow told.
-    fn found(&self, at: CaseRef, case: Option<&Case>) -> Arc<Found> {
+    fn found(&self, at: CaseRef, case: Option<&Case>) -> Told {
         let stories = &self.cases.stories;
         match (at.story().and_then(|story| stories.found(story)), case) {
             (Some(found), _) => found,
-            (None, Some(case)) => Arc::new(case.found()),
-            (None, None) => stories.nothing(),
+            (None, Some(case)) => Told::from(case.found()),
+            (None, None) => Told::default(),
         }
     }
 
     /// What is known of a flow, with what its payload told; and how it ended, if it does now. Written
     /// once, where it stays.
     #[inline(always)]
-    fn record_of(&self, id: FlowId, found: Arc<Found>, ended: Option<Ended>) -> Option<FlowRecord> {
-        let flow = self.table.get(id)?;
-        let key = self.table.key(id)?;
+    fn record_of(&self, id: FlowId, found: Told, ended: Option<Ended>) -> Option<FlowRecord> {
+        let (key, due, flow) = self.table.entry(id)?;
         Some(FlowRecord {
             scope: key.scope(),
             endpoint: self.endpoints.get(flow.endpoint),
@@ -196,7 +224,7 @@ impl Engine {
             tuple: key.tuple(flow.is(Mark::Reversed)),
             icmp: flow.icmp(),
             start: flow.start,
-            end: self.last_packet(id, flow),
+            end: self.last_packet(key.protocol(), due, flow),
             volume: self.asides.volume(id.index(), flow),
             verdict: (flow.stage() != Stage::Pending).then(|| flow.verdict()),
             enforced: !flow.is(Mark::Monitored),

@@ -206,6 +206,7 @@ impl Engine {
             number: first.number,
             parts: &parts,
             sums_up: wire::reassembled_checksum_ok(&first.bytes, &first.packet, &body),
+            approach: None,
             ..*last
         };
         let verdict = match &packet.body {

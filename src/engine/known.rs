@@ -5,7 +5,9 @@ use super::record::Ended;
 use super::state::{Attention, Stage};
 use super::tally::PairRef;
 use super::{Engine, Output, Parcel, Prepared, Soon};
-use crate::flow::{Candidate, FlowId, FlowKey, Segment, TcpEvent, TcpState, TcpTracker, flag};
+use crate::flow::{
+    Candidate, FlowId, FlowKey, Likely, Segment, TcpEvent, TcpState, TcpTracker, flag,
+};
 use crate::inspect::Speech;
 use crate::model::{Direction, Protocol, Reason, Span, Timestamp, Verdict};
 use crate::policy::spec::Midstream;
@@ -25,6 +27,8 @@ impl Engine {
         });
         match settled {
             Some(settled) => settled.then_some(pair),
+            // If it was opened since, it is found at length.
+            None if soon.likely == Likely::ABSENT => None,
             None => self.settled_elsewhere(soon, frame),
         }
     }
@@ -76,21 +80,20 @@ impl Engine {
     }
 
     /// When the last packet of a flow came.
-    pub(super) fn last_packet(&self, id: FlowId, flow: &Flow) -> Timestamp {
-        let (Some(key), Some(deadline)) = (self.table.key(id), self.table.deadline(id)) else {
-            return Timestamp::ZERO;
-        };
+    #[inline]
+    pub(super) fn last_packet(&self, protocol: Protocol, due: Timestamp, flow: &Flow) -> Timestamp {
         let timeouts = self.timeouts_at(flow.epoch(self.epoch.0));
-        let idle = match key.protocol() {
+        let idle = match protocol {
             Protocol::UDP => timeouts.udp,
             _ => timeouts.tcp_idle,
         };
-        flow.last(deadline, idle)
+        flow.last(due, idle)
     }
 
     /// Writes down when the last packet of a flow came: its deadline or epoch is about to change.
     pub(super) fn note_last(&mut self, id: FlowId) {
-        let Some(last) = self.table.get(id).map(|flow| self.last_packet(id, flow)) else { return };
+        let Some((key, due, flow)) = self.table.entry(id) else { return };
+        let last = self.last_packet(key.protocol(), due, flow);
         if let Some(flow) = self.table.get_mut(id) {
             flow.set_last(last);
         }
@@ -366,9 +369,9 @@ impl Engine {
     }
 
     /// The idle time of a flow as it is now.
-    pub(super) fn idle(&self, flow: &Flow, protocol: Protocol) -> Span {
+    pub(super) fn idle(&self, tcp: &TcpTracker, protocol: Protocol) -> Span {
         match protocol {
-            Protocol::TCP => flow.tcp.timeout(&self.timeouts),
+            Protocol::TCP => tcp.timeout(&self.timeouts),
             Protocol::UDP => self.timeouts.udp,
             Protocol::ICMP | Protocol::ICMPV6 => self.timeouts.icmp,
             _ => self.timeouts.other,
@@ -382,7 +385,7 @@ impl Engine {
         if flow.is_refused() {
             return;
         }
-        let mut idle = self.idle(flow, protocol);
+        let mut idle = self.idle(&flow.tcp, protocol);
         if flow.is(Mark::Doubtful) {
             // It may have been reset (RFC 5961 section 3.2): its next segment tells.
             idle = idle.min(self.timeouts.tcp_closed);

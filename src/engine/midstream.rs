@@ -1,8 +1,7 @@
 //! Flows met in the middle: after a restart, a rebalance, a drain elsewhere.
 
 use super::decide::Question;
-use super::entry::{Flow, Mark};
-use super::state::Stage;
+use super::open::Start;
 use super::{Engine, Output, Parcel};
 use crate::flow::TcpTracker;
 use crate::inspect::detect;
@@ -46,18 +45,17 @@ impl Engine {
         out: &mut Output,
     ) -> Verdict {
         let tuple = parcel.packet.tuple;
-        let Located::Pair { from, to, from_proxy } =
+        let Located::Pair { from, to, from_proxy: behind_proxy } =
             self.policy.locate(parcel.scope, tuple.dst, tuple.src)
         else {
             return Verdict::Drop(Reason::UnknownSegment);
         };
-        let mut flow = self.blank(parcel, from, to);
-        flow.tcp = tracker;
         self.first_bytes =
             [tracker.next_seq(Direction::Original), tracker.next_seq(Direction::Reply)];
-        flow.set(Mark::Reversed, !parcel.reversed);
-        flow.set(Mark::BehindProxy, from_proxy);
-        self.admit(flow, parcel, out)
+        let pair = self.tally.pair(from, to);
+        let reversed = !parcel.reversed;
+        let start = Start { from, to, pair, tcp: tracker, reversed, behind_proxy, met: None };
+        self.admit(&start, parcel, out)
     }
 
     /// The setting of the first of the two segments that has one, else the ruleset's.
@@ -106,6 +104,7 @@ impl Engine {
             icmp: super::icmp_of(parcel.packet),
             missed: true,
             bound: false,
+            shortlist: None,
         };
         match self.ask(&question, &Facts::missed()) {
             Decision::Final(verdict) => verdict,
@@ -135,28 +134,21 @@ impl Engine {
         parcel: &Parcel<'_>,
         out: &mut Output,
     ) -> Verdict {
-        let mut flow = self.blank(parcel, sides.from, sides.to);
-        flow.set(Mark::Midstream, true);
-        flow.set(Mark::Reversed, parcel.reversed == sides.forward);
+        let Sides { from, to, forward } = sides;
+        let mut tcp = TcpTracker::default();
         if let Body::Tcp(segment) = parcel.packet.body {
-            let direction = if sides.forward { Direction::Original } else { Direction::Reply };
+            let direction = if forward { Direction::Original } else { Direction::Reply };
             let input = super::segment_of(&segment, parcel.packet);
-            flow.tcp = TcpTracker::adopt(direction, &input);
+            tcp = TcpTracker::adopt(direction, &input);
             let first = [segment.seq, segment.ack];
-            self.first_bytes = if sides.forward { first } else { [segment.ack, segment.seq] };
+            self.first_bytes = if forward { first } else { [segment.ack, segment.seq] };
         }
-        flow.settle(verdict, Stage::Final);
-        self.tally.hit(self.policy_of(&flow), verdict);
-        self.admit(flow, parcel, out)
-    }
-
-    /// A flow of which nothing is known yet but its first packet.
-    pub(super) fn blank(&self, parcel: &Parcel<'_>, from: SegmentId, to: SegmentId) -> Flow {
-        let mut flow = Flow::begin(self.now, from, to);
-        flow.set_epoch(self.epoch.0);
-        flow.set(Mark::Reversed, parcel.reversed);
-        flow.set_icmp(super::icmp_of(parcel.packet));
-        flow
+        self.tally.hit(self.policy.block(from, to), verdict);
+        let pair = self.tally.pair(from, to);
+        let reversed = parcel.reversed == forward;
+        let met = Some(verdict);
+        let start = Start { from, to, pair, tcp, reversed, behind_proxy: false, met };
+        self.admit(&start, parcel, out)
     }
 }
 

@@ -58,8 +58,8 @@ pub use tally::{Load, PAIRS_MAX, PairTally, Tally};
 pub use watch::{ASKED_MAX, Asked};
 
 use crate::flow::{FlowHash, FlowId, FlowKey, FlowTable, Found, Secret, Timeouts};
-use crate::model::{EndpointId, Epoch, Facts, ScopeId, Timestamp, Verdict};
-use crate::policy::Policy;
+use crate::model::{EndpointId, Epoch, Facts, Reason, ScopeId, Span, Timestamp, Verdict};
+use crate::policy::{Approach, Policy};
 use crate::wire::{self, Body, Packet};
 use ahead::{Ahead, GROUP, Next, Prepared, Soon};
 use bindings::{Answered, Bindings};
@@ -104,6 +104,9 @@ pub struct Engine {
     now: Timestamp,
     /// Flows found due, between two looks.
     due: VecDeque<FlowId>,
+    /// When the next of them ends, and how much later the one after it.
+    next_end: Timestamp,
+    pace: Span,
     draining: bool,
     /// The gateways that are believed; all of them without.
     gateways: Option<Gateways>,
@@ -164,6 +167,8 @@ impl Engine {
             tally: Tally::new(&policy),
             now: Timestamp::ZERO,
             due: VecDeque::new(),
+            next_end: Timestamp::ZERO,
+            pace: Span::ZERO,
             epoch: Epoch(1),
             bare_endpoint: None,
             draining: false,
@@ -206,6 +211,7 @@ impl Engine {
             self.judge_group(group, frames, &ahead, out);
         }
         self.ahead = Some(ahead);
+        self.tally.catch_up();
         out.answers.append(&mut self.learned);
     }
 
@@ -229,7 +235,13 @@ impl Engine {
     /// The way of a packet: that of a settled flow at once, any other by headers, scope, fragments,
     /// flow.
     #[inline(always)]
-    fn judge(&mut self, frame: &mut Frame<'_>, next: Next<'_>, position: usize, out: &mut Output) {
+    fn judge(
+        &mut self,
+        frame: &mut Frame<'_>,
+        (next, approach): (Next<'_>, Option<&Approach>),
+        position: usize,
+        out: &mut Output,
+    ) {
         self.advance(frame.at, out);
         let len = frame.bytes.len();
         let settled = match next {
@@ -248,31 +260,54 @@ impl Engine {
             return;
         }
         frame.verdict = match next {
-            Next::Usual(soon) => self.judge_at_length(frame, soon, position, out),
-            Next::Whole(prepared) => self.judge_any(frame, prepared, position, out),
+            Next::Usual(soon) => self.judge_at_length(frame, soon, approach, position, out),
+            Next::Whole(prepared) => self.judge_any(frame, prepared, approach, position, out),
         };
         self.counters.count(frame.verdict, len);
         self.tally.count(frame.verdict, len);
     }
 
+    /// A frame of the usual form that is no packet of a settled flow.
     #[inline(never)]
     fn judge_at_length(
         &mut self,
         frame: &mut Frame<'_>,
         soon: &Soon,
+        approach: Option<&Approach>,
         position: usize,
         out: &mut Output,
     ) -> Verdict {
-        let prepared = soon.prepared(frame);
-        self.judge_any(frame, &prepared, position, out)
+        let Some(packet) = wire::at_length(frame.bytes) else {
+            return Verdict::Drop(Reason::Truncated);
+        };
+        let parcel = Parcel {
+            scope: soon.key.scope(),
+            key: FlowKey::from(soon.key),
+            hash: soon.hash,
+            reversed: soon.reversed,
+            packet: &packet,
+            payload: packet.payload(frame.bytes),
+            bytes: frame.bytes,
+            number: frame.number,
+            position,
+            parts: &[],
+            sums_up: false,
+            approach,
+        };
+        let verdict = self.whole(&parcel, out);
+        if verdict == Verdict::Forward {
+            wire::reflect_usual(frame.bytes);
+        }
+        verdict
     }
 
-    /// Everything that is no packet of a settled flow.
+    /// Everything else that is no packet of a settled flow.
     #[inline(never)]
     fn judge_any(
         &mut self,
         frame: &mut Frame<'_>,
         prepared: &Prepared,
+        approach: Option<&Approach>,
         position: usize,
         out: &mut Output,
     ) -> Verdict {
@@ -292,6 +327,7 @@ impl Engine {
             position,
             parts: &[],
             sums_up: false,
+            approach,
         };
         let verdict = match &packet.body {
             _ if prepared.scope.is_none() => self.stranger(&parcel, out),
@@ -372,6 +408,8 @@ struct Parcel<'a> {
     parts: &'a [fragments::Part],
     /// Whether the transport checksum of a packet that came in fragments is right.
     sums_up: bool,
+    /// What its addresses say of the flow it may open, if that was looked up before.
+    approach: Option<&'a Approach>,
 }
 
 /// Idle times, as a policy has them.

@@ -9,9 +9,11 @@ use super::state::Stage;
 use super::tally::PairRef;
 use super::{Engine, Output, Parcel};
 use crate::flow::{FlowId, TcpState, TcpTracker};
-use crate::model::{Protocol, Reason, Span, Verdict};
+use crate::model::{
+    Action, FlowVerdict, PolicyId, Protocol, Reason, SegmentId, Span, Timestamp, Verdict,
+};
 use crate::policy::spec::Mode;
-use crate::policy::{Decision, Located};
+use crate::policy::{Located, Shortlist};
 use crate::wire::Body;
 
 /// How long a refused flow is remembered, so that its retries are one record and not many.
@@ -24,10 +26,11 @@ impl Engine {
         if !self.intact(parcel) {
             return Verdict::Drop(Reason::TransportChecksum);
         }
-        let tuple = packet.tuple;
-        let Located::Pair { from, to, from_proxy } =
-            self.policy.locate(parcel.scope, tuple.src, tuple.dst)
-        else {
+        let located = match parcel.approach {
+            Some(approach) => approach.located,
+            None => self.policy.locate(parcel.scope, packet.tuple.src, packet.tuple.dst),
+        };
+        let Located::Pair { from, to, from_proxy } = located else {
             return self.stranger(parcel, out);
         };
         let pair = self.tally.pair(from, to);
@@ -40,16 +43,15 @@ impl Engine {
             First::Middle => return self.meet_midstream(parcel, (from, to), out),
             First::Refused(reason) => return Verdict::Drop(reason),
         };
-        let mut flow = self.blank(parcel, from, to);
-        flow.tcp = tcp;
-        flow.pair = pair;
         if let Body::Tcp(syn) = packet.body {
             self.first_bytes = [syn.seq.wrapping_add(1), 0];
         }
         // What carries no PROXY header (ICMP) is the proxy's own.
-        let carries = matches!(tuple.protocol, Protocol::TCP | Protocol::UDP);
-        flow.set(Mark::BehindProxy, from_proxy && carries);
-        self.admit(flow, parcel, out)
+        let carries = matches!(packet.tuple.protocol, Protocol::TCP | Protocol::UDP);
+        let reversed = parcel.reversed;
+        let behind_proxy = from_proxy && carries;
+        let start = Start { from, to, pair, tcp, reversed, behind_proxy, met: None };
+        self.admit(&start, parcel, out)
     }
 
     /// A packet that belongs to no segment: nothing is kept of it.
@@ -69,67 +71,78 @@ impl Engine {
         Verdict::Drop(verdict.reason)
     }
 
-    /// Decides a new flow by its headers, finds room for it and judges its first packet.
+    /// Finds room for a new flow, decides it by its headers and judges its first packet.
     pub(super) fn admit(
         &mut self,
-        mut flow: Flow,
+        start: &Start,
         parcel: &Parcel<'_>,
         out: &mut Output,
     ) -> Verdict {
-        let tuple = if flow.is(Mark::Reversed) == parcel.reversed {
-            parcel.packet.tuple
-        } else {
-            parcel.packet.tuple.reverse()
-        };
-        let policy = self.policy_of(&flow);
-        let monitored = policy.is_some_and(|policy| self.policy.mode(policy) == Mode::Monitor);
-        flow.set(Mark::Monitored, monitored);
-        if !flow.is(Mark::BehindProxy) && !flow.is(Mark::Midstream) {
-            let named = matches!(tuple.protocol, Protocol::TCP | Protocol::UDP);
-            let question = Question {
-                scope: parcel.scope,
-                policy,
-                tuple,
-                icmp: flow.icmp(),
-                missed: false,
-                bound: false,
-            };
-            let decision = if named {
-                self.ask(&question, &self.nothing)
-            } else {
-                self.ask(&question, &nameless())
-            };
-            if let Decision::Final(verdict) = decision {
-                flow.settle(verdict, Stage::Final);
-                self.tally.hit(policy, verdict);
-            }
-        }
-        let charged = self.gate.account(flow.from);
-        flow.account = charged;
-        if flow.pair == PairRef::NONE {
-            flow.pair = self.tally.pair(flow.from, flow.to);
-        }
-        let pair = flow.pair;
-        self.tally.at(pair);
-        if let Err(reason) = self.gate.open_flow(charged, self.now) {
+        self.tally.at(start.pair);
+        let account = self.gate.account(start.from);
+        if let Err(reason) = self.gate.open_flow(account, self.now) {
             return Verdict::Drop(reason);
         }
         let Some(endpoint) = self.endpoints.enter(parcel.packet.outer.map(|outer| outer.endpoint))
         else {
-            self.gate.close_flow(charged);
+            self.gate.close_flow(account);
             return Verdict::Drop(Reason::LimitFlows);
         };
-        flow.endpoint = endpoint;
-        let refused = flow.is_refused();
-        let idle = if refused { REFUSED } else { self.idle(&flow, tuple.protocol) };
-        let Ok(id) = self.table.insert(parcel.key, parcel.hash, flow, self.now, idle) else {
-            self.gate.close_flow(charged);
+        let (now, epoch, icmp) = (self.now, self.epoch.0, super::icmp_of(parcel.packet));
+        let (decided, monitored) = self.decide_start(start, parcel);
+        let refused = !monitored && decided.is_some_and(|verdict| verdict.action != Action::Allow);
+        let idle =
+            if refused { REFUSED } else { self.idle(&start.tcp, parcel.packet.tuple.protocol) };
+        let opened = self.table.insert_with(parcel.key, parcel.hash, now, idle, |flow| {
+            flow.begin(now, start);
+            flow.set_epoch(epoch);
+            flow.set_icmp(icmp);
+            (flow.account, flow.endpoint) = (account, endpoint);
+            flow.set(Mark::Monitored, monitored);
+            if let Some(verdict) = decided {
+                flow.settle(verdict, Stage::Final);
+            }
+        });
+        let Ok(id) = opened else {
+            self.gate.close_flow(account);
             self.endpoints.leave(endpoint);
             return Verdict::Drop(Reason::LimitFlows);
         };
         self.counters.flows += 1;
-        self.tally.open(pair);
+        self.tally.open(start.pair);
         self.first_packet(id, parcel, out)
+    }
+
+    /// What is decided of a flow before anything is read of it, and whether its policy is enforced.
+    fn decide_start(&mut self, start: &Start, parcel: &Parcel<'_>) -> (Option<FlowVerdict>, bool) {
+        let policy =
+            if start.behind_proxy { None } else { self.policy.block(start.from, start.to) };
+        let monitored = policy.is_some_and(|policy| self.policy.mode(policy) == Mode::Monitor);
+        if start.behind_proxy || start.met.is_some() {
+            return (start.met, monitored);
+        }
+        let tuple = &parcel.packet.tuple;
+        let along = start.reversed == parcel.reversed;
+        let question = Question {
+            scope: parcel.scope,
+            policy,
+            tuple: if along { *tuple } else { tuple.reverse() },
+            icmp: super::icmp_of(parcel.packet),
+            missed: false,
+            bound: false,
+            shortlist: parcel.shortlist(policy).filter(|_| along),
+        };
+        let named = matches!(tuple.protocol, Protocol::TCP | Protocol::UDP);
+        let decision = if named {
+            self.ask(&question, &self.nothing)
+        } else {
+            self.ask(&question, &nameless())
+        };
+        let verdict = decision.verdict().copied();
+        if let Some(verdict) = verdict {
+            self.tally.hit(policy, verdict);
+        }
+        (verdict, monitored)
     }
 
     /// Judges the first packet of a flow that has just got its place.
@@ -144,16 +157,19 @@ impl Engine {
             return Verdict::Drop(verdict.reason);
         }
         let decided = flow.stage() == Stage::Final;
+        let unread = parcel.payload.is_empty();
         let verdict = match parcel.packet.body {
-            Body::Udp if parcel.payload.is_empty() => Self::without_payload(flow, parcel),
-            _ if parcel.payload.is_empty() => Verdict::Forward,
+            Body::Udp if unread => Self::without_payload(flow, parcel),
+            _ if unread => Verdict::Forward,
             Body::Tcp(segment) => self.stream(id, parcel, &segment, direction, out),
             Body::Udp => self.datagram(id, parcel, direction, out),
             _ => Verdict::Forward,
         };
         self.tally(id, direction, parcel.packet, verdict);
-        self.rest(id, parcel.packet.tuple.protocol);
-        self.mark_read(id);
+        if !unread {
+            self.rest(id, parcel.packet.tuple.protocol);
+            self.mark_read(id);
+        }
         self.keep_opening(id);
         if decided {
             self.start_event(id, out);
@@ -188,9 +204,42 @@ impl Engine {
     }
 }
 
+/// How a flow begins, as its first packet tells.
+pub(super) struct Start {
+    pub(super) from: SegmentId,
+    pub(super) to: SegmentId,
+    pub(super) pair: PairRef,
+    pub(super) tcp: TcpTracker,
+    /// The canonical key runs against the original direction.
+    pub(super) reversed: bool,
+    /// Who it is from waits for the identity in a PROXY protocol header.
+    pub(super) behind_proxy: bool,
+    /// Met in the middle: what was decided of it.
+    pub(super) met: Option<FlowVerdict>,
+}
+
 /// What the first packet of an unknown flow is.
 enum First {
     Opens(TcpTracker),
     Middle,
     Refused(Reason),
+}
+
+impl Parcel<'_> {
+    /// Where rules of a policy for this packet are, if that was looked up before.
+    pub(super) fn shortlist(&self, policy: Option<PolicyId>) -> Option<Shortlist> {
+        self.approach.filter(|approach| approach.policy == policy)?.shortlist
+    }
+}
+
+impl Flow {
+    /// In the state of a place that holds no flow: begins now.
+    fn begin(&mut self, now: Timestamp, start: &Start) {
+        self.begin_at(now);
+        self.tcp = start.tcp;
+        (self.from, self.to, self.pair) = (start.from, start.to, start.pair);
+        self.set(Mark::Reversed, start.reversed);
+        self.set(Mark::BehindProxy, start.behind_proxy);
+        self.set(Mark::Midstream, start.met.is_some());
+    }
 }

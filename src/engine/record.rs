@@ -5,6 +5,7 @@ use crate::model::{
     Addr, ApiId, App, Certificate, DomainName, Ech, EndpointId, Epoch, FiveTuple, FlowVerdict, Ja4,
     QuicVersion, Reason, ScopeId, SegmentId, Span, Timestamp, TlsVersion, Verdict,
 };
+use std::ops::Deref;
 use std::sync::Arc;
 
 /// As many different names, and as many different questions, are recorded of one flow; a name
@@ -19,6 +20,9 @@ pub struct Names {
 }
 
 impl Names {
+    /// None.
+    pub(super) const NONE: Self = Self { seen: Vec::new(), left_out: 0 };
+
     /// Notes a name, unless it was noted before or there is no room.
     pub fn note(&mut self, name: &Arc<DomainName>) {
         if self.seen.contains(name) {
@@ -160,6 +164,56 @@ impl Found {
     }
 }
 
+/// What was found, shared by the flows of which the same was; nothing takes no memory and no count.
+#[derive(Clone, Debug, Default)]
+pub struct Told(Option<Arc<Found>>);
+
+/// What is told of a flow whose payload told nothing.
+static NOTHING: Found = Found {
+    app: None,
+    names: Names::NONE,
+    host_addresses: Vec::new(),
+    questions: Names::NONE,
+    denied_answer: None,
+    api_id: None,
+    ja4: None,
+    ja3: None,
+    tls_version: None,
+    alpn: None,
+    quic_version: None,
+    certificate: None,
+    ech: Ech::None,
+};
+
+impl Told {
+    /// What was found, to change for this flow alone.
+    pub fn to_mut(&mut self) -> &mut Found {
+        Arc::make_mut(self.0.get_or_insert_default())
+    }
+}
+
+impl Deref for Told {
+    type Target = Found;
+
+    fn deref(&self) -> &Found {
+        self.0.as_deref().unwrap_or(&NOTHING)
+    }
+}
+
+impl From<Found> for Told {
+    fn from(found: Found) -> Self {
+        Self(Some(Arc::new(found)))
+    }
+}
+
+impl PartialEq for Told {
+    fn eq(&self, other: &Self) -> bool {
+        **self == **other
+    }
+}
+
+impl Eq for Told {}
+
 /// Everything that is told about one flow, both directions in one record.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FlowRecord {
@@ -189,7 +243,7 @@ pub struct FlowRecord {
     /// The flow was met in the middle.
     pub midstream: bool,
     /// What its payload told.
-    pub found: Arc<Found>,
+    pub found: Told,
     /// The ruleset the verdict stands under.
     pub epoch: Epoch,
     /// How the flow ended; none in [`Event::FlowStart`].
@@ -213,7 +267,7 @@ impl FlowRecord {
             verdict: None,
             enforced: true,
             midstream: false,
-            found: Arc::default(),
+            found: Told::default(),
             epoch: Epoch::default(),
             ended: None,
         }

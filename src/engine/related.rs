@@ -58,6 +58,7 @@ impl Engine {
                 icmp: None,
                 missed: true,
                 bound: false,
+                shortlist: None,
             };
             let Decision::Final(verdict) = self.ask(&question, &facts) else { continue };
             if verdict.action == Action::Allow && self.gate.answer(self.now) {

@@ -63,9 +63,13 @@ impl Engine {
     #[must_use]
     pub fn served_at(&self, from: usize, count: usize) -> usize {
         let passes = |flow: &Flow| flow.stage() != Stage::Final || flow.passes();
+        let last = |id: FlowId| {
+            let (key, due, flow) = self.table.entry(id)?;
+            Some(self.last_packet(key.protocol(), due, flow))
+        };
         let over = |id: FlowId, flow: &Flow| {
             flow.tcp.state() == TcpState::LastAck
-                && self.now.since(self.last_packet(id, flow)) > self.timeouts.tcp_closed
+                && last(id).is_some_and(|last| self.now.since(last) > self.timeouts.tcp_closed)
         };
         self.table
             .range(from, count)

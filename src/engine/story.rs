@@ -2,14 +2,13 @@
 //! that a flow decided by name takes no memory of its own. It is no cache of decisions: a story is
 //! what was read, not what was said of it.
 
-use super::record::{Found, Names};
+use super::record::{Found, Names, Told};
 use super::state::Case;
 use crate::inspect::Speech;
 use crate::model::{App, DomainName, Fact, Facts, Ja4};
 use crate::wire::near::prefetch;
 use hashbrown::{DefaultHashBuilder, HashTable};
 use std::hash::{BuildHasher, Hasher};
-use std::sync::Arc;
 
 /// Stories kept at once; while all are in use, a further flow keeps what is known of it in its case.
 pub(super) const STORIES_MAX: usize = 1 << 16;
@@ -41,7 +40,7 @@ pub(super) struct Story {
 #[repr(align(64))]
 struct Place {
     hash: u64,
-    found: Arc<Found>,
+    found: Told,
     rest: Box<Story>,
     /// Flows of which it is true.
     uses: u32,
@@ -62,8 +61,6 @@ pub(super) struct Stories {
     hasher: DefaultHashBuilder,
     /// Where the next look for an unused one begins.
     hand: usize,
-    /// Of flows of which nothing is known.
-    nothing: Arc<Found>,
 }
 
 impl Stories {
@@ -85,7 +82,7 @@ impl Stories {
         let (question_len, question) = lone.unwrap_or((0, [0; QUESTION_BYTES]));
         let place = Place {
             hash,
-            found: Arc::new(case.found()),
+            found: Told::from(case.found()),
             uses: 1,
             question_len,
             question,
@@ -131,8 +128,8 @@ impl Stories {
     }
 
     /// What a story says for the record.
-    pub(super) fn found(&self, StoryId(at): StoryId) -> Option<Arc<Found>> {
-        self.places.get(at as usize).map(|place| Arc::clone(&place.found))
+    pub(super) fn found(&self, StoryId(at): StoryId) -> Option<Told> {
+        self.places.get(at as usize).map(|place| place.found.clone())
     }
 
     /// The case of a flow that is read on; what reads it is for the caller to add.
@@ -168,11 +165,6 @@ impl Stories {
         if let Some(place) = self.places.get_mut(at as usize) {
             place.uses = place.uses.saturating_sub(1);
         }
-    }
-
-    /// What is recorded of a flow of which nothing is known.
-    pub(super) fn nothing(&self) -> Arc<Found> {
-        Arc::clone(&self.nothing)
     }
 
     /// A place for a new story: the next one, or that of a story that no flow uses.
@@ -283,6 +275,7 @@ impl Case {
 mod tests {
     use super::*;
     use crate::model::DomainName;
+    use std::sync::Arc;
 
     fn case(number: usize) -> Case {
         let mut facts = Facts::default();

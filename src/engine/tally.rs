@@ -3,6 +3,7 @@
 
 use crate::model::{FlowVerdict, PolicyId, Reason, SegmentId, Verdict};
 use crate::policy::Policy;
+use crate::wire::near::prefetch;
 use hashbrown::HashMap;
 
 /// Ordered pairs of segments that are told apart; packets of further ones are counted in the totals
@@ -60,9 +61,12 @@ pub struct PairTally {
 #[derive(Clone, Debug, Default)]
 pub struct Tally {
     pairs: Vec<PairTally>,
-    places: HashMap<(SegmentId, SegmentId), u16>,
+    /// Where a pair is, by both its segments in one word.
+    places: HashMap<u32, u16>,
     rules: Vec<u64>,
     otherwise: Vec<u64>,
+    /// The rule that decided last, which is not counted yet: its count is on its way.
+    last: Option<u32>,
     /// The pair of the packet that is being judged.
     at: Option<u16>,
 }
@@ -98,7 +102,8 @@ impl Tally {
 
     /// The place of a pair.
     pub(super) fn pair(&mut self, from: SegmentId, to: SegmentId) -> PairRef {
-        if let Some(at) = self.places.get(&(from, to)) {
+        let both = u32::from(from.0) << 16 | u32::from(to.0);
+        if let Some(at) = self.places.get(&both) {
             return PairRef(*at);
         }
         let Some(at) =
@@ -108,7 +113,7 @@ impl Tally {
         };
         let (forwarded, held) = (Load::default(), Load::default());
         self.pairs.push(PairTally { from, to, forwarded, held, flows: 0, dropped: Vec::new() });
-        self.places.insert((from, to), at);
+        self.places.insert(both, at);
         PairRef(at)
     }
 
@@ -151,14 +156,27 @@ impl Tally {
 
     /// A flow was decided, or a message of it otherwise than those before.
     pub(super) fn hit(&mut self, policy: Option<PolicyId>, verdict: FlowVerdict) {
-        let count = match (verdict.rule, policy) {
-            (Some(rule), _) => self.rules.get_mut(rule.0 as usize),
-            (None, Some(policy)) if verdict.reason == Reason::Otherwise => {
-                self.otherwise.get_mut(policy.0 as usize)
+        match (verdict.rule, policy) {
+            (Some(rule), _) => {
+                self.catch_up();
+                if let Some(count) = self.rules.get(rule.0 as usize) {
+                    prefetch(count);
+                }
+                self.last = Some(rule.0);
             }
-            _ => None,
-        };
-        if let Some(count) = count {
+            (None, Some(policy)) if verdict.reason == Reason::Otherwise => {
+                if let Some(count) = self.otherwise.get_mut(policy.0 as usize) {
+                    *count += 1;
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// Counts what is not counted yet: before anybody asks.
+    #[inline]
+    pub(super) fn catch_up(&mut self) {
+        if let Some(count) = self.last.take().and_then(|rule| self.rules.get_mut(rule as usize)) {
             *count += 1;
         }
     }

@@ -26,6 +26,16 @@ const WORDS: usize = 8;
 /// numbers that passed by. Words 3 to 7: two numbers each.
 pub(super) type Bucket = [u64; WORDS];
 
+/// What the home bucket of a hash tells.
+pub(super) enum Guess {
+    /// Nearly always the right number.
+    Number(u32),
+    /// It is in another bucket, if anywhere.
+    Elsewhere,
+    /// There is none.
+    Nothing,
+}
+
 #[derive(Debug)]
 pub(super) struct Index {
     /// Zeroed by the allocator, so that memory is touched only as flows come; the buckets start
@@ -139,19 +149,20 @@ impl Index {
     /// The first number in the home bucket whose tag fits: nearly always the right one. Where there
     /// is none and there may be one behind, the next bucket is brought near.
     #[inline(always)]
-    pub(super) fn guess(&self, hash: FlowHash) -> Option<u32> {
+    pub(super) fn guess(&self, hash: FlowHash) -> Guess {
         let at = self.home(hash);
-        let bucket = self.bucket(at)?;
+        let Some(bucket) = self.bucket(at) else { return Guess::Nothing };
         let candidates = matches(bucket, tag(hash));
-        if candidates == 0 {
-            if passed_by(bucket) != 0
-                && let Some(next) = self.bucket(self.after(at))
-            {
-                prefetch(next);
-            }
-            return None;
+        if candidates != 0 {
+            return Guess::Number(number(bucket, first_slot(candidates)));
         }
-        Some(number(bucket, first_slot(candidates)))
+        if passed_by(bucket) == 0 {
+            return Guess::Nothing;
+        }
+        if let Some(next) = self.bucket(self.after(at)) {
+            prefetch(next);
+        }
+        Guess::Elsewhere
     }
 
     /// Adds to the counts of the `distance` buckets from `home` on.

@@ -74,6 +74,30 @@ impl Near {
         Protocol((self.0[1] >> 8) as u8)
     }
 
+    /// The scope.
+    #[inline]
+    #[must_use]
+    pub const fn scope(&self) -> ScopeId {
+        ScopeId((self.0[1] >> 16) as u16)
+    }
+
+    /// The five-tuple of the IPv4 packet whose flow's key this is all of, as [`FlowKey::tuple`] has it.
+    #[inline]
+    #[must_use]
+    pub const fn tuple(&self, swapped: bool) -> FiveTuple {
+        let [addresses, last] = self.0;
+        let (turn, half) = if swapped { (32, 16) } else { (0, 0) };
+        let addresses = addresses.rotate_left(turn);
+        let ports = ((last >> 32) as u32).rotate_left(half);
+        FiveTuple {
+            src: Addr::v4(((addresses >> 32) as u32).to_be_bytes()),
+            dst: Addr::v4((addresses as u32).to_be_bytes()),
+            src_port: (ports >> 16) as u16,
+            dst_port: ports as u16,
+            protocol: self.protocol(),
+        }
+    }
+
     /// Whether this is no key of anything (a free place of a table).
     #[inline]
     pub(super) const fn is_vacant(&self) -> bool {
@@ -167,6 +191,9 @@ impl FlowKey {
     /// The five-tuple as a packet saw it that was (or was not) `swapped` to make this key.
     #[must_use]
     pub fn tuple(&self, swapped: bool) -> FiveTuple {
+        if self.near.is_v4() {
+            return self.near.tuple(swapped);
+        }
         let [first_high, first_low, second_high, second_low, last] = self.words();
         let tuple = FiveTuple {
             src: address(first_high, first_low),
@@ -181,7 +208,7 @@ impl FlowKey {
     /// The scope the flow lives in.
     #[must_use]
     pub const fn scope(&self) -> ScopeId {
-        ScopeId((self.near.0[1] >> 16) as u16)
+        self.near.scope()
     }
 
     /// The protocol.

@@ -5,7 +5,7 @@
 //! that is looked at when time passes, not when packets do. At 80 bytes of state an entry takes
 //! 128 bytes, its timer 8, its share of the index 11.
 
-use super::index::Index;
+use super::index::{Guess, Index};
 use super::key::{Far, FlowHash, FlowKey, Near, Secret};
 use super::wheel::{SPAN_TICKS, Wheel, tick, tick_start};
 use crate::model::{Span, Timestamp};
@@ -37,8 +37,10 @@ impl FlowId {
 pub struct Likely(u32);
 
 impl Likely {
-    /// No entry.
+    /// No entry that is known yet.
     pub const NONE: Self = Self(u32::MAX);
+    /// There was none when this was asked.
+    pub const ABSENT: Self = Self(u32::MAX - 1);
 }
 
 /// The table has as many entries as it may.
@@ -91,6 +93,14 @@ struct Slot<S> {
     deadline: u64,
     state: S,
     far: Far,
+}
+
+impl<S: Default> Slot<S> {
+    /// A place without an entry.
+    fn free() -> Self {
+        let (near, far) = FlowKey::NONE.parts();
+        Self { near, deadline: NO_PLACE, state: S::default(), far }
+    }
 }
 
 impl<S> Slot<S> {
@@ -257,6 +267,21 @@ impl<S: Default> FlowTable<S> {
         now: Timestamp,
         timeout: Span,
     ) -> Result<FlowId, Full> {
+        self.insert_with(key, hash, now, timeout, |place| *place = state)
+    }
+
+    /// The same for a state that is written where it stays: `fill` is given `S::default()` there.
+    ///
+    /// # Errors
+    /// The table is full; nothing has changed.
+    pub fn insert_with(
+        &mut self,
+        key: FlowKey,
+        hash: FlowHash,
+        now: Timestamp,
+        timeout: Span,
+        fill: impl FnOnce(&mut S),
+    ) -> Result<FlowId, Full> {
         debug_assert_eq!(hash, self.hash(&key), "a hash of another table or key");
         debug_assert_eq!(self.lookup(&key, hash), None, "the key is in the table");
         if self.len >= self.limit || key.is_vacant() {
@@ -266,11 +291,15 @@ impl<S: Default> FlowTable<S> {
             self.wheel.skip_to(tick(now.as_nanos()));
         }
         let deadline = (now + timeout).as_nanos();
-        let (near, far) = key.parts();
-        let id = self.place(Slot { near, deadline, state, far }).ok_or(Full)?;
+        let id = self.place().ok_or(Full)?;
         if !self.index.insert(hash, id) {
             self.vacate(id);
             return Err(Full);
+        }
+        if let Some(slot) = self.slot_mut(id) {
+            (slot.near, slot.far) = key.parts();
+            slot.deadline = deadline;
+            fill(&mut slot.state);
         }
         self.len = self.len.saturating_add(1);
         self.wheel.link(id, tick(deadline));
@@ -345,12 +374,33 @@ impl<S: Default> FlowTable<S> {
         }
     }
 
-    /// Brings what else is needed to remove an entry near; the entry itself should be near already.
+    /// Brings the place near that the next new entry takes, which may have been free for long.
     #[inline]
-    pub fn prefetch_index(&self, FlowId(id): FlowId) {
-        if let Some(slot) = self.slot(id) {
-            self.index.prefetch(slot.key().hash(&self.secret));
+    fn prefetch_free(&self) {
+        if let Some((id, slot)) =
+            u32::try_from(self.free).ok().and_then(|id| Some((id, self.slot(id)?)))
+        {
+            prefetch(slot);
+            self.wheel.prefetch(id);
         }
+    }
+
+    /// Brings what else is needed to remove an entry near, and gives its state; the entry itself should
+    /// be near already.
+    #[inline]
+    pub fn prefetch_removal(&self, FlowId(id): FlowId) -> Option<&S> {
+        let slot = self.slot(id)?;
+        self.index.prefetch(slot.key().hash(&self.secret));
+        self.wheel.prefetch(id);
+        Some(&slot.state)
+    }
+
+    /// An entry: its key, its deadline and its state.
+    #[inline]
+    #[must_use]
+    pub fn entry(&self, FlowId(id): FlowId) -> Option<(FlowKey, Timestamp, &S)> {
+        let slot = self.slot(id).filter(|slot| !slot.near.is_vacant())?;
+        Some((slot.key(), Timestamp::from_nanos(slot.deadline), &slot.state))
     }
 
     /// Brings the index bucket of `hash` near.
@@ -359,19 +409,15 @@ impl<S: Default> FlowTable<S> {
         self.index.prefetch(hash);
     }
 
-    /// Brings the entry near that `hash` most likely names; its bucket should be near already.
-    #[inline]
-    pub fn prefetch_entry(&self, hash: FlowHash) {
-        if let Some(slot) = self.index.guess(hash).and_then(|id| self.slot(id)) {
-            prefetch(slot);
-        }
-    }
-
     /// The entry that `hash` most likely names, whose first line is brought near, or `all` of it; its
     /// bucket should be near already.
     #[inline(always)]
     pub fn likely(&self, hash: FlowHash, all: bool) -> Likely {
-        let Some(id) = self.index.guess(hash) else { return Likely::NONE };
+        let id = match self.index.guess(hash) {
+            Guess::Number(id) => id,
+            Guess::Elsewhere => return Likely::NONE,
+            Guess::Nothing => return Likely::ABSENT,
+        };
         if let Some(slot) = self.slot(id) {
             prefetch(&slot.near);
             if all {
@@ -480,12 +526,11 @@ impl<S: Default> FlowTable<S> {
     }
 
     /// Finds a place, the last one freed first: its lines may still be near.
-    fn place(&mut self, slot: Slot<S>) -> Option<u32> {
+    fn place(&mut self) -> Option<u32> {
         if self.free != NO_PLACE {
             let id = self.free as u32;
-            let place = self.slot_mut(id)?;
-            let next = std::mem::replace(place, slot).deadline;
-            self.free = next;
+            self.free = self.slot(id)?.deadline;
+            self.prefetch_free();
             return Some(id);
         }
         let id = self.touched;
@@ -495,7 +540,7 @@ impl<S: Default> FlowTable<S> {
             ask_for_large_pages(chunk.as_ptr(), room.saturating_mul(size_of::<Slot<S>>()));
             self.chunks.push(chunk);
         }
-        self.chunks.last_mut()?.push(slot);
+        self.chunks.last_mut()?.push(Slot::free());
         self.touched = id.saturating_add(1);
         u32::try_from(id).ok()
     }

@@ -1,6 +1,8 @@
 //! A timing wheel of intrusive lists: which entries to look at, and when. It knows ticks and
 //! numbers; the exact deadlines are the table's.
 
+use crate::wire::near::prefetch;
+
 /// A tick is 2^28 ns, 268 ms.
 const TICK_SHIFT: u32 = 28;
 /// Ticks around: 2.4 hours. What is due later waits in the last slot and is moved on from there.
@@ -101,6 +103,14 @@ impl Wheel {
     /// What came behind `id` in the slot that was taken. Ask before `id` is linked anew.
     pub(super) fn after(&self, id: u32) -> Option<u32> {
         self.links.get(id as usize).and_then(|&[_, next]| entry(next))
+    }
+
+    /// Brings what is needed to link or unlink `id` near.
+    #[inline]
+    pub(super) fn prefetch(&self, id: u32) {
+        if let Some(link) = self.links.get(id as usize) {
+            prefetch(link);
+        }
     }
 
     fn set(&mut self, id: u32, Link { previous, next }: Link) {

@@ -48,10 +48,10 @@ fn allowed() -> FlowRecord {
     record.volume[1].bytes = 14_000;
     let (action, reason) = (Action::Allow, Reason::Rule);
     record.verdict = Some(FlowVerdict { action, rule: Some(RuleId(0)), reason });
-    Arc::make_mut(&mut record.found).app = Some(App::Tls);
-    Arc::make_mut(&mut record.found).names.note(&name("api.payments.example"));
-    Arc::make_mut(&mut record.found).tls_version = Some(TlsVersion(0x0304));
-    Arc::make_mut(&mut record.found).ja4 = Some(Ja4(*b"t13d1516h2_8daaf6152771_b186095e22b6"));
+    record.found.to_mut().app = Some(App::Tls);
+    record.found.to_mut().names.note(&name("api.payments.example"));
+    record.found.to_mut().tls_version = Some(TlsVersion(0x0304));
+    record.found.to_mut().ja4 = Some(Ja4(*b"t13d1516h2_8daaf6152771_b186095e22b6"));
     record.ended = Some(Ended::Closed);
     record
 }
@@ -70,8 +70,8 @@ fn denied() -> FlowRecord {
     let (action, reason) = (Action::Deny, Reason::NoPolicy);
     record.verdict = Some(FlowVerdict { action, rule: None, reason });
     record.volume[0].packets = 1;
-    Arc::make_mut(&mut record.found).questions.note(&name("one.example"));
-    Arc::make_mut(&mut record.found).questions.note(&name("two.example"));
+    record.found.to_mut().questions.note(&name("one.example"));
+    record.found.to_mut().questions.note(&name("two.example"));
     record
 }
 
@@ -113,7 +113,7 @@ fn text_without_a_screen_is_one_line_for_each_flow_and_aligned() {
 fn text_fits_the_screen_at_every_width() {
     let mut long = allowed();
     let host = format!("{}.{}.example", "a".repeat(60), "b".repeat(60));
-    let found = Arc::make_mut(&mut long.found);
+    let found = long.found.to_mut();
     found.names = crate::engine::record::Names::default();
     found.names.note(&name(&host));
     for columns in [60, 80, 100, NARROW_BELOW - 1, NARROW_BELOW, 140, 200] {
@@ -199,13 +199,12 @@ fn every_field_is_documented() {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/records.md");
     let documentation = std::fs::read_to_string(path).unwrap();
     let mut full = allowed();
-    Arc::make_mut(&mut full.found).quic_version = Some(QuicVersion(1));
-    Arc::make_mut(&mut full.found).ja3 = Some([b'a'; 32]);
-    Arc::make_mut(&mut full.found).alpn = Some("h2".into());
-    Arc::make_mut(&mut full.found).ech = crate::model::Ech::Present;
-    (0..40)
-        .for_each(|n| Arc::make_mut(&mut full.found).names.note(&name(&format!("n{n}.example"))));
-    Arc::make_mut(&mut full.found).certificate = Some(Arc::new(crate::model::Certificate {
+    full.found.to_mut().quic_version = Some(QuicVersion(1));
+    full.found.to_mut().ja3 = Some([b'a'; 32]);
+    full.found.to_mut().alpn = Some("h2".into());
+    full.found.to_mut().ech = crate::model::Ech::Present;
+    (0..40).for_each(|n| full.found.to_mut().names.note(&name(&format!("n{n}.example"))));
+    full.found.to_mut().certificate = Some(Arc::new(crate::model::Certificate {
         subject: "CN=a".into(),
         issuer: "CN=b".into(),
         names: vec![],
@@ -213,7 +212,7 @@ fn every_field_is_documented() {
         validity: (0, 0),
     }));
     let mut http = full.clone();
-    Arc::make_mut(&mut http.found).app = Some(App::Http);
+    http.found.to_mut().app = Some(App::Http);
     let mut summary = Summary::default();
     summary.add(&full);
     summary.add_stranger(&stranger(7));

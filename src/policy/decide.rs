@@ -9,12 +9,15 @@
 //! outcomes. Facts of different rules are taken to be independent, which can only prolong a
 //! pending flow, never change its outcome.
 
-use super::classifier::Classifier;
 use super::conditions::{Case, Conditions, Seen, Standing};
 use super::decision::{Condition, Decision, Needs, Query, Trace, Truth};
+use super::listed::Head;
 use super::matcher::{Matcher, Probe};
 use super::spec::{BlockSpec, DefaultsSpec, RuleSpec};
-use crate::model::{Action, Addr, DomainName, Facts, FlowVerdict, Reason, RuleId, Timestamp};
+use super::tuple_space::{Shortlist, TupleSpace};
+use crate::model::{
+    Action, Addr, DomainName, Facts, FiveTuple, FlowVerdict, Reason, RuleId, Timestamp,
+};
 use std::ops::ControlFlow;
 
 /// The rules of one policy, compiled.
@@ -25,7 +28,7 @@ pub(super) struct Block {
     heads: Box<[Head]>,
     matchers: Box<[Matcher]>,
     conditions: Box<[Conditions]>,
-    classifier: Classifier,
+    classifier: TupleSpace,
     /// Some rule asks for what only the server's answer tells.
     asks_server: bool,
     /// Where DNS answers lead, if some rule asks: addresses between two of these, ascending, are the
@@ -33,24 +36,17 @@ pub(super) struct Block {
     answer_edges: Option<Box<[u128]>>,
 }
 
-/// What is looked at of every rule that matches.
-#[derive(Clone, Copy, Debug)]
-struct Head {
-    action: Action,
-    /// It asks for nothing but its five-tuple.
-    plain: bool,
-}
-
 impl Block {
     pub(super) fn build(spec: &BlockSpec, first: RuleId) -> Self {
         let rules = &spec.rules;
         let matchers: Box<[Matcher]> = rules.iter().map(Matcher::new).collect();
         let conditions: Box<[Conditions]> = rules.iter().map(Conditions::new).collect();
+        let heads: Box<[Head]> = rules.iter().zip(&conditions).map(Head::new).collect();
         Self {
             first,
             otherwise: spec.otherwise,
-            heads: rules.iter().zip(&conditions).map(Head::new).collect(),
-            classifier: Classifier::build(rules, &matchers),
+            classifier: TupleSpace::build(rules, &heads),
+            heads,
             matchers,
             asks_server: rules.iter().any(|rule| {
                 rule.tls.min_version.is_some() || rule.tls.client_certificate.is_some()
@@ -58,6 +54,12 @@ impl Block {
             answer_edges: answer_edges(rules, &conditions),
             conditions,
         }
+    }
+
+    /// Where rules for a five-tuple are, brought near.
+    #[inline]
+    pub(super) fn shortlist(&self, tuple: &FiveTuple) -> Shortlist {
+        self.classifier.shortlist(tuple)
     }
 
     /// When rules expire, in the order of the rules.
@@ -101,10 +103,7 @@ impl Block {
         let mut possible = Possible::default();
         let mut hint = None;
         let mut decided = None;
-        self.walk::<T>(case, |at, failing| {
-            let Some(&Head { action, plain }) = self.heads.get(at) else {
-                return ControlFlow::Break(());
-            };
+        self.walk::<T>(case, |at, Head { action, plain }, failing| {
             let rule = RuleId(self.first.0.saturating_add(u32::try_from(at).unwrap_or(u32::MAX)));
             let standing = match (failing, self.conditions.get(at)) {
                 (Some(condition), _) => Standing::refused(condition, None),
@@ -139,14 +138,18 @@ impl Block {
     fn walk<T: Trace>(
         &self,
         case: &Case<'_>,
-        mut visit: impl FnMut(usize, Option<Condition>) -> ControlFlow<()>,
+        mut visit: impl FnMut(usize, Head, Option<Condition>) -> ControlFlow<()>,
     ) {
         let probe = Probe { tuple: &case.query.tuple, icmp: case.query.icmp };
         let _: ControlFlow<()> = if T::WATCHES {
-            let mut all = self.matchers.iter().enumerate();
-            all.try_for_each(|(at, matcher)| visit(at, matcher.failing(probe)))
+            let mut all = self.matchers.iter().zip(&self.heads).enumerate();
+            all.try_for_each(|(at, (rule, head))| visit(at, *head, rule.failing(probe)))
         } else {
-            self.classifier.visit(&self.matchers, probe, |at| visit(at, None))
+            let known = case.query.shortlist;
+            let shortlist = known.unwrap_or_else(|| self.shortlist(probe.tuple));
+            self.classifier.visit(&self.matchers, probe, shortlist, |listed| {
+                visit(listed.rule as usize, listed.head, None)
+            })
         };
     }
 }

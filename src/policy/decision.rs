@@ -1,6 +1,8 @@
 //! The words of a decision: what is asked, what comes out, how a rule stood. No rule is evaluated
 //! here.
 
+use super::segments::Located;
+use super::tuple_space::Shortlist;
 use crate::model::{Addr, DomainName, FiveTuple, FlowVerdict, PolicyId, RuleId, Timestamp};
 
 /// Tells whether an address is an unexpired DNS answer for a name in the flow's scope.
@@ -31,13 +33,28 @@ pub struct Query<'a> {
     pub midstream: bool,
     /// DNS answers, for `bind: dns`; without it nothing is bound.
     pub bound: Option<&'a BindingLookup<'a>>,
+    /// Where rules for this five-tuple are in this policy, if that was looked up before
+    /// ([`Approach`]); it changes no answer.
+    pub shortlist: Option<Shortlist>,
+}
+
+/// What the addresses of a flow's first packet say, before anything is decided.
+#[derive(Clone, Copy, Debug)]
+pub struct Approach {
+    /// Whose its two sides are.
+    pub located: Located,
+    /// The policy that decides between them. None: there is none, or who the flow is from waits for
+    /// a PROXY protocol header.
+    pub policy: Option<PolicyId>,
+    /// Where that policy's rules for it are.
+    pub shortlist: Option<Shortlist>,
 }
 
 impl Query<'_> {
     /// A question about a new flow, without DNS answers.
     #[must_use]
     pub const fn new(policy: PolicyId, tuple: FiveTuple, now: Timestamp) -> Self {
-        Self { policy, tuple, icmp: None, now, midstream: false, bound: None }
+        Self { policy, tuple, icmp: None, now, midstream: false, bound: None, shortlist: None }
     }
 }
 

@@ -1,33 +1,83 @@
 //! The hash table of keys that take twelve bytes, which those of IPv4 rules do: key and first rule in
 //! half a cache line, so that nearly every look-up reads one place. What a key means is not known here.
 
-use super::tuple_space::Listed;
+use super::listed::Listed;
+use crate::model::FiveTuple;
 use crate::wire::near::{ask_for_large_pages, prefetch};
 
 /// What a table takes of a five-tuple, where twelve bytes hold it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct FlatKey {
-    pub(super) dst: u32,
-    pub(super) src: u32,
-    pub(super) port: u16,
-    pub(super) protocol: u8,
-    /// Number of the table; [`FREE`] in a free place.
-    pub(super) table: u8,
+    /// The last 32 bits of source and destination.
+    addresses: u64,
+    /// Table, protocol and destination port.
+    rest: u32,
 }
 
-const FREE: u8 = u8::MAX;
-/// The key has one rule.
-const ALONE: u32 = u32::MAX;
+/// What a table takes of a five-tuple: the bits of the key that count, and its number.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct FlatShape {
+    addresses: u64,
+    rest: u32,
+    /// The number of the table, where it stands in a key.
+    table: u32,
+}
+
+const TABLE_SHIFT: u32 = 24;
+/// `rest` of a free place: no table has this number.
+const FREE: u32 = u32::MAX;
+
+/// The last 32 bits of both addresses.
+#[inline]
+pub(super) const fn flat_addresses(dst: u128, src: u128) -> u64 {
+    (src as u64) << 32 | dst as u32 as u64
+}
+
+/// Port and protocol as they stand in a key.
+#[inline]
+pub(super) const fn flat_rest(port: u16, protocol: u8) -> u32 {
+    (protocol as u32) << 16 | port as u32
+}
+
+impl FlatShape {
+    /// What table number `table` takes: these bits.
+    pub(super) const fn new(addresses: u64, rest: u32, table: u8) -> Self {
+        Self { addresses, rest, table: (table as u32) << TABLE_SHIFT }
+    }
+
+    /// The number of the table.
+    #[inline]
+    pub(super) const fn number(&self) -> u32 {
+        self.table >> TABLE_SHIFT
+    }
+}
 
 impl FlatKey {
+    #[inline]
+    pub(super) const fn new(addresses: u64, rest: u32, table: u8) -> Self {
+        Self { addresses, rest: rest | (table as u32) << TABLE_SHIFT }
+    }
+
+    /// All of a five-tuple that any table takes.
+    #[inline]
+    pub(super) fn of(tuple: &FiveTuple) -> Self {
+        let addresses = flat_addresses(tuple.dst.bits(), tuple.src.bits());
+        Self::new(addresses, flat_rest(tuple.dst_port, tuple.protocol.0), 0)
+    }
+
+    /// What a table takes of it.
+    #[inline]
+    pub(super) const fn within(self, shape: &FlatShape) -> Self {
+        let rest = self.rest & shape.rest | shape.table;
+        Self { addresses: self.addresses & shape.addresses, rest }
+    }
+
     /// What is stored is the operator's, and a shared hash costs a comparison, not the answer, so the
     /// constants need be no secret.
     #[inline]
     pub(super) const fn hash(self) -> u64 {
-        let addresses = self.dst as u64 | (self.src as u64) << 32;
-        let rest = self.port as u64 | (self.protocol as u64) << 16 | (self.table as u64) << 24;
-        let product = (addresses ^ 0x243f_6a88_85a3_08d3) as u128
-            * (rest.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ 0x1319_8a2e_0370_7344) as u128;
+        let product = (self.addresses ^ 0x243f_6a88_85a3_08d3) as u128
+            * (self.rest as u64 ^ 0x1319_8a2e_0370_7344) as u128;
         product as u64 ^ (product >> 64) as u64
     }
 }
@@ -35,22 +85,15 @@ impl FlatKey {
 #[derive(Clone, Debug)]
 #[repr(align(32))]
 struct Place {
-    key: FlatKey,
-    /// Which run of rules the key has, or [`ALONE`].
-    run: u32,
+    addresses: u64,
+    rest: u32,
+    /// Where those of its rules are listed that come after the first, and how many they are.
+    start: u32,
+    more: u32,
     first: Listed,
 }
 
 const _: () = assert!(size_of::<Place>() == 32);
-
-/// What is found under a key.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum Found<'a> {
-    Nothing,
-    One(&'a Listed),
-    /// A run of rules, by its number.
-    Run(u32),
-}
 
 /// Keys by their hash, open and without removal.
 #[derive(Debug)]
@@ -63,50 +106,49 @@ impl FlatTable {
     /// Room for so many keys, of which four in five places are taken at most.
     pub(super) fn new(keys: usize) -> Self {
         let count = keys.saturating_mul(5).div_ceil(4).saturating_add(1).next_power_of_two();
-        let key = FlatKey { dst: 0, src: 0, port: 0, protocol: 0, table: FREE };
-        let places = vec![Place { key, run: ALONE, first: Listed::NONE }; count];
+        let free = Place { addresses: 0, rest: FREE, start: 0, more: 0, first: Listed::NONE };
+        let places = vec![free; count];
         ask_for_large_pages(places.as_ptr(), places.len().saturating_mul(size_of::<Place>()));
         Self { places, mask: (count as u64).wrapping_sub(1) }
     }
 
-    /// Adds a key that is not there: with its only rule, or with its first and a run of all.
-    pub(super) fn add(&mut self, key: FlatKey, first: Listed, run: Option<u32>) {
+    /// Adds a key that is not there, with its first rule and where the others are listed.
+    pub(super) fn add(&mut self, key: FlatKey, first: Listed, (start, more): (u32, u32)) {
         let mut at = key.hash() & self.mask;
         for _ in 0..self.places.len() {
             let Some(place) = self.places.get_mut(at as usize) else { return };
-            if place.key.table == FREE {
-                *place = Place { key, run: run.unwrap_or(ALONE), first };
+            if place.rest == FREE {
+                let FlatKey { addresses, rest } = key;
+                *place = Place { addresses, rest, start, more, first };
                 return;
             }
             at = at.wrapping_add(1) & self.mask;
         }
     }
 
-    /// What is under a key.
+    /// What is under a key: its first rule, where the others are listed, and how many they are.
     #[inline]
-    pub(super) fn find(&self, hash: u64, key: FlatKey) -> Found<'_> {
+    pub(super) fn find(&self, hash: u64, key: FlatKey) -> Option<(&Listed, u32, u32)> {
         let mut at = hash & self.mask;
         for _ in 0..self.places.len() {
-            let Some(place) = self.places.get(at as usize) else { return Found::Nothing };
-            if place.key == key {
-                return if place.run == ALONE {
-                    Found::One(&place.first)
-                } else {
-                    Found::Run(place.run)
-                };
+            let place = self.places.get(at as usize)?;
+            if (place.addresses, place.rest) == (key.addresses, key.rest) {
+                return Some((&place.first, place.start, place.more));
             }
-            if place.key.table == FREE {
-                return Found::Nothing;
+            if place.rest == FREE {
+                return None;
             }
             at = at.wrapping_add(1) & self.mask;
         }
-        Found::Nothing
+        None
     }
 
-    /// Brings the place of a key near.
-    #[inline]
-    pub(super) fn prefetch(&self, hash: u64) {
-        if let Some(place) = self.places.get((hash & self.mask) as usize) {
+    /// Brings the place of a key near if `wanted` is 1. Without a branch: if it is 0 the first place is
+    /// asked for, which is near.
+    #[inline(always)]
+    pub(super) fn prefetch(&self, hash: u64, wanted: u64) {
+        let at = hash & self.mask & wanted.wrapping_neg();
+        if let Some(place) = self.places.get(at as usize) {
             prefetch(place);
         }
     }
@@ -120,26 +162,17 @@ mod tests {
     fn what_was_added_is_found_and_nothing_else() {
         for count in [0, 1, 4, 5, 6, 1000] {
             let mut table = FlatTable::new(count);
-            let key = |n: usize| FlatKey {
-                dst: n as u32 / 3,
-                src: 0,
-                port: n as u16 % 3,
-                protocol: 6,
-                table: 1,
-            };
+            let key = |n: usize| FlatKey::new(n as u64 / 3, flat_rest(n as u16 % 3, 6), 1);
             for n in 0..count {
                 let mut listed = Listed::NONE;
                 listed.rule = n as u32;
-                table.add(key(n), listed, (n % 2 == 1).then_some(n as u32));
+                table.add(key(n), listed, (n as u32, n as u32 % 2));
             }
             for n in 0..count {
-                match table.find(key(n).hash(), key(n)) {
-                    Found::One(listed) => assert_eq!((listed.rule, n % 2), (n as u32, 0)),
-                    Found::Run(run) => assert_eq!((run, n % 2), (n as u32, 1)),
-                    Found::Nothing => panic!("{n} of {count}"),
-                }
-                let other = FlatKey { table: 2, ..key(n) };
-                assert!(matches!(table.find(other.hash(), other), Found::Nothing));
+                let (listed, start, more) = table.find(key(n).hash(), key(n)).unwrap();
+                assert_eq!((listed.rule, start, more), (n as u32, n as u32, n as u32 % 2));
+                let other = FlatKey { rest: key(n).rest ^ 3 << TABLE_SHIFT, ..key(n) };
+                assert!(table.find(other.hash(), other).is_none());
             }
         }
     }

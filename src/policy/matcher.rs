@@ -86,21 +86,6 @@ impl Protocols {
         }
     }
 
-    /// What is listed, as ranges that do not overlap; `None` is everything.
-    pub(super) fn ranges(&self) -> Option<Vec<(u8, u8)>> {
-        let one = |protocol: &Protocol| (protocol.0, protocol.0);
-        match self {
-            Self::Any => None,
-            Self::One(protocol) => Some(vec![one(protocol)]),
-            Self::Many(many) => {
-                let mut ranges: Vec<(u8, u8)> = many.iter().map(one).collect();
-                ranges.sort_unstable();
-                ranges.dedup();
-                Some(ranges)
-            }
-        }
-    }
-
     fn contains(&self, protocol: Protocol) -> bool {
         match self {
             Self::Any => true,
@@ -126,16 +111,6 @@ impl Ports {
         match merged.as_slice() {
             [one] => Self::One(*one),
             _ => Self::Many(merged.into_boxed_slice()),
-        }
-    }
-
-    /// What is listed, as ranges that do not overlap; `None` is everything.
-    pub(super) fn ranges(&self) -> Option<Vec<(u16, u16)>> {
-        let pair = |range: &PortRange| (range.first, range.last);
-        match self {
-            Self::Any => None,
-            Self::One(range) => Some(vec![pair(range)]),
-            Self::Many(ranges) => Some(ranges.iter().map(pair).collect()),
         }
     }
 

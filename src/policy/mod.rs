@@ -1,14 +1,15 @@
 //! The compiled policy: segments, five-tuple classifier, name sets, and the one three-valued decision
 //! function. Immutable; knows no files and no flows.
 
-mod classifier;
 mod compiled;
 mod conditions;
 mod decide;
 mod decision;
+mod entries;
 mod filter;
 mod flat;
 mod info;
+mod listed;
 mod matcher;
 pub mod names;
 mod networks;
@@ -19,9 +20,10 @@ mod tuple_space;
 
 pub use compiled::{CompileFault, Policy, RULES_LIMIT};
 pub use decision::{
-    BindingLookup, Bound, Condition, Decision, Needs, NoTrace, Query, RecordedTrace, Trace,
-    TraceStep, Truth,
+    Approach, BindingLookup, Bound, Condition, Decision, Needs, NoTrace, Query, RecordedTrace,
+    Trace, TraceStep, Truth,
 };
 pub use info::{BlockInfo, RuleInfo, SegmentInfo};
 pub use pairs::{AMBIGUITIES_LIMIT, Ambiguity, SEGMENTS_LIMIT, ambiguities};
 pub use segments::{COMMON_SCOPE, Located};
+pub use tuple_space::Shortlist;

@@ -142,6 +142,7 @@ impl Holders {
         holders
     }
 
+    #[inline]
     pub(super) fn find(&self, addr: Addr) -> Option<Held> {
         if !addr.is_v4() {
             return self.v6.find(addr.bits(), 0, self.v6.starts.len());
@@ -178,7 +179,11 @@ impl<K> FromIterator<(K, Option<Held>)> for Intervals<K> {
 impl<K: Copy + Ord> Intervals<K> {
     /// The holder of the last interval that starts at or before `addr`, known to be the one
     /// before `low` or one of those up to `high`.
+    #[inline]
     fn find(&self, addr: K, low: usize, high: usize) -> Option<Held> {
+        if self.starts.is_empty() {
+            return None;
+        }
         let within = self.starts.get(low..high)?.partition_point(|&start| start <= addr);
         *self.held.get((low + within).checked_sub(1)?)?
     }

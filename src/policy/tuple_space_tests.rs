@@ -1,8 +1,6 @@
 //! Tuple space search against a naive first-match scan.
 
-use super::super::classifier::Classifier;
-use super::super::matcher::Matcher;
-use super::super::spec::IcmpMatch;
+use super::super::spec::{IcmpMatch, PortRange};
 use super::*;
 use crate::model::{Action, Addr, FiveTuple};
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
@@ -13,10 +11,17 @@ fn walked(rules: &[Matcher], probe: Probe<'_>) -> Vec<usize> {
     rules.iter().enumerate().filter(|(_, rule)| rule.matches(probe)).map(|(at, _)| at).collect()
 }
 
-fn found(classifier: &Classifier, rules: &[Matcher], probe: Probe<'_>) -> Vec<usize> {
+/// The head of every rule; what it says is of no account here.
+const HEAD: Head = Head { action: Action::Allow, plain: false };
+
+fn build(rules: &[RuleSpec]) -> TupleSpace {
+    TupleSpace::build(rules, &vec![HEAD; rules.len()])
+}
+
+fn found(space: &TupleSpace, rules: &[Matcher], probe: Probe<'_>) -> Vec<usize> {
     let mut found = Vec::new();
-    let flow = classifier.visit(rules, probe, |at| {
-        found.push(at);
+    let flow = space.visit(rules, probe, space.shortlist(probe.tuple), |listed| {
+        found.push(listed.rule as usize);
         ControlFlow::Continue(())
     });
     assert!(flow.is_continue());
@@ -86,19 +91,15 @@ fn tuple() -> impl Strategy<Value = FiveTuple> {
 
 proptest! {
     #[test]
-    fn bits_and_search_find_what_a_walk_finds_in_the_same_order(
+    fn what_a_walk_finds_is_found_in_the_same_order(
         rules in prop::collection::vec(rule(), 0..120),
         tuples in prop::collection::vec((tuple(), 0_u8..3), 1..30),
     ) {
         let matchers: Vec<Matcher> = rules.iter().map(Matcher::new).collect();
-        let space = Classifier::Search(TupleSpace::build(&rules));
-        let few = matchers.get(..matchers.len().min(128)).unwrap();
-        let bits = Classifier::build(&rules[..few.len()], few);
-        prop_assert!(matches!(bits, Classifier::Bits(_)));
+        let space = build(&rules);
         for (tuple, kind) in tuples {
             let probe = Probe { tuple: &tuple, icmp: (kind < 2).then_some((kind, 0)) };
             prop_assert_eq!(found(&space, &matchers, probe), walked(&matchers, probe));
-            prop_assert_eq!(found(&bits, few, probe), walked(few, probe));
         }
     }
 }
@@ -114,7 +115,7 @@ fn to(network: &str) -> RuleSpec {
 fn prefix_lengths_are_made_coarser_at_the_limit_of_tables() {
     let tables = |count: u32| {
         let lens = (0..count).map(|i| to(&format!("2001:db8::/{}", 32 + i)));
-        TupleSpace::build(&lens.collect::<Vec<_>>()).tables.len()
+        build(&lens.collect::<Vec<_>>()).tables.len()
     };
     let limit = TABLES_LIMIT as u32;
     assert_eq!(tables(limit - 1), TABLES_LIMIT - 1);
@@ -128,19 +129,7 @@ fn prefix_lengths_are_made_coarser_at_the_limit_of_tables() {
         rule.protocols = (len % 3 == 0).then(|| vec![Protocol::TCP]);
         every.push(rule);
     }
-    assert!(TupleSpace::build(&every).tables.len() <= TABLES_LIMIT);
-}
-
-#[test]
-fn entries_of_a_rule_end_at_their_limit() {
-    let rule = |ports: u16, dsts: u16| RuleSpec {
-        destinations: Some((0..dsts).map(|i| format!("10.0.{i}.0/24").parse().unwrap()).collect()),
-        ports: Some((0..ports).map(|i| PortRange::one(i * 2)).collect()),
-        ..RuleSpec::new("r", Action::Allow)
-    };
-    for (ports, dsts, entries) in [(16, 15, 240), (16, 16, 256), (16, 17, 17), (17, 16, 16)] {
-        assert_eq!(Entry::of(&rule(ports, dsts)).len(), entries, "{ports} {dsts}");
-    }
+    assert!(build(&every).tables.len() <= TABLES_LIMIT);
 }
 
 #[test]
@@ -149,7 +138,7 @@ fn many_rules_of_one_network_are_found_in_order() {
     let matchers: Vec<Matcher> = rules.iter().map(Matcher::new).collect();
     let tuple = FiveTuple { dst: Addr::v4([10, 1, 1, 1]), ..FiveTuple::default() };
     let probe = Probe { tuple: &tuple, icmp: None };
-    let found = found(&Classifier::build(&rules, &matchers), &matchers, probe);
+    let found = found(&build(&rules), &matchers, probe);
     assert_eq!(found, (0..300).collect::<Vec<_>>());
 }
 
@@ -159,7 +148,7 @@ fn many_rules_of_one_network_are_told_apart_by_their_ports() {
         .map(|port| RuleSpec { ports: Some(vec![PortRange::one(port)]), ..to("10.0.0.0/8") })
         .collect();
     let matchers: Vec<Matcher> = rules.iter().map(Matcher::new).collect();
-    let space = TupleSpace::build(&rules);
+    let space = build(&rules);
     let tuple = FiveTuple {
         dst: Addr::v4([10, 1, 1, 1]),
         dst_port: 77,
@@ -167,8 +156,9 @@ fn many_rules_of_one_network_are_told_apart_by_their_ports() {
         ..FiveTuple::default()
     };
     let mut seen = Vec::new();
-    let flow = space.visit(&matchers, Probe { tuple: &tuple, icmp: None }, |rule| {
-        seen.push(rule);
+    let probe = Probe { tuple: &tuple, icmp: None };
+    let flow = space.visit(&matchers, probe, space.shortlist(&tuple), |listed| {
+        seen.push(listed.rule);
         ControlFlow::Continue(())
     });
     assert_eq!((seen, flow), (vec![77], ControlFlow::Continue(())));
@@ -182,7 +172,8 @@ fn a_visit_ends_when_told() {
         let tuple = FiveTuple { dst: Addr::v4([10, 1, 1, 1]), ..FiveTuple::default() };
         let probe = Probe { tuple: &tuple, icmp: None };
         let mut seen = 0;
-        let flow = Classifier::build(&rules[..count], &matchers).visit(&matchers, probe, |_| {
+        let space = build(&rules[..count]);
+        let flow = space.visit(&matchers, probe, space.shortlist(&tuple), |_| {
             seen += 1;
             if seen == 3 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         });

@@ -356,7 +356,7 @@ mod tests {
     #[test]
     fn an_address_given_as_the_host_is_read_as_no_name() {
         let mut record = record();
-        Arc::make_mut(&mut record.found).host_addresses = vec![IpAddr::from([192, 0, 2, 1]).into()];
+        record.found.to_mut().host_addresses = vec![IpAddr::from([192, 0, 2, 1]).into()];
         let text = flow_json(&record, &Words);
         assert!(text.contains("192.0.2.1"), "{text}");
         let [sighting] = read(&text).unwrap().try_into().unwrap();
@@ -372,27 +372,23 @@ mod tests {
             protocol: Protocol::TCP,
         };
         let mut record = FlowRecord::new(ScopeId(1), tuple, Timestamp::from_secs(1_795_219_199));
-        Arc::make_mut(&mut record.found).app = Some(App::Tls);
-        Arc::make_mut(&mut record.found)
-            .names
-            .note(&Arc::new(DomainName::from_host(b"api.example").unwrap()));
-        Arc::make_mut(&mut record.found)
-            .names
-            .note(&Arc::new(DomainName::from_host(b"two.example").unwrap()));
-        Arc::make_mut(&mut record.found).tls_version = Some(TlsVersion(0x0303));
-        Arc::make_mut(&mut record.found).ja4 = Some(Ja4(*b"t13d3112h2_e8f1e7e78f70_b26ce05bbdd6"));
+        record.found.to_mut().app = Some(App::Tls);
+        record.found.to_mut().names.note(&Arc::new(DomainName::from_host(b"api.example").unwrap()));
+        record.found.to_mut().names.note(&Arc::new(DomainName::from_host(b"two.example").unwrap()));
+        record.found.to_mut().tls_version = Some(TlsVersion(0x0303));
+        record.found.to_mut().ja4 = Some(Ja4(*b"t13d3112h2_e8f1e7e78f70_b26ce05bbdd6"));
         record.volume[0].packets = 9;
         record.volume[1].bytes = 77;
         record.verdict =
             Some(FlowVerdict { action: Action::Reject, rule: None, reason: Reason::Otherwise });
-        Arc::make_mut(&mut record.found).certificate = Some(Arc::new(Certificate {
+        record.found.to_mut().certificate = Some(Arc::new(Certificate {
             subject: "CN=a".into(),
             issuer: "CN=b".into(),
             names: vec!["c".into()],
             sha256: [0xab; 32],
             validity: (1_700_000_000, 1_900_000_000),
         }));
-        Arc::make_mut(&mut record.found).denied_answer = Some(Addr::v4([10, 110, 1, 20]));
+        record.found.to_mut().denied_answer = Some(Addr::v4([10, 110, 1, 20]));
         record
     }
 

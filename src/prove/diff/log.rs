@@ -45,12 +45,10 @@ fn judge(policy: &Policy, flow: &Sighting, now: Timestamp) -> Outcome {
     // A log does not say what DNS had answered; the destination counts as answered.
     let bound = |_: &DomainName, _: Addr| Bound::Yes;
     let query = Query {
-        policy: block,
-        tuple: flow.tuple,
         icmp: flow.icmp,
-        now,
         midstream: flow.midstream,
         bound: Some(&bound),
+        ..Query::new(block, flow.tuple, now)
     };
     let decide = |facts: &Facts| match policy.decide(&query, facts, &mut NoTrace) {
         Decision::Final(verdict) => verdict,

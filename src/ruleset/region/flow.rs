@@ -235,13 +235,12 @@ impl Flow {
     #[must_use]
     pub fn decide(&self, policy: &Policy, block: PolicyId) -> Option<FlowVerdict> {
         let bound = |_: &DomainName, _: Addr| if self.bound { Bound::Yes } else { Bound::No };
+        let now = Timestamp::from_secs(u64::from(self.day).saturating_mul(SECS_PER_DAY));
         let query = Query {
-            policy: block,
-            tuple: self.tuple,
             icmp: self.icmp,
-            now: Timestamp::from_secs(u64::from(self.day).saturating_mul(SECS_PER_DAY)),
             midstream: self.app.is_none(),
             bound: Some(&bound),
+            ..Query::new(block, self.tuple, now)
         };
         match policy.decide(&query, &self.facts(), &mut NoTrace) {
             Decision::Final(verdict) => Some(verdict),
