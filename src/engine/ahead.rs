@@ -150,7 +150,8 @@ impl Engine {
             *approach = None;
             if soon.usual {
                 soon.likely = self.table.likely(soon.hash, all);
-                if soon.likely == Likely::ABSENT {
+                // While many flows are new, one that may be elsewhere in the index most likely is too.
+                if soon.likely == Likely::ABSENT || (all && soon.likely == Likely::NONE) {
                     let tuple = soon.key.tuple(soon.reversed);
                     *approach = Some(self.policy.approach(soon.key.scope(), &tuple));
                 }

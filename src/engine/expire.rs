@@ -16,9 +16,9 @@ const DUE_AT_ONCE: usize = 16;
 const DUE_WITHIN: Span = Span::from_millis(250);
 /// How many flows ahead a due one's entry is asked for, then its places in index, wheel and stories, then
 /// what its story says.
-const PLACE_AHEAD: usize = 8;
-const REMOVAL_AHEAD: usize = 5;
-const CASE_AHEAD: usize = 3;
+const PLACE_AHEAD: usize = 16;
+const REMOVAL_AHEAD: usize = 8;
+const CASE_AHEAD: usize = 4;
 
 impl Engine {
     /// Lets time pass up to `now`; it never runs backwards.
