@@ -1,9 +1,13 @@
 //! The other end of the control socket: asks, and gives the answer's lines.
 
+use super::super::privileges::is_root;
 use super::Request;
+use rustix::thread::{Gid, Uid, set_thread_gid, set_thread_uid};
 use serde_json::Value;
 use std::fmt;
-use std::io::{BufRead, BufReader, Write};
+use std::fs;
+use std::io::{self, BufRead, BufReader, Write};
+use std::os::unix::fs::MetadataExt;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -70,8 +74,7 @@ impl Answer {
 /// # Errors
 /// If there is none, or it does not answer.
 pub fn ask(socket: &Path, request: &Request) -> Result<Answer, AskError> {
-    let stream =
-        UnixStream::connect(socket).map_err(|error| AskError::Connect(socket.into(), error))?;
+    let stream = connect(socket).map_err(|error| AskError::Connect(socket.into(), error))?;
     stream.set_read_timeout(Some(PATIENCE)).map_err(AskError::Broken)?;
     let line = serde_json::to_string(request).map_err(AskError::Garbled)?;
     (&stream).write_all(format!("{line}\n").as_bytes()).map_err(AskError::Broken)?;
@@ -86,4 +89,22 @@ pub fn ask(socket: &Path, request: &Request) -> Result<Answer, AskError> {
         answer.items.push(value);
     }
     Err(AskError::Unfinished)
+}
+
+/// Connects; a root that is not above permissions, as in a container or a systemd unit, does so as the
+/// socket's owner.
+fn connect(socket: &Path) -> io::Result<UnixStream> {
+    let refused = match UnixStream::connect(socket) {
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied && is_root() => error,
+        connected => return connected,
+    };
+    let Ok(about) = fs::metadata(socket) else { return Err(refused) };
+    let path = socket.to_owned();
+    // A thread of its own: only that one becomes somebody else, and it ends at once.
+    let connected = std::thread::spawn(move || {
+        set_thread_gid(Gid::from_raw(about.gid())).ok()?;
+        set_thread_uid(Uid::from_raw(about.uid())).ok()?;
+        UnixStream::connect(path).ok()
+    });
+    connected.join().ok().flatten().ok_or(refused)
 }
