@@ -119,10 +119,15 @@ fn the_container_file_copies_what_is_there_and_builds_as_the_project_does() {
     let stages: Vec<&str> = text.lines().filter_map(|line| line.strip_prefix("FROM ")).collect();
     assert_eq!(stages.len(), 2, "{stages:?}");
     let name = stages[0].split(" AS ").nth(1).unwrap();
+    assert_eq!(stages[1], "scratch", "nothing but the binary");
     let copied: Vec<&str> = text.lines().filter(|line| line.starts_with("COPY ")).collect();
-    assert_eq!(copied.len(), 2, "{copied:?}");
-    assert!(copied[1].starts_with(&format!("COPY --from={name} /src/target/release/lockgate ")));
+    assert_eq!(copied, ["COPY . .".to_owned(), format!("COPY --from={name} /image /")]);
     assert!(text.contains("cargo build --release --locked --bin lockgate"));
+    // What the build is given is there.
+    let ignored = read(".dockerignore");
+    for kept in ignored.lines().filter_map(|line| line.strip_prefix('!')) {
+        assert!(root().join(kept).exists(), "{kept}");
+    }
     // The compiler is new enough for the project.
     let version = |text: &str| -> Vec<u32> {
         text.split(['.', '-']).map_while(|part| part.parse().ok()).collect()
@@ -185,6 +190,7 @@ fn the_package_holds_what_it_should() {
     assert_eq!(found, fs::read_to_string(path).unwrap(), "UPDATE_GOLDEN=1 takes it over");
     let scripts = ["postinst", "prerm", "postrm"]
         .map(|name| fs::read_to_string(control.join(name)).unwrap_or_default());
+    assert!(scripts[1].contains("systemctl stop"), "what is removed runs on");
     // An upgrade would drain, for minutes, in the middle of dpkg.
     assert!(!scripts.concat().contains("restart lockgate"), "an upgrade leaves it running");
 }
@@ -215,6 +221,7 @@ fn an_installed_package_serves_with_the_capabilities_it_names_and_leaves_nothing
     let told: Vec<&str> = all.lines().filter_map(|line| line.strip_prefix("== ")).collect();
     let once = [
         "serves, lockgate, capabilities 0000000000000000",
+        "reloads, asked by a root without rights",
         "follows its log, lockgate:lockgate 640",
         "left",
     ];
@@ -225,5 +232,50 @@ fn an_installed_package_serves_with_the_capabilities_it_names_and_leaves_nothing
         &["removed, its configuration is kept", "purged"],
     ]
     .concat();
+    assert_eq!(told, expected, "{all}");
+}
+
+#[test]
+fn the_image_is_built_and_serves_as_its_head_says() {
+    if std::env::var_os("LOCKGATE_IMAGE").is_none() {
+        return eprintln!("SKIPPED: LOCKGATE_IMAGE=1 builds the image, for minutes");
+    }
+    // Kept between runs: what it is made from does not change often.
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("image");
+    fs::create_dir_all(&folder).unwrap();
+    let script = |name: &str| root().join("tests/packaging").join(name);
+    let built = Command::new("bash").arg(script("image.sh")).arg(&folder).status().unwrap();
+    assert!(built.success());
+    let wrapped = Command::new(env!("CARGO_BIN_EXE_lockgate"))
+        .args(["wrap", "--endpoint", "vpce-0a1b2c3d4e5f60718"])
+        .args([root().join("pcaps/partner-dmz.pcap"), folder.join("wrapped.pcap")])
+        .status()
+        .unwrap();
+    assert!(wrapped.success());
+    let out = Command::new("unshare")
+        .args(["--mount", "--net", "bash"])
+        .arg(script("container.sh"))
+        .arg("localhost/lockgate")
+        .arg(&folder)
+        .args(["podman", "--cgroup-manager", "cgroupfs", "--root"])
+        .arg(folder.join("storage"))
+        .arg("--runroot")
+        .arg(folder.join("run"))
+        .env("STORAGE_DRIVER", "overlay")
+        .output()
+        .unwrap();
+    let all = said(&out);
+    assert!(out.status.success(), "{all}");
+    let told: Vec<&str> = all.lines().filter_map(|line| line.strip_prefix("== ")).collect();
+    let expected = [
+        concat!("lockgate ", env!("CARGO_PKG_VERSION")),
+        "replays: 136 packets, 11 flows",
+        "healthy: 200",
+        "a frame comes back",
+        "user 65532, capabilities 0000000000000000, at most 0000000000000000",
+        "asked: healthy",
+        "reload: installed",
+        "left",
+    ];
     assert_eq!(told, expected, "{all}");
 }
