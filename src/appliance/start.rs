@@ -144,6 +144,9 @@ fn describe(opened: &Opened) -> String {
     if let Some(refused) = &opened.fallback {
         tracing::warn!(%refused, "the faster back end is not used");
     }
+    for note in &opened.notes {
+        tracing::warn!("{note}");
+    }
     let name = match opened.backend {
         live::Backend::AfXdp => "af-xdp",
         _ => "af-packet",

@@ -121,6 +121,8 @@ pub struct Opened {
     pub fallback: Option<PortError>,
     /// What an operator should know of it, in a few words ("zero-copy", "copy mode", ...).
     pub detail: String,
+    /// Sentences about what the card or its driver does not do as it could.
+    pub notes: Vec<String>,
     /// The largest IP packet the interface sends, in bytes.
     pub mtu: u32,
 }
@@ -141,9 +143,9 @@ pub fn open(settings: &PortSettings) -> Result<Opened, PortError> {
     let (taken, fallback) = match settings.backend {
         Backend::AfPacket => (socket, None),
         Backend::Auto | Backend::AfXdp => match xdp::open(settings, &interface, socket) {
-            Ok(xdp::Opening { ports, detail }) => {
+            Ok(xdp::Opening { ports, detail, notes }) => {
                 let backend = Backend::AfXdp;
-                return Ok(Opened { ports, backend, fallback: None, detail, mtu });
+                return Ok(Opened { ports, backend, fallback: None, detail, notes, mtu });
             }
             Err((error, _)) if settings.backend == Backend::AfXdp => return Err(error),
             Err((error, socket)) => (socket, Some(error)),
@@ -156,8 +158,8 @@ pub fn open(settings: &PortSettings) -> Result<Opened, PortError> {
         _ => "packet rings, datagrams dropped behind them",
     };
     let ports = packet::open(settings, &interface, &Arc::from(held))?;
-    let detail = detail.to_owned();
-    Ok(Opened { ports, backend: Backend::AfPacket, fallback, detail, mtu })
+    let (backend, detail) = (Backend::AfPacket, detail.to_owned());
+    Ok(Opened { ports, backend, fallback, detail, notes: Vec::new(), mtu })
 }
 
 /// Has the kernel drop datagrams as soon as packet sockets have them, so that it does not take them
@@ -179,7 +181,7 @@ fn open_passive(interface: &Interface) -> Result<Opened, PortError> {
     let ports = passive::open(interface, taken)?;
     let detail = "passive: mirrored traffic is judged, nothing is sent".to_owned();
     let (backend, mtu) = (Backend::AfPacket, interface.mtu);
-    Ok(Opened { ports, backend, fallback: None, detail, mtu })
+    Ok(Opened { ports, backend, fallback: None, detail, notes: Vec::new(), mtu })
 }
 
 fn udp_socket() -> Result<OwnedFd, PortError> {

@@ -197,6 +197,25 @@ pub(super) fn receive_queues(fd: impl AsFd, name: &str) -> u32 {
     channels.receive.saturating_add(channels.combined).max(1)
 }
 
+/// Whether the card takes VLAN tags off frames (`ethtool --show-features`, rx-vlan-offload).
+pub(super) fn takes_tags_off(fd: impl AsFd, name: &str) -> bool {
+    /// `struct ethtool_value`.
+    #[repr(C)]
+    struct Value {
+        command: u32,
+        data: u32,
+    }
+    const GET_FLAGS: u32 = 0x25;
+    const RECEIVES_WITHOUT_TAG: u32 = 1 << 8;
+    let mut value = Value { command: GET_FLAGS, data: 0 };
+    let mut request = request(name);
+    request.ifr_ifru.ifru_data = (&raw mut value).cast();
+    // SAFETY: the kernel reads the name and the command, and writes the structure, whose layout is
+    // the one of this command (linux/ethtool.h); both live through the call.
+    let asked = unsafe { libc::ioctl(fd.as_fd().as_raw_fd(), libc::SIOCETHTOOL, &raw mut request) };
+    asked >= 0 && value.data & RECEIVES_WITHOUT_TAG != 0
+}
+
 /// A request about an interface, without its question.
 fn request(name: &str) -> libc::ifreq {
     // SAFETY: a request of zeros has an empty name and no pointer.

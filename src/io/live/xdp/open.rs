@@ -10,7 +10,7 @@ use super::super::settings::PortSettings;
 use super::super::spread::Spread;
 use super::super::{Port, PortError, program, sys};
 use super::port::{Others, Parts, RESERVE_CHUNKS, XdpPort};
-use super::socket::{Binding, Socket};
+use super::socket::{Binding, RING_ENTRIES, Socket};
 use super::store::Store;
 use super::umem::{CHUNK_BYTES, Chunk, Umem};
 use crate::wire::GENEVE_PORT;
@@ -31,6 +31,8 @@ pub(crate) struct Opening {
     pub(crate) ports: Vec<Box<dyn Port>>,
     /// How it works here, in a few words.
     pub(crate) detail: String,
+    /// What card and driver do not do as they could.
+    pub(crate) notes: Vec<String>,
 }
 
 /// Opens a port for each worker. `taken` is the socket that holds the UDP port.
@@ -43,6 +45,48 @@ pub(crate) fn open(
         Ok(opener) => opener.finish(taken),
         Err(error) => Err((error, taken)),
     }
+}
+
+/// Puts the program into the driver, or behind it with a note why.
+fn attach(
+    program: &OwnedFd,
+    interface: &Interface,
+    (any_socket, queues): (&OwnedFd, u32),
+    notes: &mut Vec<String>,
+) -> Result<(OwnedFd, Place), PortError> {
+    let name = &interface.name;
+    if sys::takes_tags_off(any_socket, name) {
+        notes.push(format!(
+            "{name} takes VLAN tags off before AF_XDP sees a frame: GENEVE that came with a tag would go \
+             back without; `ethtool -K {name} rx-vlan-offload off` keeps them"
+        ));
+    }
+    match bpf::link(program, interface.index, Place::Driver) {
+        Ok(link) => {
+            // virtio-net receives on further queues then, on which sockets would not send; and Linux
+            // (7.3) crashes when such a queue goes before its socket.
+            let now = sys::receive_queues(any_socket, name);
+            if now == queues {
+                return Ok((link, Place::Driver));
+            }
+            notes.push(format!(
+                "with an XDP program the driver of {name} would receive on {now} queues, not {queues}, so \
+                 the kernel runs it behind the driver; with all queues of the card in use \
+                 (`ethtool -L {name} combined ...`) there are none to be added"
+            ));
+        }
+        Err(error) if error.raw_os_error() == Some(libc::EBUSY) => {
+            return Err(fault("putting the XDP program on an interface that has one")(error));
+        }
+        Err(error) => notes.push(format!(
+            "the driver of {name} takes no XDP program at an MTU of {}, so the kernel runs it behind the \
+             driver: {error}",
+            interface.mtu
+        )),
+    }
+    let link = bpf::link(program, interface.index, Place::Generic)
+        .map_err(fault("putting the XDP program on the interface"))?;
+    Ok((link, Place::Generic))
 }
 
 struct Opener<'s> {
@@ -58,6 +102,7 @@ struct Opener<'s> {
     link: OwnedFd,
     place: Place,
     sockets: Vec<Socket>,
+    notes: Vec<String>,
 }
 
 fn fault(what: &'static str) -> impl Fn(io::Error) -> PortError {
@@ -89,18 +134,8 @@ impl<'s> Opener<'s> {
                 }
                 _ => fault("loading the XDP program")(error),
             })?;
-        let driver = bpf::link(&program, interface.index, Place::Driver);
-        let (link, place) = match driver {
-            Ok(link) => (link, Place::Driver),
-            Err(error) if error.raw_os_error() == Some(libc::EBUSY) => {
-                return Err(fault("putting the XDP program on an interface that has one")(error));
-            }
-            Err(_) => {
-                let link = bpf::link(&program, interface.index, Place::Generic)
-                    .map_err(fault("putting the XDP program on the interface"))?;
-                (link, Place::Generic)
-            }
-        };
+        let mut notes = Vec::new();
+        let (link, place) = attach(&program, interface, (any_socket, queues), &mut notes)?;
         let each = u32::try_from(settings.ring_bytes / CHUNK_BYTES).unwrap_or(u32::MAX);
         let workers = u32::try_from(settings.workers).unwrap_or(u32::MAX);
         let (umem, chunks) = Umem::make(each.saturating_mul(workers))
@@ -119,6 +154,7 @@ impl<'s> Opener<'s> {
             link,
             place,
             sockets,
+            notes,
         };
         Ok(new)
     }
@@ -126,17 +162,36 @@ impl<'s> Opener<'s> {
     /// A socket for every queue.
     fn sockets(mut self) -> Result<Self, PortError> {
         for queue in 0..self.queues {
-            let first = self.sockets.first().map(AsFd::as_fd);
-            let interface = self.interface.index;
-            let binding = Binding { interface, queue, frags: self.frags, first };
-            let socket =
-                Socket::open(&self.umem, binding).map_err(|error| match error.raw_os_error() {
-                    Some(libc::EBUSY) => PortError::QueueInUse { queue },
-                    _ => fault("opening an AF_XDP socket")(error),
-                })?;
+            let socket = self.socket(queue).map_err(|error| match error.raw_os_error() {
+                Some(libc::EBUSY) => PortError::QueueInUse { queue },
+                _ => fault("opening an AF_XDP socket")(error),
+            })?;
             self.sockets.push(socket);
         }
         Ok(self)
+    }
+
+    /// The socket of a queue: zero-copy if the driver can, else with copies and a note.
+    fn socket(&mut self, queue: u32) -> io::Result<Socket> {
+        let Self { interface, frags, ref umem, .. } = *self;
+        let first = self.sockets.first().map(AsFd::as_fd);
+        let open = |zero_copy| {
+            let binding = Binding { interface: interface.index, queue, frags, first, zero_copy };
+            Socket::open(umem, binding)
+        };
+        // Behind the driver there is nothing but copies.
+        if first.is_some() || self.place == Place::Generic {
+            return open(false);
+        }
+        open(true).or_else(|error| {
+            let socket = open(false)?;
+            self.notes.push(format!(
+                "the driver of {} does no zero-copy{}, so frames are copied: {error}",
+                interface.name,
+                if frags { " of frames in several buffers" } else { "" },
+            ));
+            Ok(socket)
+        })
     }
 
     /// The ports: queues and chunks of each worker. A socket receives as soon as it is in the map, so
@@ -148,9 +203,10 @@ impl<'s> Opener<'s> {
         let mut chunks = self.chunks.into_iter();
         let mut stocks: Vec<Vec<Chunk>> =
             (0..workers).map(|_| chunks.by_ref().take(each as usize).collect()).collect();
+        let share = share(each, sockets.len().div_ceil(workers));
         for (queue, socket) in sockets.iter_mut().enumerate() {
             if let Some(stock) = stocks.get_mut(queue % workers) {
-                socket.refill(stock, RESERVE_CHUNKS);
+                socket.refill(stock, RESERVE_CHUNKS, share);
             }
         }
         let connected = match connections(settings, each) {
@@ -183,6 +239,7 @@ impl<'s> Opener<'s> {
                 name: interface.name.clone(),
                 mtu: interface.mtu,
                 sockets,
+                share,
                 store,
                 others,
                 clock,
@@ -200,7 +257,16 @@ impl<'s> Opener<'s> {
             if self.queues == 1 { "queue" } else { "queues" },
             if self.frags { ", frames in several buffers" } else { "" },
         );
-        Ok(Opening { ports, detail })
+        Ok(Opening { ports, detail, notes: self.notes })
+    }
+}
+
+/// How many of a worker's chunks may wait in one of its fill rings: of several sockets none takes all,
+/// also where their drivers have as many again in rings of their own.
+fn share(each: u32, sockets: usize) -> u32 {
+    match u32::try_from(sockets).unwrap_or(u32::MAX) {
+        0 | 1 => RING_ENTRIES,
+        several => (each / several.saturating_mul(2)).clamp(1, RING_ENTRIES),
     }
 }
 
@@ -229,4 +295,23 @@ fn connections(settings: &PortSettings, each: u32) -> Result<Vec<Option<Connecte
         },
     );
     Ok(connected.collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn several_sockets_leave_each_other_chunks() {
+        for (each, sockets, expected) in [
+            (8192, 1, RING_ENTRIES),
+            (8192, 2, RING_ENTRIES),
+            (8192, 4, 1024),
+            (u32::MAX, 2, RING_ENTRIES),
+            (256, 64, 2),
+            (1, 64, 1),
+        ] {
+            assert_eq!(share(each, sockets), expected, "{each} {sockets}");
+        }
+    }
 }

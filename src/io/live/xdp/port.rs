@@ -48,6 +48,8 @@ pub(super) struct XdpPort {
     name: String,
     // Before the memory they were given.
     sockets: Vec<Socket>,
+    /// Chunks that may wait in one socket's fill ring.
+    share: u32,
     store: Store,
     others: Option<Others>,
     clock: Clock,
@@ -71,6 +73,7 @@ pub(super) struct Parts {
     pub(super) name: String,
     pub(super) mtu: u32,
     pub(super) sockets: Vec<Socket>,
+    pub(super) share: u32,
     pub(super) store: Store,
     pub(super) others: Option<Others>,
     pub(super) clock: Clock,
@@ -81,10 +84,11 @@ pub(super) struct Parts {
 
 impl XdpPort {
     pub(super) fn new(parts: Parts) -> Self {
-        let Parts { name, mtu, sockets, store, others, clock, spin, tagged, held } = parts;
+        let Parts { name, mtu, sockets, share, store, others, clock, spin, tagged, held } = parts;
         Self {
             name,
             sockets,
+            share,
             store,
             others,
             clock,
@@ -103,13 +107,13 @@ impl XdpPort {
 
     /// Takes back what was sent and what came home, and fills the rings the driver takes from.
     fn restock(&mut self) {
-        let Self { sockets, store, .. } = self;
+        let Self { sockets, share, store, .. } = self;
         for socket in sockets.iter_mut() {
             socket.sent(store);
         }
         store.collect();
         for socket in sockets.iter_mut() {
-            socket.refill(&mut store.free, RESERVE_CHUNKS);
+            socket.refill(&mut store.free, RESERVE_CHUNKS, *share);
             if socket.wants_call() {
                 let mut watched = [PollFd::new(socket, PollFlags::IN)];
                 // Only for the call itself; what it finds is looked for by the caller.

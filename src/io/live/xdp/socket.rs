@@ -68,6 +68,9 @@ pub(super) struct Binding<'s> {
     pub(super) frags: bool,
     /// The socket the memory was registered with; none for that one itself.
     pub(super) first: Option<BorrowedFd<'s>>,
+    /// The driver is to read and write our memory itself; copies otherwise. Further sockets are as the
+    /// first one.
+    pub(super) zero_copy: bool,
 }
 
 impl Socket {
@@ -112,12 +115,14 @@ impl Socket {
         })
     }
 
-    /// Gives the kernel chunks to receive into, as many as there are beyond `keep` and room for.
-    pub(super) fn refill(&mut self, free: &mut Vec<Chunk>, keep: usize) {
+    /// Gives the kernel chunks to receive into, as many as there are beyond `keep` and room for, until
+    /// `share` of them wait there.
+    pub(super) fn refill(&mut self, free: &mut Vec<Chunk>, keep: usize, share: u32) {
         let spare = u32::try_from(free.len().saturating_sub(keep)).unwrap_or(u32::MAX);
         let room =
             if self.zero_copy { self.fill.room(RING_ENTRIES) } else { self.fill.known_room() };
-        let wanted = room.min(spare);
+        let waiting = RING_ENTRIES.saturating_sub(room);
+        let wanted = room.min(spare).min(share.saturating_sub(waiting));
         if wanted == 0 {
             return;
         }
@@ -228,7 +233,7 @@ impl AsFd for Socket {
     }
 }
 
-/// The kernel chooses zero-copy where the driver can do it, and copies otherwise.
+/// Asked for neither way the kernel would choose by itself, and not tell why it copies.
 fn bind_to(fd: &OwnedFd, binding: Binding<'_>) -> io::Result<()> {
     let address = |flags| SocketAddrXdp::new(flags, binding.interface, binding.queue);
     if let Some(shared_umem_fd) = binding.first {
@@ -236,6 +241,11 @@ fn bind_to(fd: &OwnedFd, binding: Binding<'_>) -> io::Result<()> {
         return Ok(bind(fd, &SocketAddrXdpWithSharedUmem { addr, shared_umem_fd })?);
     }
     let mut flags = SocketAddrXdpFlags::XDP_USE_NEED_WAKEUP;
+    flags |= if binding.zero_copy {
+        SocketAddrXdpFlags::XDP_ZEROCOPY
+    } else {
+        SocketAddrXdpFlags::XDP_COPY
+    };
     if binding.frags {
         flags |= SocketAddrXdpFlags::XDP_USE_SG;
     }
