@@ -9,6 +9,8 @@
 
 mod bare;
 mod bare_xdp;
+#[path = "../../tests/netns/cards.rs"]
+mod cards;
 #[path = "../../tests/netns/lab.rs"]
 #[expect(dead_code, reason = "shared with the tests, which use all of it")]
 mod lab;

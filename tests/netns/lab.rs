@@ -1,5 +1,6 @@
 //! Network namespaces joined by veth pairs, made for one test and gone with it.
 
+use crate::cards::{End, join, wait_for_link};
 use std::fs::File;
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -93,17 +94,20 @@ impl Wire {
     pub(crate) fn make(mtu: u32, queues: usize) -> Option<Self> {
         let (gateway, target) = (Namespace::make()?, Namespace::make()?);
         let (gw, fw) = (gateway.name(), target.name());
-        let queues = format!("numrxqueues {queues} numtxqueues {queues}");
-        must(&format!(
-            "ip -n {gw} link add gw0 {queues} address 02:00:00:00:00:01 type veth \
-             peer name fw0 netns {fw} {queues} address 02:00:00:00:00:02"
-        ));
+        let [mac, targets_mac] = MACS;
+        let end = End { namespace: &gateway, name: "gw0", mac };
+        let other = End { namespace: &target, name: "fw0", mac: targets_mac };
+        if !join(end, other, queues) {
+            return None;
+        }
         for (namespace, interface, address) in
             [(gw, "gw0", "10.99.0.1/24"), (fw, "fw0", "10.99.0.2/24")]
         {
             must(&format!("ip -n {namespace} addr add {address} dev {interface}"));
             must(&format!("ip -n {namespace} link set {interface} mtu {mtu} up"));
         }
+        wait_for_link(&gateway, "gw0");
+        wait_for_link(&target, "fw0");
         Some(Self { gateway, target })
     }
 }

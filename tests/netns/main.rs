@@ -3,6 +3,7 @@
 
 mod appliance;
 mod binary;
+mod cards;
 mod end_to_end;
 mod gwlb;
 mod lab;

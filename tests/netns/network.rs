@@ -1,8 +1,9 @@
 //! A client, a server and targets around a gateway that runs the emulator: real programs on both sides,
 //! the appliance in the middle. Frames are moved by this process, from interface to interface.
 
+use crate::cards::{self, End, join, wait_for_link};
 use crate::gwlb::{Gwlb, INNER_MAX, Refusal};
-use crate::lab::{Namespace, StopAtEnd, must, run};
+use crate::lab::{Namespace, StopAtEnd, must, run, skipped};
 use lockgate::io::live::Clock;
 use pnet::datalink::{self, Channel, DataLinkReceiver, DataLinkSender};
 use rustix::net::{AddressFamily, SocketType, sockopt};
@@ -57,6 +58,10 @@ impl Network {
         if !run("ethtool --version") || !run("curl --version") {
             return None;
         }
+        if cards::present() && targets > 1 {
+            skipped("there is one cable");
+            return None;
+        }
         let gateway = Namespace::make()?;
         let (client, server) = (Namespace::make()?, Namespace::make()?);
         let targets: Option<Vec<Namespace>> = (0..targets).map(|_| Namespace::make()).collect();
@@ -72,10 +77,17 @@ impl Network {
             more.push((client, server));
         }
         for (number, target) in (2u8..).zip(&targets) {
-            attach(&gateway, number, target, "fw0", 9001, queues);
-            let name = target.name();
+            let (name, port) = (target.name(), format!("port{number}"));
+            let end = End { namespace: &gateway, name: &port, mac: mac(number, 1) };
+            let other = End { namespace: target, name: "fw0", mac: mac(number, 2) };
+            if !join(end, other, queues) {
+                return None;
+            }
+            must(&format!("ip -n {} link set {port} mtu 9001 up", gateway.name()));
+            must(&format!("ip -n {name} link set fw0 mtu 9001"));
             must(&format!("ip -n {name} addr add 10.99.0.{number}/24 dev fw0"));
             must(&format!("ip -n {name} link set fw0 up"));
+            wait_for_link(target, "fw0");
         }
         must(&format!("ip -n {} addr add 10.99.0.1/24 dev port2", gateway.name()));
         Some(Self { client, server, targets, more, gateway })
@@ -127,8 +139,14 @@ pub(crate) fn on(namespace: &Namespace, line: &str) -> Output {
 /// Joins a client or a server to the gateway.
 fn attach_host(gateway: &Namespace, link: u8, host: &Namespace, [a, b, c, d]: [u8; 4]) {
     // The client's segments are what GWLB carries at most.
-    attach(gateway, link, host, "eth0", INNER_MAX, 1);
-    let host = host.name();
+    let (gw, name) = (gateway.name(), host.name());
+    must(&format!(
+        "ip -n {gw} link add port{link} address 02:00:00:00:{link:02x}:01 type veth \
+         peer name eth0 netns {name} address 02:00:00:00:{link:02x}:02"
+    ));
+    must(&format!("ip -n {gw} link set port{link} mtu {INNER_MAX} up"));
+    must(&format!("ip -n {name} link set eth0 mtu {INNER_MAX}"));
+    let host = name;
     must(&format!("ip -n {host} addr add {a}.{b}.{c}.{d}/16 dev eth0"));
     must(&format!("ip -n {host} link set eth0 up"));
     let [.., last] = mac(link, 1);
@@ -138,18 +156,6 @@ fn attach_host(gateway: &Namespace, link: u8, host: &Namespace, [a, b, c, d]: [u
     // Segments leave as they would travel, with their checksums made.
     let off = "tx off tso off gso off gro off";
     must(&format!("ip netns exec {host} ethtool -K eth0 {off}"));
-}
-
-/// Joins a namespace to the gateway by a veth pair; the gateway's end is `port<link>`.
-fn attach(gateway: &Namespace, link: u8, to: &Namespace, name: &str, mtu: usize, queues: usize) {
-    let (gw, to) = (gateway.name(), to.name());
-    let queues = format!("numrxqueues {queues} numtxqueues {queues}");
-    must(&format!(
-        "ip -n {gw} link add port{link} {queues} address 02:00:00:00:{link:02x}:01 type veth \
-         peer name {name} netns {to} {queues} address 02:00:00:00:{link:02x}:02"
-    ));
-    must(&format!("ip -n {gw} link set port{link} mtu {mtu} up"));
-    must(&format!("ip -n {to} link set {name} mtu {mtu}"));
 }
 
 /// A packet socket that can keep what comes while this process is not run: the gateway is to lose

@@ -1,6 +1,7 @@
 //! Ports against frames made here.
 
-use crate::lab::{MACS, Wire, must, skipped};
+use crate::cards::{self, wait_for_link};
+use crate::lab::{MACS, Wire, must, run, skipped};
 use lockgate::io::live::{Backend, Losses, Mode, Port, PortSettings, open};
 use lockgate::model::{EndpointId, Protocol, Verdict};
 use lockgate::synth::gwlb::Encapsulation;
@@ -89,7 +90,9 @@ pub(crate) fn reflecting(
     settings: &PortSettings,
     work: impl FnOnce() + Send,
 ) -> (Vec<usize>, Losses) {
-    let ports = wire.target.run(|| open(settings)).expect("ports").ports;
+    let opened = wire.target.run(|| open(settings)).expect("ports");
+    eprintln!("{:?}: {} {:?}", opened.backend, opened.detail, opened.notes);
+    let ports = opened.ports;
     let stop = AtomicBool::new(false);
     std::thread::scope(|scope| {
         let workers: Vec<_> = ports
@@ -138,6 +141,8 @@ fn on_both(test: impl Fn(Backend)) {
     match wire.target.run(|| open(&settings)) {
         Ok(opened) => {
             drop(opened);
+            // There may be one cable for all.
+            drop(wire);
             test(Backend::AfXdp);
         }
         Err(error) => skipped(&format!("AF_XDP: {error}")),
@@ -269,7 +274,9 @@ fn the_kernel_does_not_answer_port_unreachable() {
 fn is_silent(backend: Backend) {
     let Some(wire) = Wire::make(1500, 1) else { return skipped("no network namespaces") };
     let settings = PortSettings { backend, ..PortSettings::on("fw0") };
-    let opened = wire.target.run(|| open(&settings)).expect("ports");
+    let mut port = wire.target.run(|| open(&settings)).expect("a port").ports.remove(0);
+    // A card has no buffers before its port is used once.
+    port.exchange(Duration::ZERO, &mut |_, _, _| {}).expect("the port works");
     wire.gateway.run(|| {
         let mut tap = Tap::open();
         let icmp = |tap: &mut Tap| {
@@ -285,9 +292,10 @@ fn is_silent(backend: Backend) {
         assert_eq!(icmp(&mut tap), 0);
         frame[37] ^= 1;
         tap.send(&frame);
-        assert_eq!(icmp(&mut tap), 1, "any other port: else nothing is seen here");
+        let answered = (0..10).map(|_| icmp(&mut tap)).find(|found| *found > 0);
+        assert_eq!(answered, Some(1), "{backend:?}, any other port: else nothing is seen here");
     });
-    drop(opened);
+    drop(port);
 }
 
 #[test]
@@ -357,6 +365,9 @@ fn frames_that_find_no_room_are_counted() {
 }
 
 fn overrun(backend: Backend) {
+    if cards::present() {
+        return skipped("a card has room of its own");
+    }
     let Some(wire) = Wire::make(9001, 1) else { return skipped("no network namespaces") };
     let ring_bytes = 1 << 20;
     let settings = PortSettings { backend, ring_bytes, ..PortSettings::on("fw0") };
@@ -388,6 +399,19 @@ fn tagged_frames_come_back_tagged_or_are_counted() {
 
 fn tagged(backend: Backend) {
     let Some(wire) = Wire::make(1500, 2) else { return skipped("no network namespaces") };
+    if cards::present() {
+        // A card that filters lets through what the kernel has an interface for, and AF_XDP sees no tag
+        // that the card took off.
+        let target = wire.target.name();
+        for (name, protocol) in [("tag", "802.1q"), ("outer", "802.1ad")] {
+            let kind = format!("type vlan protocol {protocol} id 5");
+            run(&format!("ip -n {target} link add link fw0 name {name} {kind}"));
+        }
+        if backend == Backend::AfXdp {
+            run(&format!("ip netns exec {target} ethtool -K fw0 rx-vlan-offload off"));
+            wait_for_link(&wire.target, "fw0");
+        }
+    }
     let settings = PortSettings { backend, workers: 2, ..PortSettings::on("fw0") };
     let plain = Encapsulation::of(EndpointId(7)).wrap(&datagram(1, false, b"x"));
     let behind = |tag: &[u8]| [&plain[..12], tag, &plain[12..]].concat();
@@ -424,7 +448,9 @@ fn what_the_interface_would_not_send_is_answered_in_its_own_encapsulation() {
     };
     // What was opened for 1500 bytes gets more: a mistake, but nobody may wait in vain for it.
     for (end, interface) in [(&wire.gateway, "gw0"), (&wire.target, "fw0")] {
-        must(&format!("ip -n {} link set {interface} mtu 3000", end.name()));
+        if !run(&format!("ip -n {} link set {interface} mtu 3000", end.name())) {
+            return skipped("the card keeps its MTU");
+        }
     }
     let sent = Encapsulation::of(EndpointId(7)).wrap(&datagram(1, false, &[7; 1500]));
     let answer = wire.gateway.run(|| {
@@ -493,5 +519,7 @@ fn what_af_xdp_cannot_do_here_is_told_and_done_otherwise() {
     drop(opened.ports);
     let one = PortSettings { backend: Backend::AfXdp, ..PortSettings::on("fw0") };
     let Ok(first) = wire.target.run(|| open(&one)) else { return skipped("AF_XDP") };
-    assert_eq!(first.detail, "in the driver, copy mode, 1 queue");
+    if !cards::present() {
+        assert_eq!(first.detail, "in the driver, copy mode, 1 queue");
+    }
 }
