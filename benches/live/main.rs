@@ -10,6 +10,7 @@
 mod bare;
 mod bare_xdp;
 #[path = "../../tests/netns/cards.rs"]
+#[expect(dead_code, reason = "shared with the tests, which use all of it")]
 mod cards;
 #[path = "../../tests/netns/lab.rs"]
 #[expect(dead_code, reason = "shared with the tests, which use all of it")]
