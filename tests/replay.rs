@@ -158,6 +158,19 @@ fn what_cannot_be_read_is_named_with_what_was_expected() {
 }
 
 #[test]
+fn wrapping_a_capture_never_writes_over_it() {
+    let capture = capture("wrapped.pcap");
+    let name = capture.to_str().unwrap();
+    let out = Command::new(env!("CARGO_BIN_EXE_lockgate"))
+        .args(["wrap", name, name, "--endpoint", "vpce-00000000000000001"])
+        .output()
+        .unwrap();
+    assert_eq!(out.status.code(), Some(1));
+    assert!(text(&out.stderr).contains("is read as a capture"), "{}", text(&out.stderr));
+    assert_eq!(packets(&capture), 4);
+}
+
+#[test]
 fn a_capture_that_is_cut_is_read_up_to_there() {
     let (rules, capture) = (ruleset_file(), capture("cut.pcap"));
     let bytes = fs::read(&capture).unwrap();

@@ -1,11 +1,13 @@
 //! `lockgate check`: reads a ruleset, proves and checks it, says what it holds. No logic of its own.
 
-use super::clock;
+use super::clock::{self, date};
+use super::terminal;
+use crate::observe::plural;
 use crate::prove::lint::{LintOptions, lint};
 use crate::prove::sarif::sarif;
-use crate::ruleset::{self, Date, Diagnostic, EXPIRING_DAYS, Options, Sources, Style};
+use crate::ruleset::{self, Date, Diagnostic, EXPIRING_DAYS, Options, Sources};
 use clap::{Args, ValueEnum};
-use std::io::{IsTerminal, Write};
+use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -53,10 +55,6 @@ enum Deny {
     Warnings,
 }
 
-pub(super) fn date(text: &str) -> Result<Date, String> {
-    Date::parse_day(text).ok_or_else(|| format!("`{text}` is no date; write 2027-06-30"))
-}
-
 /// Checks; 0 is a good ruleset, 1 a refused one, or one with denied warnings.
 #[must_use]
 pub(super) fn run(args: &CheckArgs) -> ExitCode {
@@ -83,22 +81,19 @@ pub(super) fn run(args: &CheckArgs) -> ExitCode {
 type Outcome = Result<ruleset::Loaded, Box<ruleset::Refused>>;
 
 fn text(result: &Outcome, warnings: &[Diagnostic]) -> std::io::Result<()> {
-    let style = Style { width: terminal_width(), colour: std::io::stderr().is_terminal() };
     let mut stderr = std::io::stderr().lock();
     let (errors, sources) = parts(result);
-    let findings = ruleset::render(errors.iter().chain(warnings), sources, style);
+    let findings = ruleset::render(errors.iter().chain(warnings), sources, terminal::errors());
     if !findings.is_empty() {
         writeln!(stderr, "{findings}")?;
     }
-    let plural =
-        |count: usize, what: &str| format!("{count} {what}{}", if count == 1 { "" } else { "s" });
-    let counted = plural(warnings.len(), "warning");
+    let counted = plural(warnings.len() as u64, "warning");
     match result {
         Ok(loaded) => {
             write!(std::io::stdout().lock(), "{}", loaded.summary)?;
             if warnings.is_empty() { Ok(()) } else { writeln!(stderr, "{counted}") }
         }
-        Err(_) => writeln!(stderr, "refused: {}, {counted}", plural(errors.len(), "error")),
+        Err(_) => writeln!(stderr, "refused: {}, {counted}", plural(errors.len() as u64, "error")),
     }
 }
 
@@ -126,9 +121,4 @@ fn json(result: &Outcome, warnings: &[Diagnostic]) -> std::io::Result<()> {
 fn sarif_log(result: &Outcome, warnings: &[Diagnostic]) -> std::io::Result<()> {
     let (errors, sources) = parts(result);
     writeln!(std::io::stdout().lock(), "{:#}", sarif(errors.iter().chain(warnings), sources))
-}
-
-/// Columns of the terminal that errors go to; 100 where there is none.
-fn terminal_width() -> usize {
-    std::env::var("COLUMNS").ok().and_then(|text| text.parse().ok()).unwrap_or(100)
 }

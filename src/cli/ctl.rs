@@ -5,13 +5,14 @@ use crate::appliance::config::CONTROL_SOCKET;
 use crate::appliance::control::{ExplainRequest, Request, client, text};
 use crate::appliance::filter::Filter;
 use crate::model::EndpointId;
+use crate::observe::plural;
 use clap::{Args, Subcommand, ValueEnum};
 use std::io::Write;
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-/// Ask a running instance: how it is, what it knows, to reload, to leave
+/// Ask a running instance: how it is, what it knows, to reload, to leave.
 #[derive(Args, Debug)]
 pub(super) struct CtlArgs {
     /// The instance's control socket
@@ -149,7 +150,7 @@ pub(super) fn run(args: &CtlArgs) -> ExitCode {
     if let (Command::Denied { write }, true) = (&args.command, answer.is_ok()) {
         return match text::write_capture(&answer, write) {
             Ok(count) => {
-                eprintln!("{count} packets written to {}", write.display());
+                eprintln!("{} written to {}", plural(count as u64, "packet"), write.display());
                 ExitCode::SUCCESS
             }
             Err(error) => complain(&error),

@@ -1,7 +1,7 @@
 //! `lockgate diff`: what a change of a ruleset does. No logic of its own.
 
-use super::check::date;
-use super::clock;
+use super::clock::{self, date};
+use super::inputs;
 use super::reading::{Reading, load};
 use super::say::{Failed, fail, note};
 use crate::model::Timestamp;
@@ -10,8 +10,8 @@ use crate::prove::diff::{self, Diff, FlowDiff};
 use crate::ruleset::{Date, Options};
 use clap::{Args, ValueEnum};
 use std::fs::File;
-use std::io::{BufReader, Write};
-use std::path::{Path, PathBuf};
+use std::io::{BufReader, ErrorKind, Write};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -87,7 +87,7 @@ fn try_run(args: &DiffArgs) -> Result<bool, Failed> {
         Format::Markdown => diff::markdown(&diff, &after),
         Format::Html => diff::html(&diff, &before, &after),
     };
-    write(args.output.as_deref(), &written)?;
+    write(args.output.as_ref(), &written)?;
     Ok(Diff::is_empty(&diff))
 }
 
@@ -119,15 +119,12 @@ fn flows(
     Ok(all)
 }
 
-fn write(path: Option<&Path>, text: &str) -> Result<(), Failed> {
-    let written = match path {
-        Some(path) => std::fs::write(path, text),
-        None => std::io::stdout().lock().write_all(text.as_bytes()),
+fn write(path: Option<&PathBuf>, text: &str) -> Result<(), Failed> {
+    let Some(path) = path else {
+        return match std::io::stdout().lock().write_all(text.as_bytes()) {
+            Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(fail(&error)),
+            _ => Ok(()),
+        };
     };
-    match written {
-        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
-            Err(fail(&format_args!("the change cannot be written: {error}")))
-        }
-        _ => Ok(()),
-    }
+    inputs::write(path, text)
 }

@@ -1,7 +1,6 @@
 //! `lockgate explain`: why a flow is judged as it is. No logic of its own.
 
-use super::clock::today;
-use super::test::date;
+use super::clock::{date, today};
 use crate::model::{
     self, Addr, ApiId, App, DomainName, Ech, EndpointId, FiveTuple, Ja4, Protocol, Span, Timestamp,
     TlsVersion,
@@ -351,14 +350,8 @@ fn api_id(text: &str) -> Result<ApiId, String> {
 }
 
 fn sha256(text: &str) -> Result<Sum, String> {
-    let mut sum = [0; 32];
-    let digits = text.as_bytes().chunks(2).map(|pair| std::str::from_utf8(pair).unwrap_or("x"));
-    let read: Option<Vec<u8>> = digits.map(|pair| u8::from_str_radix(pair, 16).ok()).collect();
-    match read.filter(|bytes| bytes.len() == sum.len()) {
-        Some(bytes) => sum.copy_from_slice(&bytes),
-        None => return Err(format!("`{text}` is no SHA-256: it has 64 hex digits")),
-    }
-    Ok(Sum(sum))
+    let sum = model::Certificate::parse_sha256(text);
+    sum.map(Sum).ok_or_else(|| format!("`{text}` is no SHA-256: it has 64 hex digits"))
 }
 
 fn domain(text: &str) -> Result<Asked, String> {

@@ -1,7 +1,8 @@
 //! `lockgate import`: rules of AWS Network Firewall and Suricata into a ruleset. No logic of its own.
 
 use super::inputs::write;
-use super::say::{Failed, fail};
+use super::say::{Failed, complain, fail, refuse};
+use crate::io::pcap::STANDARD_INPUT;
 use crate::model::Action;
 use crate::prove::import::{
     Fidelity, INPUT_LIMIT_BYTES, Imported, Input, Options, Order, import, ruleset,
@@ -111,18 +112,16 @@ fn try_run(args: &ImportArgs) -> Result<(), Failed> {
         alerts: args.alerts,
     };
     let imported = import(&inputs, &options).map_err(|faults| {
-        faults.iter().for_each(|fault| drop_failed(fail(fault)));
+        faults.iter().for_each(|fault| complain(fault));
         Failed
     })?;
     let text = ruleset(&imported);
     rulesets::load_text("imported.yaml", &text, &LoadOptions::default())
-        .map_err(|refused| fail(&refused))?;
+        .map_err(|refused| refuse(&refused))?;
     tell(args, &imported, &text)?;
     let lossy = imported.count(Fidelity::Refused) + imported.count(Fidelity::Approximated);
     if args.strict && lossy > 0 { Err(Failed) } else { Ok(()) }
 }
-
-fn drop_failed(_: Failed) {}
 
 fn tell(args: &ImportArgs, imported: &Imported, text: &str) -> Result<(), Failed> {
     match args.format {
@@ -140,7 +139,7 @@ fn tell(args: &ImportArgs, imported: &Imported, text: &str) -> Result<(), Failed
 
 fn read(name: &str) -> Result<Input, Failed> {
     let mut text = String::new();
-    let opened: io::Result<Box<dyn Read>> = if name == "-" {
+    let opened: io::Result<Box<dyn Read>> = if name == STANDARD_INPUT {
         Ok(Box::new(io::stdin()))
     } else {
         File::open(name).map(|file| Box::new(file) as Box<dyn Read>)

@@ -1,7 +1,7 @@
 //! How commands read rulesets and captures: the same flags, notes and errors for each of them. What is
 //! done with the packets is theirs.
 
-use super::say::{Failed, complain, note};
+use super::say::{Failed, complain, note, refuse};
 use super::terminal::Bar;
 use crate::io::merge::Captures;
 use crate::io::pcap::STANDARD_INPUT;
@@ -40,10 +40,7 @@ enum ChecksumChoice {
 
 /// Reads a ruleset; errors go to standard error.
 pub(super) fn load(path: &Path, options: &Options) -> Result<Loaded, Failed> {
-    ruleset::load(path, options).map_err(|refused| {
-        eprintln!("{refused}");
-        Failed
-    })
+    ruleset::load(path, options).map_err(|refused| refuse(&refused))
 }
 
 /// Opens captures; tells of every one that cannot be read.

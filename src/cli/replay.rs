@@ -6,7 +6,7 @@ use super::terminal;
 use crate::io::merge::Captures;
 use crate::io::pcap::{CaptureWriter, Format as CaptureFormat};
 use crate::model::{Action, Reason};
-use crate::observe::{Layout, Out, Recorder, RecorderError, Style, Summary, summary_json};
+use crate::observe::{Layout, Out, Recorder, RecorderError, Style, Summary, plural, summary_json};
 use crate::pipeline::{ReplayOptions, Replayed, replay};
 use crate::policy::Policy;
 use crate::ruleset::Options;
@@ -121,8 +121,8 @@ fn judge(
 fn load(args: &ReplayArgs) -> Result<Arc<Policy>, Failed> {
     let loaded = reading::load(&args.ruleset, &Options::default())?;
     if !loaded.warnings.is_empty() {
-        let count = loaded.warnings.len();
-        note(&format_args!("{count} warnings about the ruleset; `lockgate check` has them"));
+        let warnings = plural(loaded.warnings.len() as u64, "warning");
+        note(&format_args!("{warnings} about the ruleset; `lockgate check` tells which"));
     }
     Ok(Arc::new(loaded.policy))
 }
@@ -166,13 +166,13 @@ fn hints(args: &ReplayArgs, policy: &Policy, summary: &Summary, replayed: &Repla
     let unknown = summary.totals.dropped(Reason::UnknownSegment);
     if unknown > 0 && args.reading.endpoint.is_none() && policy.scope(None).is_none() {
         note(&format_args!(
-            "{unknown} packets belong to no segment; captures without GWLB encapsulation need \
+            "packets of no segment: {unknown}; captures without GWLB encapsulation need \
              --endpoint, or a ruleset with `common_endpoints: any`"
         ));
     }
     if replayed.late > 0 {
-        let late = replayed.late;
-        note(&format_args!("{late} frames were written later than their place in the captures"));
+        let late = plural(replayed.late, "frame");
+        note(&format_args!("{late} written later than their place in the captures"));
     }
 }
 

@@ -3,6 +3,7 @@
 use super::inputs::{Inputs, write};
 use super::reading::load;
 use super::say::Failed;
+use crate::observe::plural;
 use crate::prove::report::{About, Report, html};
 use crate::ruleset::Options;
 use clap::Args;
@@ -42,6 +43,7 @@ fn try_run(args: &ReportArgs) -> Result<(), Failed> {
     let about = About { ruleset: args.ruleset.display().to_string(), inputs };
     write(&args.output, &html(&report, &policy, &about))?;
     let refused = report.sums.refused();
-    eprintln!("wrote {}: {} flows, {refused} refused", args.output.display(), report.sums.total());
+    let flows = plural(report.sums.total(), "flow");
+    eprintln!("wrote {}: {flows}, {refused} refused", args.output.display());
     Ok(())
 }

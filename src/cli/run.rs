@@ -1,15 +1,14 @@
 //! `lockgate run`: the live instance. No logic of its own.
 
+use super::say::{Failed, fail, refuse};
 use crate::appliance::config;
 use crate::appliance::start::{self, StartError};
 use crate::appliance::supervise::Left;
-use crate::ruleset::{Refused, Style};
 use clap::Args;
-use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-/// Judge live traffic: behind a Gateway Load Balancer, or mirrored
+/// Judge live traffic: behind a Gateway Load Balancer, or mirrored.
 ///
 /// Serves until SIGTERM, which begins a drain. SIGHUP reads the ruleset anew, SIGUSR1 opens the flow
 /// log anew. `lockgate ctl` talks to it.
@@ -32,22 +31,17 @@ pub(super) fn run(args: &RunArgs) -> ExitCode {
                 eprintln!("{}: good", args.config.display());
                 ExitCode::SUCCESS
             }
-            Err(refused) => refuse(&refused),
+            Err(refused) => failed(refuse(&refused)),
         };
     }
     match start::run(&args.config) {
         Ok(Left::Asked) => ExitCode::SUCCESS,
         Ok(Left::Dead) => ExitCode::FAILURE,
-        Err(StartError::Refused(refused)) => refuse(&refused),
-        Err(error) => {
-            eprintln!("error: {error}");
-            ExitCode::FAILURE
-        }
+        Err(StartError::Refused(refused)) => failed(refuse(&refused)),
+        Err(error) => failed(fail(&error)),
     }
 }
 
-fn refuse(refused: &Refused) -> ExitCode {
-    let colour = std::io::stderr().is_terminal();
-    eprintln!("{}", refused.render(Style { colour, ..Style::PLAIN }));
+const fn failed(_: Failed) -> ExitCode {
     ExitCode::FAILURE
 }

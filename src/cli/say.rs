@@ -1,5 +1,7 @@
 //! What commands tell on standard error. Results are not its business.
 
+use super::terminal;
+use crate::ruleset::Refused;
 use std::fmt::Display;
 
 /// Something on the way failed and was told.
@@ -19,4 +21,10 @@ pub(super) fn complain(what: &dyn Display) {
 /// Tells what somebody may want to know.
 pub(super) fn note(what: &dyn Display) {
     eprintln!("note: {what}");
+}
+
+/// Tells why a ruleset, a test file or a configuration is refused.
+pub(super) fn refuse(refused: &Refused) -> Failed {
+    eprintln!("{}", refused.render(terminal::errors()));
+    Failed
 }

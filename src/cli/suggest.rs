@@ -2,7 +2,8 @@
 
 use super::inputs::{Inputs, write};
 use super::reading::load;
-use super::say::{Failed, fail, note};
+use super::say::{Failed, fail, note, refuse};
+use crate::observe::plural;
 use crate::policy::Policy;
 use crate::policy::spec::Mode;
 use crate::prove::suggest::tally::{Ask, Tallies, Wanted};
@@ -103,14 +104,15 @@ fn try_run(args: &SuggestArgs) -> Result<(), Failed> {
 /// What was seen, what somebody should look at, and whether the suggestion does what it says.
 fn tell(suggestion: &Suggestion, tallies: &Tallies, text: &str) -> Result<(), Failed> {
     let rules: usize = suggestion.policies.iter().map(|draft| draft.rules.len()).sum();
-    let policies = suggestion.policies.len();
-    eprintln!(
-        "{} of {} flows: {policies} policies, {rules} rules",
-        suggestion.allowed, suggestion.flows
-    );
+    let policies = match suggestion.policies.len() {
+        1 => "1 policy".to_owned(),
+        count => format!("{count} policies"),
+    };
+    let rules = plural(rules as u64, "rule");
+    eprintln!("{} of {} flows: {policies}, {rules}", suggestion.allowed, suggestion.flows);
     suggestion.warnings.iter().for_each(|warning| note(warning));
     let compiled = ruleset::load_text("suggestion.yaml", text, &Options::default());
-    let loaded = compiled.map_err(|refused| fail(&refused))?;
+    let loaded = compiled.map_err(|refused| refuse(&refused))?;
     check(tallies, &loaded.policy);
     Ok(())
 }

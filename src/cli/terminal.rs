@@ -1,6 +1,7 @@
 //! What the terminal is like, and progress on it.
 
 use crate::pipeline::Progress;
+use crate::ruleset::Style;
 use console::Term;
 use indicatif::{ProgressBar, ProgressStyle};
 use std::io::IsTerminal;
@@ -9,6 +10,15 @@ use std::io::IsTerminal;
 pub(super) fn columns() -> Option<u16> {
     let screen = std::io::stdout().is_terminal();
     screen.then(|| Term::stdout().size_checked().map_or(80, |(_, columns)| columns))
+}
+
+/// How findings are drawn for the terminal that errors go to, or for a file.
+pub(super) fn errors() -> Style {
+    if !std::io::stderr().is_terminal() {
+        return Style::PLAIN;
+    }
+    let columns = Term::stderr().size_checked().map(|(_, columns)| usize::from(columns));
+    Style { width: columns.unwrap_or(Style::PLAIN.width), colour: true }
 }
 
 /// A progress bar over so many bytes; hidden unless errors and notes go to a terminal.

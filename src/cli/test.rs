@@ -1,14 +1,16 @@
 //! `lockgate test`: the tests of rulesets, and their mutants. No logic of its own.
 
-use super::clock::today;
+use super::clock::{date, today};
+use super::say::refuse;
 use super::terminal;
 use crate::model::EndpointId;
 use crate::observe::Layout;
+use crate::pipeline::WORKERS_MAX;
 use crate::prove::rule_test::{Ending, Fingerprint, Format, Outcome, Recording, Settings, written};
-use crate::ruleset::{self, Date, Options, Style};
+use crate::ruleset::{self, Date, Options};
 use clap::{Args, ValueEnum};
 use std::fs;
-use std::io::{IsTerminal, Write};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::thread;
@@ -52,10 +54,10 @@ pub(super) struct TestArgs {
     #[arg(long, short, value_name = "FILE", requires = "record")]
     output: Option<PathBuf>,
     /// Worker threads; the result does not depend on it
-    #[arg(long, value_name = "N")]
-    workers: Option<usize>,
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=WORKERS_MAX as i64))]
+    workers: Option<u16>,
     /// Lay text out for so many columns; without it, for the terminal, or as wide as it is
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(40..))]
     columns: Option<u16>,
 }
 
@@ -70,11 +72,6 @@ enum FormatChoice {
     Junit,
     /// SARIF 2.1.0, for code hosts.
     Sarif,
-}
-
-/// Reads a day.
-pub(super) fn date(text: &str) -> Result<Date, String> {
-    Date::parse_day(text).ok_or_else(|| format!("`{text}` is no date; write 2027-06-30"))
 }
 
 /// Tests; see [`TestArgs`] for the exit codes.
@@ -159,11 +156,9 @@ fn once(args: &TestArgs) -> Vec<(PathBuf, Outcome)> {
     };
     // Nobody may read on (`| head`): the exit code still counts.
     let _ = std::io::stdout().lock().write_all(written(&outcomes, format).as_bytes());
-    let width = columns.map_or(Style::PLAIN.width, usize::from);
-    let style = Style { width, colour: std::io::stderr().is_terminal() };
     for (_, outcome) in &outcomes {
         if let Outcome::NotRun(refused) = outcome {
-            eprintln!("{}", refused.render(style));
+            refuse(refused);
         }
     }
     outcomes
@@ -185,5 +180,5 @@ fn wait(outcomes: &[(PathBuf, Outcome)]) {
 
 fn workers(args: &TestArgs) -> usize {
     let cores = || thread::available_parallelism().map_or(1, usize::from);
-    args.workers.unwrap_or_else(cores).max(1)
+    args.workers.map_or_else(cores, usize::from)
 }

@@ -2,14 +2,15 @@
 
 use crate::io::pcap::{CaptureReader, CaptureWriter, CapturedPacket, Format};
 use crate::model::EndpointId;
+use crate::observe::plural;
 use crate::synth::wrap::Wrapper;
 use crate::wire::Link;
 use clap::Args;
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::BufWriter;
 use std::process::ExitCode;
 
-/// Wrap a bare capture as GWLB would have delivered it
+/// Wrap a bare capture as GWLB would have delivered it.
 #[derive(Args, Debug)]
 pub(super) struct WrapArgs {
     /// The capture to read
@@ -26,7 +27,7 @@ pub(super) struct WrapArgs {
 pub(super) fn run(args: &WrapArgs) -> ExitCode {
     match wrap(args) {
         Ok((wrapped, left_out)) => {
-            eprintln!("{wrapped} packets wrapped, {left_out} left out that are no IP");
+            eprintln!("{} wrapped, {left_out} left out that are no IP", plural(wrapped, "packet"));
             ExitCode::SUCCESS
         }
         Err(error) => {
@@ -39,6 +40,10 @@ pub(super) fn run(args: &WrapArgs) -> ExitCode {
 fn wrap(args: &WrapArgs) -> Result<(u64, u64), String> {
     let mut reader = CaptureReader::open(&args.input).map_err(|error| error.to_string())?;
     let place = |error: &dyn std::fmt::Display| format!("{}: {error}", args.output);
+    let real = |name: &String| fs::canonicalize(name).ok();
+    if real(&args.output).is_some_and(|output| real(&args.input) == Some(output)) {
+        return Err(place(&"is read as a capture and cannot be written"));
+    }
     let file = File::create(&args.output).map_err(|error| place(&error))?;
     let format = Format::for_name(&args.output);
     let mut writer = CaptureWriter::new(BufWriter::new(file), format);

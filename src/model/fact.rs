@@ -163,6 +163,18 @@ impl Certificate {
         let (first, last) = self.validity;
         i64::try_from(now).is_ok_and(|now| (first..=last).contains(&now))
     }
+
+    /// Reads a SHA-256: 64 hex digits, with or without colons.
+    #[must_use]
+    pub fn parse_sha256(text: &str) -> Option<[u8; 32]> {
+        let mut digits = text.chars().filter(|&c| c != ':').map(|c| c.to_digit(16));
+        let mut sum = [0; 32];
+        for byte in &mut sum {
+            let (high, low) = (digits.next()??, digits.next()??);
+            *byte = u8::try_from(high << 4 | low).ok()?;
+        }
+        digits.next().is_none().then_some(sum)
+    }
 }
 
 /// What TLS tells besides the name.
@@ -272,5 +284,22 @@ impl Facts {
         self.tls.version = Fact::Absent;
         self.tls.client_certificate = Fact::Absent;
         self.tls.ja4 = Fact::Absent;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sum_is_64_hex_digits_and_nothing_else() {
+        let plain = "0aF".repeat(21) + "e";
+        let sum = Certificate::parse_sha256(&plain);
+        assert_eq!(sum.map(|sum| [sum[0], sum[31]]), Some([0x0a, 0xfe]));
+        assert_eq!(Certificate::parse_sha256(&format!("0a:{}", &plain[2..])), sum);
+        let cut = &plain[1..];
+        for wrong in [cut, &format!("{plain}0"), &format!("+{cut}"), &format!("é{cut}"), ""] {
+            assert_eq!(Certificate::parse_sha256(wrong), None, "{wrong}");
+        }
     }
 }

@@ -252,7 +252,11 @@ impl Line {
             api_id: self.http.apigw_api_id.and_then(|id| ApiId::parse(id.as_bytes())),
             tls_version: self.tls.version.as_deref().and_then(tls_version),
             ja4: self.tls.ja4.and_then(|ja4| ja4.into_bytes().try_into().ok()).map(Ja4),
-            certificate: self.tls.client.map(|client| Arc::new(client.certificate())),
+            certificate: self
+                .tls
+                .client
+                .map(|client| client.certificate().map(Arc::new))
+                .transpose()?,
             ech: match self.tls.ech.as_deref() {
                 Some("esni") => Ech::Esni,
                 Some(_) => Ech::Present,
@@ -263,19 +267,19 @@ impl Line {
 }
 
 impl ClientPart {
-    fn certificate(self) -> Certificate {
-        let mut sha256 = [0; 32];
-        for (byte, pair) in sha256.iter_mut().zip(self.sha256.as_bytes().chunks(2)) {
-            let digits = std::str::from_utf8(pair).unwrap_or_default();
-            *byte = u8::from_str_radix(digits, 16).unwrap_or(0);
-        }
-        Certificate {
+    fn certificate(self) -> Result<Certificate, String> {
+        let sha256 = match self.sha256.as_str() {
+            "" => [0; 32],
+            text => Certificate::parse_sha256(text)
+                .ok_or_else(|| format!("`{text}` is no SHA-256 of a certificate"))?,
+        };
+        Ok(Certificate {
             subject: self.subject,
             issuer: self.issuerdn,
             names: self.subjectaltname,
             sha256,
             validity: (seconds(self.notbefore, 0), seconds(self.notafter, i64::MAX)),
-        }
+        })
     }
 }
 
@@ -411,6 +415,7 @@ mod tests {
             (&good.replace("\"TCP\"", "\"tcpp\""), "`tcpp` is no protocol"),
             (&good.replace("\"reject\"", "\"no\""), "`no` is no verdict"),
             (&good.replace("otherwise", "why"), "`why` is no reason"),
+            (&good.replace("abab", "+aba"), "is no SHA-256"),
         ] {
             let fault = read(&format!("{good}\n{bad}\n")).unwrap_err().to_string();
             assert!(fault.contains(what), "{fault}");

@@ -2,7 +2,7 @@
 //! each with its own message for what is wrong. Resolves no names.
 
 use super::decode::{Fault, Scalar, words};
-use crate::model::{Action, ApiId, EndpointId, Ja4, Protocol, TlsVersion};
+use crate::model::{Action, ApiId, Certificate, EndpointId, Ja4, Protocol, TlsVersion};
 use crate::policy::spec::{
     Answer, AppMatch, EncryptedClientHello, FlowLog, FragmentMode, Midstream, Mode, PortRange,
     SegmentKind,
@@ -330,19 +330,10 @@ impl Scalar for Sha256 {
     const WHAT: &'static str = "SHA-256";
 
     fn parse(text: &str) -> Result<Self, Fault> {
-        let digits: String = text.chars().filter(|&c| c != ':').collect();
-        let mut sum = [0u8; 32];
-        let fits = digits.len() == 64 && digits.bytes().all(|b| b.is_ascii_hexdigit());
-        let pairs = (0..32usize)
-            .map(|n| digits.get(n.saturating_mul(2)..n.saturating_mul(2).saturating_add(2)));
-        for (byte, pair) in sum.iter_mut().zip(pairs) {
-            let read = pair.and_then(|p| u8::from_str_radix(p, 16).ok()).filter(|_| fits);
-            *byte = read.ok_or_else(|| {
-                Fault::new("bad-sha256", format!("`{}` is no SHA-256", clip(text)))
-                    .help("write 64 hex digits, with or without colons")
-            })?;
-        }
-        Ok(Self(sum))
+        Certificate::parse_sha256(text).map(Self).ok_or_else(|| {
+            Fault::new("bad-sha256", format!("`{}` is no SHA-256", clip(text)))
+                .help("write 64 hex digits, with or without colons")
+        })
     }
 
     fn schema() -> Schema {
