@@ -105,13 +105,18 @@ impl XdpPort {
         }
     }
 
-    /// Takes back what was sent and what came home, and fills the rings the driver takes from.
-    fn restock(&mut self) {
-        let Self { sockets, share, store, .. } = self;
+    /// Takes back what was sent and what came home.
+    fn recover(&mut self) {
+        let Self { sockets, store, .. } = self;
         for socket in sockets.iter_mut() {
             socket.sent(store);
         }
         store.collect();
+    }
+
+    /// Fills the rings the driver takes from, before frames are judged: more come meanwhile.
+    fn restock(&mut self) {
+        let Self { sockets, share, store, .. } = self;
         for socket in sockets.iter_mut() {
             socket.refill(&mut store.free, RESERVE_CHUNKS, *share);
             if socket.wants_call() {
@@ -124,7 +129,21 @@ impl XdpPort {
 
     /// Takes what is there into the batch; whether that is anything.
     fn collect(&mut self, now: Timestamp, done: &mut Exchanged) -> bool {
+        self.recover();
+        self.receive(now, done);
         self.restock();
+        let Self { store, others, batch, .. } = self;
+        let Some(others) = others else { return !batch.is_empty() };
+        for _ in 0..BATCH_FRAMES {
+            let Some(mut packet) = others.mailbox.take() else { break };
+            let joined = store.join(&mut packet);
+            batch.push(Received { packet, socket: 0, joined });
+        }
+        !batch.is_empty() || !others.gather.late.is_empty()
+    }
+
+    /// Takes what came in by our own sockets.
+    fn receive(&mut self, now: Timestamp, done: &mut Exchanged) {
         let Self { sockets, store, others, batch, losses, .. } = self;
         if let Some(others) = others {
             others.gather.begin(now, BATCH_FRAMES, done, losses);
@@ -151,13 +170,6 @@ impl XdpPort {
             }
             socket.received();
         }
-        let Some(others) = others else { return !batch.is_empty() };
-        for _ in 0..BATCH_FRAMES {
-            let Some(mut packet) = others.mailbox.take() else { break };
-            let joined = store.join(&mut packet);
-            batch.push(Received { packet, socket: 0, joined });
-        }
-        !batch.is_empty() || !others.gather.late.is_empty()
     }
 
     /// Waits for frames and takes them; gives the time.
