@@ -74,6 +74,10 @@ fn outlive(backend: Backend) {
                 one.ctl("flows --verdict allow --limit 1")
                     .contains(&format!("{} flows match", ALLOWED + REVOKED + DATAGRAMS))
             });
+            one.until("every answer has begun", |_| {
+                begun(&folder.join("old.example")) == REVOKED
+                    && begun(&folder.join("shop.example")) == ALLOWED
+            });
             piece.store(1, Ordering::Relaxed);
             reload(&one, &piece);
             let old = old.join().unwrap();
@@ -175,6 +179,12 @@ fn fetch(client: &Namespace, folder: &Path, host: &str, count: usize) -> Vec<Str
     );
     let output = on(client, &line);
     String::from_utf8(output.stdout).unwrap().lines().map(str::to_owned).collect()
+}
+
+/// How many files there are of which something has come.
+fn begun(folder: &Path) -> usize {
+    let files = fs::read_dir(folder).into_iter().flatten().flatten();
+    files.filter(|file| file.metadata().is_ok_and(|about| about.len() > 0)).count()
 }
 
 /// Gives every datagram back.
