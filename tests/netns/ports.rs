@@ -430,6 +430,10 @@ fn tagged(backend: Backend) {
         }
         tap.send(&plain);
         assert!(tap.arrives().is_some(), "{backend:?}");
+        // A card's queues keep no order among each other: two seconds for those behind.
+        for _ in 0..if cards::present() { 10 } else { 0 } {
+            let _ = tap.receive();
+        }
     });
     let judged: usize = judged.iter().sum();
     match backend {

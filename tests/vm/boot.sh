@@ -22,4 +22,7 @@ timeout --foreground "$seconds" qemu-system-x86_64 \
     -device virtio-rng-pci \
     -serial "file:$console" -serial "file:$said" "$@" </dev/null >&2 || echo "the machine ended: $?" >&2
 grep -v '^exit [0-9]*$' "$said" || true
-exit "$(sed -n 's/^exit //p' "$said" | grep . || { tail -n 30 "$console" >&2; echo 124; })"
+code=$(sed -n 's/^exit //p' "$said")
+if [ -z "$code" ]; then tail -n 30 "$console" >&2; fi
+rm -f "$console"
+exit "${code:-124}"

@@ -80,6 +80,8 @@ said "a wrong ruleset: reload fails ($refused), health says so ($(grep -c refuse
 cp /mnt/good /etc/lockgate/ruleset/lockgate.yaml
 systemctl reload lockgate || fail "reload of the good one"
 
+# Flows of which records are kept; some are answered otherwise than by coming back.
+ip netns exec gateway python3 "$(dirname "$0")/../packaging/gateway.py" gw0 "$2" 40
 lockgate ctl flush --all >/dev/null || fail "flush"
 within 20 [ -s /var/log/lockgate/flows.json ] || fail "no record"
 logrotate --force /etc/logrotate.d/lockgate || fail "logrotate"
