@@ -45,7 +45,7 @@ impl Engine {
         };
         let asks_server = self.table.get(id).is_none_or(|flow| flow.stage() != Stage::Following);
         let reading = self.read_segment(id, &mut case, &mut inspection, parcel, segment, direction);
-        if inspection.done && !asks_server {
+        if inspection.done && !asks_server && case.facts.app == Fact::Known(App::Tls) {
             inspection.forget_replies();
         }
         let verdict = match reading {
@@ -522,7 +522,7 @@ impl Inspection {
             && self.inspector.is_through_with_replies()
     }
 
-    /// What the server said was not asked for, so that nobody minds if it says something else when it
+    /// What a TLS server said was not asked for, so that nobody minds if it says something else when it
     /// repeats itself.
     fn forget_replies(&mut self) {
         let [_, reply] = &mut self.lanes;
