@@ -82,7 +82,7 @@ const CARDS: [(&str, &str); 2] = [
         "virtio-net",
         "-device virtio-net-pci,netdev=b,host_mtu=9001,iommu_platform=on,disable-legacy=on",
     ),
-    ("igb", "-device pcie-root-port,id=port,chassis=1 -device igb,netdev=b,bus=port"),
+    ("igb", "-device pcie-root-port,id=rp,chassis=1 -device igb,netdev=b,bus=rp"),
 ];
 
 #[test]
