@@ -3,7 +3,7 @@
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use lockgate::inspect::tls::compose::Offer;
-use lockgate::inspect::tls::hello::{ClientHello, Transport};
+use lockgate::inspect::tls::hello::ClientHello;
 use lockgate::inspect::tls::{Fingerprints, TlsReader};
 use lockgate::model::{Direction, Facts};
 use std::hint::black_box;
@@ -36,7 +36,7 @@ fn tls(c: &mut Criterion) {
     let long = hello(1216);
     c.bench_function("tls/walk", |b| {
         let body = short.get(9..).unwrap_or_default();
-        b.iter(|| ClientHello::read(black_box(body), Transport::Tcp));
+        b.iter(|| ClientHello::read(black_box(body)));
     });
     name(c, "tls/name", &short, Fingerprints::None);
     name(c, "tls/name, post-quantum", &long, Fingerprints::None);

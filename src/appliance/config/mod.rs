@@ -29,6 +29,8 @@ const LOG_QUEUE: usize = 1 << 16;
 pub const LOG_QUEUE_MAX: usize = 1 << 22;
 /// More packets of denied flows are never kept.
 pub const DENIED_PACKETS_MAX: usize = 1 << 16;
+/// The most bytes kept of a packet of a denied flow.
+pub const DENIED_BYTES_MAX: u64 = 1 << 16;
 /// More flows than this are no instance's.
 const FLOWS_MAX: u64 = 1 << 28;
 /// How long known flows are served where nothing is said: the target group's own default.
@@ -167,10 +169,13 @@ fn check(path: &Path, document: &Document, findings: &mut Findings) -> Option<Co
             "packets of denied flows",
             findings,
         ),
-        denied_bytes: denied
-            .bytes
-            .map_or(256, |at| usize::try_from(at.value.0).unwrap_or(usize::MAX))
-            .min(1 << 16),
+        denied_bytes: bounded(
+            denied.bytes.map(|at| At { value: at.value.0, place: at.place }).as_ref(),
+            256,
+            0..=DENIED_BYTES_MAX,
+            "bytes of a denied flow's packet",
+            findings,
+        ),
         user: text(&document.user),
     })
 }

@@ -37,8 +37,12 @@ pub fn bind(path: &Path) -> io::Result<UnixListener> {
         }
         fs::remove_file(path)?;
     }
-    let listener = UnixListener::bind(path)?;
-    fs::set_permissions(path, fs::Permissions::from_mode(0o600))?;
+    // Under its name it never stands with the rights that the umask leaves.
+    let unready = path.with_extension("new");
+    let _ = fs::remove_file(&unready);
+    let listener = UnixListener::bind(&unready)?;
+    fs::set_permissions(&unready, fs::Permissions::from_mode(0o600))?;
+    fs::rename(&unready, path)?;
     Ok(listener)
 }
 

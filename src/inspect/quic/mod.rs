@@ -334,7 +334,7 @@ impl Connection {
                 return Err(Reason::LimitInspection);
             }
             let Some(body) = ahead.take(len) else { break };
-            let hello = ClientHello::read(body, Transport::Quic).ok_or(Reason::TlsMalformed)?;
+            let hello = ClientHello::read(body).ok_or(Reason::TlsMalformed)?;
             if self.named {
                 facts::again(facts, &hello)?;
             } else {

@@ -1,4 +1,4 @@
-//! A ClientHello to facts: the name, what is offered, fingerprints. Shared by TLS, DTLS and QUIC.
+//! A ClientHello to facts: the name, what is offered, fingerprints. Shared by TLS and QUIC.
 
 use super::hello::{ClientHello, Transport};
 use super::{ja3, ja4};

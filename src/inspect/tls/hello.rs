@@ -1,5 +1,5 @@
 //! The bodies of ClientHello and ServerHello (RFC 8446 sections 4.1.2 and 4.1.3, RFC 5246 section
-//! 7.4.1), whatever carried them: records, CRYPTO frames, DTLS. Nothing is copied.
+//! 7.4.1), whatever carried them: records or CRYPTO frames. Nothing is copied.
 
 use crate::inspect::bytes::Reader;
 use crate::model::{Ech, TlsVersion};
@@ -26,15 +26,13 @@ const RETRY_RANDOM: [u8; 32] = [
     0xc2, 0xa2, 0x11, 0x16, 0x7a, 0xbb, 0x8c, 0x5e, 0x07, 0x9e, 0x09, 0xe2, 0xc8, 0xa8, 0x33, 0x9c,
 ];
 
-/// What frames the hello: DTLS puts a cookie into it (RFC 6347 section 4.2.1).
+/// What carries the hello.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Transport {
     /// TLS over a stream.
     Tcp,
     /// TLS inside QUIC.
     Quic,
-    /// DTLS.
-    Dtls,
 }
 
 /// A ClientHello. Lists are raw bytes without the length in front of them.
@@ -71,16 +69,13 @@ impl<'a> ClientHello<'a> {
     /// extension that is there twice, more than one host name.
     #[inline]
     #[must_use]
-    pub fn read(body: &'a [u8], transport: Transport) -> Option<Self> {
+    pub fn read(body: &'a [u8]) -> Option<Self> {
         let mut reader = Reader::new(body);
         let mut hello = Self { version: reader.u16()?, ..Self::default() };
         reader.array::<32>()?;
         let session = reader.vec8()?;
         if session.len() > 32 {
             return None;
-        }
-        if transport == Transport::Dtls {
-            reader.vec8()?;
         }
         hello.ciphers = reader.vec16()?;
         let compressions = reader.vec8()?;

@@ -17,7 +17,6 @@ pub fn ja4(hello: &ClientHello<'_>, transport: Transport) -> Ja4 {
     let kind = match transport {
         Transport::Tcp => b't',
         Transport::Quic => b'q',
-        Transport::Dtls => b'd',
     };
     let [v, w] = *version(hello);
     let named = if hello.has_server_name { b'd' } else { b'i' };

@@ -3,7 +3,6 @@
 
 pub mod certificate;
 pub mod compose;
-pub mod dtls;
 pub mod facts;
 pub mod hello;
 pub mod ja3;
@@ -155,7 +154,7 @@ impl TlsReader {
         let Some(whole) = self.assembly.find(bytes, CLIENT_HELLO)? else {
             return Ok(Progress::more(0));
         };
-        let hello = ClientHello::read(whole.body, Transport::Tcp).ok_or(Reason::TlsMalformed)?;
+        let hello = ClientHello::read(whole.body).ok_or(Reason::TlsMalformed)?;
         if self.named {
             facts::again(facts, &hello)?;
         } else {
