@@ -83,6 +83,12 @@ fn the_report_for_programs_is_json_and_strictness_fails() {
     let strict = run(&["domain-list.json", "--strict", "--output", output]);
     assert_eq!(strict.status.code(), Some(1), "one target is refused");
     assert_eq!(run(&["domain-list.json", "--format", "json"]).status.code(), Some(1));
+    let refused = Path::new(env!("CARGO_TARGET_TMPDIR")).join("refused.rules");
+    for (rules, code) in [("drop ssh any any -> any any (sid:1;)\n", 1), ("", 0)] {
+        fs::write(&refused, rules).unwrap();
+        let out = run(&[refused.to_str().unwrap(), "--output", output]);
+        assert_eq!(out.status.code(), Some(code), "{rules}: {}", text(&out.stderr));
+    }
     let nothing = run(&["../suggest/partner-dmz.yaml", "no/such.rules"]);
     assert_eq!(nothing.status.code(), Some(1));
     assert!(text(&nothing.stderr).contains("no/such.rules"), "{}", text(&nothing.stderr));

@@ -80,7 +80,8 @@ fn variable(text: &str) -> Result<(String, String), String> {
     Ok((name.trim_start_matches(['$', '@']).to_owned(), value.to_owned()))
 }
 
-/// Imports; 0 is a ruleset written, 1 a file that cannot be read (or, with --strict, a rule not taken over).
+/// Imports; 0 is a ruleset written, 1 a file that cannot be read (or, with --strict, a rule not
+/// taken over; or if not one was).
 #[must_use]
 pub(super) fn run(args: &ImportArgs) -> ExitCode {
     match try_run(args) {
@@ -120,7 +121,11 @@ fn try_run(args: &ImportArgs) -> Result<(), Failed> {
         .map_err(|refused| refuse(&refused))?;
     tell(args, &imported, &text)?;
     let lossy = imported.count(Fidelity::Refused) + imported.count(Fidelity::Approximated);
-    if args.strict && lossy > 0 { Err(Failed) } else { Ok(()) }
+    let refused_all = imported.count(Fidelity::Refused) == imported.findings.len() && lossy > 0;
+    if refused_all {
+        complain(&"not one rule was taken over: the ruleset says nothing of what these rules say");
+    }
+    if refused_all || args.strict && lossy > 0 { Err(Failed) } else { Ok(()) }
 }
 
 fn tell(args: &ImportArgs, imported: &Imported, text: &str) -> Result<(), Failed> {
