@@ -38,8 +38,10 @@ pub(super) struct Group {
     soon: [Soon; GROUP],
     /// Those that are not of the usual form, or of an unknown scope.
     whole: [Prepared; GROUP],
-    /// Of those whose flow was not there when it was looked for.
+    /// What is known of the flows that were not there when they were looked for.
     approach: [Option<Approach>; GROUP],
+    /// Whether they were looked for.
+    approached: bool,
 }
 
 /// A frame of the usual form, or a sign that it is another.
@@ -66,6 +68,7 @@ pub(super) struct Prepared {
     pub(super) scope: Option<ScopeId>,
     pub(super) key: FlowKey,
     pub(super) hash: FlowHash,
+    likely: Likely,
     pub(super) reversed: bool,
 }
 
@@ -84,6 +87,12 @@ impl Ahead {
         &self.groups[group % GROUPS]
     }
 
+    /// What is known of the flow that the frame at this position may open, if that was looked up.
+    pub(super) fn approach(&self, position: usize) -> Option<&Approach> {
+        let group = self.group(position / GROUP);
+        group.approach.get(position % GROUP).filter(|_| group.approached)?.as_ref()
+    }
+
     #[inline]
     const fn group_mut(&mut self, group: usize) -> &mut Group {
         &mut self.groups[group % GROUPS]
@@ -91,15 +100,13 @@ impl Ahead {
 }
 
 impl Group {
-    /// Its frames in order, each with what is known of the flow it may open; behind the last of a
-    /// batch come those of another.
+    /// Its frames in order; behind the last of a batch come those of another.
     #[inline]
-    pub(super) fn iter(&self) -> impl Iterator<Item = (Next<'_>, Option<&Approach>)> {
-        let next =
-            self.soon.iter().zip(&self.whole).map(|(soon, whole)| {
-                if soon.usual { Next::Usual(soon) } else { Next::Whole(whole) }
-            });
-        next.zip(self.approach.iter().map(Option::as_ref))
+    pub(super) fn iter(&self) -> impl Iterator<Item = Next<'_>> {
+        self.soon
+            .iter()
+            .zip(&self.whole)
+            .map(|(soon, whole)| if soon.usual { Next::Usual(soon) } else { Next::Whole(whole) })
     }
 }
 
@@ -140,22 +147,34 @@ impl Engine {
         }
     }
 
-    /// Reads the index for a group and asks for its entries, or for the rules of those without.
+    /// Reads the index for a group and asks for its entries; while flows are new, for their rules too.
     #[inline(never)]
     fn place_group(&self, group: usize, frames: &[Frame<'_>], ahead: &mut Ahead) {
         let all = self.busy != 0;
-        let Group { soon, whole, approach } = ahead.group_mut(group);
-        let places = soon.iter_mut().zip(whole).zip(approach);
-        for (_, ((soon, whole), approach)) in of_group(frames, group).zip(places) {
-            *approach = None;
+        let Group { soon, whole, approached, .. } = ahead.group_mut(group);
+        *approached = all;
+        for (_, (soon, whole)) in of_group(frames, group).zip(soon.iter_mut().zip(whole)) {
             if soon.usual {
                 soon.likely = self.table.likely(soon.hash, all);
-                // While many flows are new, one that may be elsewhere in the index most likely is too.
-                if soon.likely == Likely::ABSENT || (all && soon.likely == Likely::NONE) {
-                    let tuple = soon.key.tuple(soon.reversed);
-                    *approach = Some(self.policy.approach(soon.key.scope(), &tuple));
-                }
-            } else if self.table.likely(whole.hash, true) == Likely::ABSENT && whole.plain {
+            } else {
+                whole.likely = self.table.likely(whole.hash, true);
+            }
+        }
+        if all {
+            self.approach_group(ahead.group_mut(group));
+        }
+    }
+
+    /// Asks for the rules of flows that are not there, for their first packets.
+    #[inline(never)]
+    fn approach_group(&self, group: &mut Group) {
+        let Group { soon, whole, approach, .. } = group;
+        for ((soon, whole), approach) in soon.iter().zip(whole).zip(approach) {
+            *approach = None;
+            if soon.usual && !soon.likely.is_some() {
+                let tuple = soon.key.tuple(soon.reversed);
+                *approach = Some(self.policy.approach(soon.key.scope(), &tuple));
+            } else if !soon.usual && whole.plain && !whole.likely.is_some() {
                 let scope = whole.scope.unwrap_or_default();
                 *approach = Some(self.policy.approach(scope, &whole.packet.tuple));
             }
@@ -254,12 +273,18 @@ impl Prepared {
         scope: None,
         key: FlowKey::NONE,
         hash: FlowHash::NONE,
+        likely: Likely::NONE,
         reversed: false,
     };
 }
 
 impl Default for Group {
     fn default() -> Self {
-        Self { soon: [Soon::NONE; GROUP], whole: [Prepared::NONE; GROUP], approach: [None; GROUP] }
+        Self {
+            soon: [Soon::NONE; GROUP],
+            whole: [Prepared::NONE; GROUP],
+            approach: [None; GROUP],
+            approached: false,
+        }
     }
 }

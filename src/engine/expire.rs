@@ -6,14 +6,12 @@ use super::frame::Output;
 use super::record::{Ended, Event, FlowRecord, Told};
 use super::state::{Case, CaseRef, Stage};
 use crate::flow::{Fate, FlowId};
-use crate::model::{Action, Epoch, Reason, Span, Timestamp};
+use crate::model::{Action, Epoch, Reason, Timestamp};
 
-/// Flows that end with one packet, at most: few, so that no packet waits long behind them. A flow that is
-/// due is over for whatever comes next, whether its record has been written or not.
+/// Flows that end with one packet: few, so that no packet waits long behind them, and more than one,
+/// so that flows end at least as fast as they can begin. A flow that is due is over for whatever comes
+/// next, whether its record has been written or not.
 const DUE_AT_ONCE: usize = 16;
-/// Where more are found due, the others end evenly over this time, about that between two looks: a few
-/// with each packet, so that the places they leave are taken while they are near.
-const DUE_WITHIN: Span = Span::from_millis(250);
 /// How many flows ahead a due one's entry is asked for, then its places in index, wheel and stories, then
 /// what its story says.
 const PLACE_AHEAD: usize = 16;
@@ -39,14 +37,16 @@ impl Engine {
         }
         self.find_due();
         for _ in 0..DUE_AT_ONCE {
-            if self.now < self.next_end || !self.expire_next(out) {
+            if !self.expire_next(out) {
                 break;
             }
-            self.next_end = self.next_end + self.pace;
         }
         self.expire_fragments(out);
-        let next = if self.due.is_empty() { self.table.next_look() } else { self.next_end };
-        self.wake = next.min(self.next_expiry);
+        self.wake = if self.due.is_empty() {
+            self.table.next_look().min(self.next_expiry)
+        } else {
+            Timestamp::ZERO
+        };
     }
 
     /// Finds the flows that are due, once those found before have ended: none is found twice.
@@ -57,12 +57,6 @@ impl Engine {
                 due.push_back(expired.id);
                 Fate::Overdue
             });
-            let number = u64::try_from(due.len()).unwrap_or(u64::MAX).max(1);
-            self.pace = Span::from_nanos(DUE_WITHIN.as_nanos() / number);
-            // The first of them end now.
-            let now = DUE_AT_ONCE as u64;
-            let early = self.pace.as_nanos().saturating_mul(now);
-            self.next_end = Timestamp::from_nanos(self.now.as_nanos().saturating_sub(early));
         }
     }
 
@@ -85,7 +79,6 @@ impl Engine {
     }
 
     fn end_all(&mut self, how: Ended, out: &mut Output) {
-        self.expire_due(out);
         let ids: Vec<FlowId> = self.table.iter().map(|(id, _, _)| id).collect();
         for id in ids {
             self.forget(id, how, out);

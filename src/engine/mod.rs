@@ -58,7 +58,7 @@ pub use tally::{Load, PAIRS_MAX, PairTally, Tally};
 pub use watch::{ASKED_MAX, Asked};
 
 use crate::flow::{FlowHash, FlowId, FlowKey, FlowTable, Found, Secret, Timeouts};
-use crate::model::{EndpointId, Epoch, Facts, Reason, ScopeId, Span, Timestamp, Verdict};
+use crate::model::{EndpointId, Epoch, Facts, Reason, ScopeId, Timestamp, Verdict};
 use crate::policy::{Approach, Policy};
 use crate::wire::{self, Body, Packet};
 use ahead::{Ahead, GROUP, Next, Prepared, Soon};
@@ -104,9 +104,6 @@ pub struct Engine {
     now: Timestamp,
     /// Flows found due, between two looks.
     due: VecDeque<FlowId>,
-    /// When the next of them ends, and how much later the one after it.
-    next_end: Timestamp,
-    pace: Span,
     draining: bool,
     /// The gateways that are believed; all of them without.
     gateways: Option<Gateways>,
@@ -167,8 +164,6 @@ impl Engine {
             tally: Tally::new(&policy),
             now: Timestamp::ZERO,
             due: VecDeque::new(),
-            next_end: Timestamp::ZERO,
-            pace: Span::ZERO,
             epoch: Epoch(1),
             bare_endpoint: None,
             draining: false,
@@ -228,7 +223,7 @@ impl Engine {
         for ((frame, next), position) in
             frames.iter_mut().zip(ahead.group(group).iter()).zip(start..)
         {
-            self.judge(frame, next, position, out);
+            self.judge(frame, next, ahead, position, out);
         }
     }
 
@@ -238,7 +233,8 @@ impl Engine {
     fn judge(
         &mut self,
         frame: &mut Frame<'_>,
-        (next, approach): (Next<'_>, Option<&Approach>),
+        next: Next<'_>,
+        ahead: &Ahead,
         position: usize,
         out: &mut Output,
     ) {
@@ -260,8 +256,8 @@ impl Engine {
             return;
         }
         frame.verdict = match next {
-            Next::Usual(soon) => self.judge_at_length(frame, soon, approach, position, out),
-            Next::Whole(prepared) => self.judge_any(frame, prepared, approach, position, out),
+            Next::Usual(soon) => self.judge_at_length(frame, soon, ahead, position, out),
+            Next::Whole(prepared) => self.judge_any(frame, prepared, ahead, position, out),
         };
         self.counters.count(frame.verdict, len);
         self.tally.count(frame.verdict, len);
@@ -273,7 +269,7 @@ impl Engine {
         &mut self,
         frame: &mut Frame<'_>,
         soon: &Soon,
-        approach: Option<&Approach>,
+        ahead: &Ahead,
         position: usize,
         out: &mut Output,
     ) -> Verdict {
@@ -292,7 +288,7 @@ impl Engine {
             position,
             parts: &[],
             sums_up: false,
-            approach,
+            approach: ahead.approach(position),
         };
         let verdict = self.whole(&parcel, out);
         if verdict == Verdict::Forward {
@@ -307,7 +303,7 @@ impl Engine {
         &mut self,
         frame: &mut Frame<'_>,
         prepared: &Prepared,
-        approach: Option<&Approach>,
+        ahead: &Ahead,
         position: usize,
         out: &mut Output,
     ) -> Verdict {
@@ -327,7 +323,7 @@ impl Engine {
             position,
             parts: &[],
             sums_up: false,
-            approach,
+            approach: ahead.approach(position),
         };
         let verdict = match &packet.body {
             _ if prepared.scope.is_none() => self.stranger(&parcel, out),

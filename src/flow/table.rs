@@ -41,6 +41,13 @@ impl Likely {
     pub const NONE: Self = Self(u32::MAX);
     /// There was none when this was asked.
     pub const ABSENT: Self = Self(u32::MAX - 1);
+
+    /// Whether there is one.
+    #[inline]
+    #[must_use]
+    pub const fn is_some(self) -> bool {
+        self.0 < Self::ABSENT.0
+    }
 }
 
 /// The table has as many entries as it may.
