@@ -1,5 +1,6 @@
 //! Ports against frames made here.
 
+use crate::binary::backends;
 use crate::cards::{self, wait_for_link};
 use crate::lab::{MACS, Wire, must, run, skipped};
 use lockgate::io::live::{Backend, Losses, Mode, Port, PortSettings, open};
@@ -525,5 +526,19 @@ fn what_af_xdp_cannot_do_here_is_told_and_done_otherwise() {
     let Ok(first) = wire.target.run(|| open(&one)) else { return skipped("AF_XDP") };
     if !cards::present() {
         assert_eq!(first.detail, "in the driver, copy mode, 1 queue");
+    }
+}
+
+/// The kernel gives a queue back some time after the socket on it is closed.
+#[test]
+fn an_interface_is_taken_again_at_once() {
+    if !backends().contains(&Backend::AfXdp) {
+        return skipped("no AF_XDP");
+    }
+    let Some(wire) = Wire::make(9001, 2) else { return skipped("no network namespaces") };
+    let settings = PortSettings { backend: Backend::AfXdp, workers: 2, ..PortSettings::on("fw0") };
+    for round in 0..5 {
+        let opened = wire.target.run(|| open(&settings).map(drop));
+        assert!(opened.is_ok(), "{round}: {:?}", opened.err());
     }
 }

@@ -17,6 +17,8 @@ use crate::wire::GENEVE_PORT;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
 
 /// Frames that may wait to be handed over to one worker.
 const HANDOVER_FRAMES: usize = 2048;
@@ -24,6 +26,10 @@ const HANDOVER_FRAMES: usize = 2048;
 const HEADROOM: usize = 256;
 /// Ethernet header and a VLAN tag.
 const LINK_HEADER: usize = 18;
+/// The kernel takes the sockets of a process that has ended off their queues a little later: who starts
+/// again at once finds them in use. How often it is looked again, and when.
+const LEAVING_LOOKS: u32 = 20;
+const LEAVING_LOOK: Duration = Duration::from_millis(50);
 const CAPABILITY: &str = "CAP_NET_ADMIN, CAP_NET_RAW and CAP_BPF";
 
 /// What was opened.
@@ -162,7 +168,19 @@ impl<'s> Opener<'s> {
     /// A socket for every queue.
     fn sockets(mut self) -> Result<Self, PortError> {
         for queue in 0..self.queues {
-            let socket = self.socket(queue).map_err(|error| match error.raw_os_error() {
+            let mut looks = 0..LEAVING_LOOKS;
+            let opened = loop {
+                match self.socket(queue) {
+                    Err(error) if error.raw_os_error() == Some(libc::EBUSY) => {
+                        if looks.next().is_none() {
+                            break Err(error);
+                        }
+                        thread::sleep(LEAVING_LOOK);
+                    }
+                    opened => break opened,
+                }
+            };
+            let socket = opened.map_err(|error| match error.raw_os_error() {
                 Some(libc::EBUSY) => PortError::QueueInUse { queue },
                 _ => fault("opening an AF_XDP socket")(error),
             })?;
@@ -184,6 +202,9 @@ impl<'s> Opener<'s> {
             return open(false);
         }
         open(true).or_else(|error| {
+            if error.raw_os_error() == Some(libc::EBUSY) {
+                return Err(error);
+            }
             let socket = open(false)?;
             self.notes.push(format!(
                 "the driver of {} does no zero-copy{}, so frames are copied: {error}",
