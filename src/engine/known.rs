@@ -73,8 +73,14 @@ impl Engine {
         let settled = self.table.visit_live(&prepared.key, prepared.hash, now, |flow| {
             pair = flow.pair;
             let direction = flow.direction(prepared.reversed);
-            let read = || packet.payload(frame);
-            settle(flow, epoch, direction, packet.ip_len, now, idle, || tcp, read)
+            let unread = |flow: &Flow| {
+                let payload = || packet.payload(frame);
+                flow.is_half_read(epoch) && is_unread(direction, tcp.as_ref(), payload)
+            };
+            if !flow.is_settled(epoch) && !unread(flow) {
+                return None;
+            }
+            settle(flow, direction, packet.ip_len, now, idle, || tcp)
         });
         settled.then_some(pair)
     }
@@ -425,52 +431,63 @@ impl Soon {
         now: Timestamp,
         idle: Span,
     ) -> Option<Span> {
-        let segment = || {
-            (self.key.protocol() == Protocol::TCP).then_some(Segment {
-                seq: self.tcp.seq,
-                ack: self.tcp.ack,
-                flags: self.tcp.flags.0,
-                window: self.tcp.window,
-                wscale: None,
-                payload_len: u32::from(self.payload_len),
-            })
-        };
+        if !flow.is_settled(epoch) && !self.passes_half_read(frame, flow, epoch) {
+            return None;
+        }
+        let direction = flow.direction(self.reversed);
+        settle(flow, direction, u32::from(self.ip_len), now, idle, || self.segment())
+    }
+
+    /// Whether nobody reads this packet of a flow of which only some are read. Apart from the way of
+    /// settled flows, which is the shorter for it.
+    #[inline(never)]
+    fn passes_half_read(&self, frame: &[u8], flow: &Flow, epoch: u32) -> bool {
         let direction = flow.direction(self.reversed);
         let payload = || wire::payload_of_usual_datagram(frame, self.payload_len);
-        settle(flow, epoch, direction, u32::from(self.ip_len), now, idle, segment, payload)
+        flow.is_half_read(epoch) && is_unread(direction, self.segment().as_ref(), payload)
+    }
+
+    #[inline(always)]
+    fn segment(&self) -> Option<Segment> {
+        (self.key.protocol() == Protocol::TCP).then_some(Segment {
+            seq: self.tcp.seq,
+            ack: self.tcp.ack,
+            flags: self.tcp.flags.0,
+            window: self.tcp.window,
+            wscale: None,
+            payload_len: u32::from(self.payload_len),
+        })
+    }
+}
+
+/// Whether a packet of a half-read flow is of those that nobody reads.
+#[inline]
+fn is_unread<'a>(
+    direction: Direction,
+    tcp: Option<&Segment>,
+    datagram: impl FnOnce() -> &'a [u8],
+) -> bool {
+    match tcp {
+        Some(segment) => direction == Direction::Reply || segment.payload_len == 0,
+        None => Speech::Quic.passes_over(direction, datagram()),
     }
 }
 
 /// The idle time of a flow after this packet, which nobody reads, has been counted and fits; none
 /// where another hand is needed. Then nothing has changed.
 #[inline(always)]
-#[expect(clippy::too_many_arguments, reason = "a leaf of the hot path, each of them a plain value")]
-fn settle<'a>(
+fn settle(
     flow: &mut Flow,
-    epoch: u32,
     direction: Direction,
     bytes: u32,
     now: Timestamp,
     idle: Span,
     tcp: impl FnOnce() -> Option<Segment>,
-    datagram: impl FnOnce() -> &'a [u8],
 ) -> Option<Span> {
     // At the end of time a deadline would not tell when the packet came.
     now.as_nanos().checked_add(idle.as_nanos())?;
-    let settled = flow.is_settled(epoch);
-    if !settled && !flow.is_half_read(epoch) {
-        return None;
-    }
-    let tcp = tcp();
-    let unread = || match tcp {
-        Some(segment) => direction == Direction::Reply || segment.payload_len == 0,
-        None => Speech::Quic.passes_over(direction, datagram()),
-    };
-    if !settled && !unread() {
-        return None;
-    }
     let room = flow.room(direction, bytes)?;
-    if let Some(segment) = tcp
+    if let Some(segment) = tcp()
         && !flow.tcp.observe_plain(direction, &segment)
     {
         return None;
