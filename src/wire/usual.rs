@@ -157,6 +157,10 @@ pub fn glimpse(frame: &[u8], link: Link, settings: &Settings) -> Option<Glimpse>
         return None;
     }
     let head: &[u8; HEADERS] = frame.first_chunk()?;
+    // Of a capture the outer packet is held to what any packet is.
+    if settings.decapsulation == Decapsulation::Capture && is_group(u32_at(head, OUTER + 12)?) {
+        return None;
+    }
     let shape = if settings.outer_udp == Checksums::Ignore { &VOUCHED } else { &UNSUMMED };
     if !shape.fits(head) {
         return None;
@@ -170,10 +174,7 @@ pub fn glimpse(frame: &[u8], link: Link, settings: &Settings) -> Option<Glimpse>
         (udp_len.wrapping_add(IPV4_LEN) == outer_len) & (end <= frame.len()) & (inner_end <= end);
     let sums = checksum::is_valid_ipv4(head, OUTER)? & checksum::is_valid_ipv4(head, INNER)?;
     let src = u32_at(head, INNER + 12)?;
-    // Of a capture the outer packet is held to what any packet is.
-    let captured = settings.decapsulation == Decapsulation::Capture;
-    let group = is_group(src) || (captured && is_group(u32_at(head, OUTER + 12)?));
-    if !fits || group || !(sums || settings.checksums == Checksums::Ignore) {
+    if !fits || is_group(src) || !(sums || settings.checksums == Checksums::Ignore) {
         return None;
     }
     let transport_len = usize::from(ip_len).checked_sub(IPV4_LEN)?;
