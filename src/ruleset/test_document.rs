@@ -337,8 +337,11 @@ impl std::str::FromStr for FlowPattern {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let (source, rest) =
-            text.split_once("->").ok_or("there is no `->` between source and destination")?;
+        // A line of `replay` has it with a lone `>`.
+        let (source, rest) = text
+            .split_once("->")
+            .or_else(|| text.split_once('>'))
+            .ok_or("there is no `->` between source and destination")?;
         let (destination, protocol) = match rest.rsplit_once('/') {
             None => (rest, None),
             Some((destination, word)) => match ProtocolWord::parse(word.trim()) {
@@ -441,6 +444,7 @@ mod tests {
                 Some(Protocol::TCP),
             ),
             ("10.20.1.5:4000->any", (v4(10, 20, 1, 5), Some(4000)), (None, None), None),
+            ("10.20.1.5:4000 > any", (v4(10, 20, 1, 5), Some(4000)), (None, None), None),
             ("any:1 -> any:2/17", (None, Some(1)), (None, Some(2)), Some(Protocol::UDP)),
             (
                 "2001:db8::5 -> [2001:db8::7]:443/any",
