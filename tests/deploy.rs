@@ -104,6 +104,7 @@ fn instances_get_a_configuration_that_the_appliance_takes() {
         let out = Command::new(LOCKGATE).args(["run", "--check", "--config"]).arg(&file).output();
         let out = out.unwrap();
         assert!(out.status.success(), "{name}: {}", said(&out));
+        assert!(said(&out).contains("inline-dmz: good"), "{name}: {}", said(&out));
     }
 }
 

@@ -99,6 +99,22 @@ fn every_ruleset_on_the_pages_compiles() {
     assert!(compiled > 0);
 }
 
+#[test]
+fn every_link_between_the_pages_leads_somewhere() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut links = 0;
+    for page in pages(root) {
+        let text = fs::read_to_string(&page).unwrap();
+        let targets = text.split("](").skip(1).filter_map(|rest| rest.split(')').next());
+        for target in targets.filter(|target| !target.contains("://")) {
+            let file = target.split('#').next().unwrap();
+            assert!(page.parent().unwrap().join(file).exists(), "{}: {target}", page.display());
+            links += 1;
+        }
+    }
+    assert!(links > 10, "only {links} links were found");
+}
+
 /// docs/reasons.md is written from the reasons themselves.
 #[test]
 fn the_page_of_reasons_has_every_reason() {

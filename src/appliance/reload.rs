@@ -3,6 +3,7 @@
 
 use super::clock::Clock;
 use super::command::{Command, Found, Task};
+use super::config::Config;
 use super::filter::Filter;
 use super::instance::{Instance, Silent};
 use crate::model::Timestamp;
@@ -143,10 +144,7 @@ impl Instance {
     }
 
     fn compile(&self) -> Result<Loaded, Box<Refused>> {
-        let previous = self.policy();
-        let options =
-            Options { today: today(), capacity: self.config.capacity, previous: Some(&previous) };
-        ruleset::load(&self.config.ruleset, &options)
+        read(&self.config, Some(&self.policy()))
     }
 
     fn install(&self, policy: Arc<Policy>) -> Result<u32, Silent> {
@@ -173,6 +171,16 @@ impl Instance {
         self.state().refusal = Some(refusal.clone());
         refusal
     }
+}
+
+/// Reads the ruleset of an instance: what a start, a reload and `lockgate run --check` share.
+/// Scopes keep the ids that they have in `previous`.
+///
+/// # Errors
+/// Everything that is wrong with it.
+pub fn read(config: &Config, previous: Option<&Policy>) -> Result<Loaded, Box<Refused>> {
+    let options = Options { today: today(), capacity: config.capacity, previous };
+    ruleset::load(&config.ruleset, &options)
 }
 
 /// The present day.

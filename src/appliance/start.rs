@@ -10,14 +10,13 @@ use super::http::{self, Pages};
 use super::instance::{Handle, Instance};
 use super::notify::Notify;
 use super::privileges::{Sandbox, User, UserError, become_user, enter, is_root};
-use super::reload::today;
 use super::worker::{Pulse, Worker};
-use super::{control, supervise};
+use super::{control, reload, supervise};
 use crate::engine::{Engine, Gateways};
 use crate::flow::Secret;
 use crate::io::live::{self, Mode, Opened, Port, PortError};
 use crate::policy::Policy;
-use crate::ruleset::{self, Options, Refused};
+use crate::ruleset::Refused;
 use crate::wire::{Checksums, Settings};
 use crossbeam_channel::bounded;
 use std::fmt;
@@ -111,8 +110,7 @@ pub fn run(path: &Path) -> Result<supervise::Left, StartError> {
     super::process_log::start(config.log_format, config.log_level);
     let notify = Notify::from_environment();
     let user = config.user.as_deref().map(User::find).transpose().map_err(StartError::User)?;
-    let options = Options { today: today(), capacity: config.capacity, previous: None };
-    let loaded = ruleset::load(&config.ruleset, &options).map_err(StartError::Refused)?;
+    let loaded = reload::read(&config, None).map_err(StartError::Refused)?;
     if !loaded.warnings.is_empty() {
         tracing::warn!(
             warnings = loaded.warnings.len(),

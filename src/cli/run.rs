@@ -1,7 +1,8 @@
 //! `lockgate run`: the live instance. No logic of its own.
 
 use super::say::{Failed, fail, refuse};
-use crate::appliance::config;
+use super::terminal;
+use crate::appliance::check::{Checked, check};
 use crate::appliance::start::{self, StartError};
 use crate::appliance::supervise::Left;
 use clap::Args;
@@ -17,7 +18,7 @@ pub(super) struct RunArgs {
     /// The instance's configuration
     #[arg(long, value_name = "FILE")]
     config: PathBuf,
-    /// Only check the configuration
+    /// Only check the configuration, and the ruleset if it is on this machine
     #[arg(long)]
     check: bool,
 }
@@ -26,10 +27,10 @@ pub(super) struct RunArgs {
 #[must_use]
 pub(super) fn run(args: &RunArgs) -> ExitCode {
     if args.check {
-        return match config::load(&args.config) {
-            Ok(_) => {
-                eprintln!("{}: good", args.config.display());
-                ExitCode::SUCCESS
+        return match check(&args.config) {
+            Ok(checked) => {
+                told(&checked);
+                if checked.is_good() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
             }
             Err(refused) => failed(refuse(&refused)),
         };
@@ -40,6 +41,14 @@ pub(super) fn run(args: &RunArgs) -> ExitCode {
         Err(StartError::Refused(refused)) => failed(refuse(&refused)),
         Err(error) => failed(fail(&error)),
     }
+}
+
+fn told(checked: &Checked) {
+    let findings = checked.findings(terminal::errors());
+    if !findings.is_empty() {
+        eprintln!("{findings}");
+    }
+    eprintln!("{checked}");
 }
 
 const fn failed(_: Failed) -> ExitCode {

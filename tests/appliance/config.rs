@@ -5,6 +5,7 @@ use lockgate::appliance::config;
 use lockgate::ruleset::Style;
 use std::fs;
 use std::path::Path;
+use std::process::{Command, Output};
 
 fn golden(path: &Path, said: &str) {
     if std::env::var_os("UPDATE_GOLDEN").is_some() {
@@ -35,6 +36,50 @@ fn the_example_is_good_and_the_schema_is_what_is_checked_in() {
     assert_eq!(config.ruleset, Path::new("/etc/lockgate/ruleset"));
     assert_eq!(config.gateways.unwrap().len(), 1);
     golden(Path::new(config::SCHEMA_PATH), &config::schema());
+}
+
+/// `lockgate run` with further arguments.
+fn run(arguments: &[&str], config: &Path) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_lockgate"));
+    command.arg("run").args(arguments).arg("--config").arg(config).output().unwrap()
+}
+
+#[test]
+fn a_check_reads_the_ruleset_as_a_start_does() {
+    let mut codes = Vec::new();
+    for name in ["capacity", "good", "not-here", "refused", "warned"] {
+        let path = Path::new("tests/appliance/check").join(name).with_extension("yaml");
+        let out = run(&["--check"], &path);
+        let said = String::from_utf8(out.stderr).unwrap();
+        golden(&path.with_extension("expected"), &said);
+        assert!(out.stdout.is_empty());
+        codes.push((name, out.status.code().unwrap()));
+        if !out.status.success() {
+            let started = run(&[], &path);
+            let told = String::from_utf8(started.stderr).unwrap();
+            assert_eq!(started.status.code(), Some(1));
+            // All but the line of the check itself.
+            let findings = said.trim_end().rsplit_once('\n').unwrap().0;
+            assert!(told.contains(findings.trim_end()), "{told}");
+        }
+    }
+    let expected = [("capacity", 1), ("good", 0), ("not-here", 0), ("refused", 1), ("warned", 0)];
+    assert_eq!(codes, expected);
+}
+
+#[test]
+fn a_link_to_a_ruleset_that_leads_nowhere_is_no_ruleset_of_another_machine() {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("dangling");
+    let _ = fs::remove_dir_all(&folder);
+    fs::create_dir_all(&folder).unwrap();
+    let config = folder.join("a.yaml");
+    let text = "appliance: 1\nruleset: current\ninterface: eth0\ngateways: [10.99.0.1]\n";
+    fs::write(&config, text).unwrap();
+    assert!(run(&["--check"], &config).status.success());
+    std::os::unix::fs::symlink("2026-11-21", folder.join("current")).unwrap();
+    let out = run(&["--check"], &config);
+    let said = String::from_utf8(out.stderr).unwrap();
+    assert!(!out.status.success() && said.contains("current: refused, 1 error\n"), "{said}");
 }
 
 #[test]
