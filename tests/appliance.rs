@@ -53,6 +53,30 @@ fn partners_with_the_same_addresses_are_told_apart() {
 }
 
 #[test]
+fn a_live_flow_is_as_old_as_filters_take_it_to_be_and_says_how_long_it_is_silent() {
+    let bench = Bench::new("age", RULES);
+    assert!(bench.passes(ACME, 443) && bench.passes(ACME, 443));
+    assert!(bench.passes_from(ACME, 40_001, 443));
+    // The clock goes on; nothing comes of either.
+    bench.put(Duration::from_secs(13), &[0; 14]);
+    bench.until_judged(4);
+    let told = |older, younger| {
+        let (older_than_seconds, younger_than_seconds) = (older, younger);
+        let filter = Filter { older_than_seconds, younger_than_seconds, ..Filter::default() };
+        let answer = bench.ask(&Request::Flows { filter, limit: 10 });
+        let of = |flow: &Value| {
+            let number = |value: &Value| value.as_u64().unwrap();
+            (number(&flow["flow"]["age"]), number(&flow["lockgate"]["idle"]))
+        };
+        answer.items.iter().map(of).collect::<Vec<_>>()
+    };
+    assert_eq!(told(None, None), [(12, 11), (10, 10)]);
+    assert_eq!(told(Some(11), None), [(12, 11)]);
+    assert_eq!(told(None, Some(11)), [(10, 10)]);
+    bench.leave();
+}
+
+#[test]
 fn a_reload_is_foreseen_then_done_and_counts_go_on() {
     let bench = Bench::new("reload", RULES);
     assert!(bench.passes(ACME, 443));

@@ -5,7 +5,7 @@ use super::filter::Filter;
 use super::totals::Snapshot;
 use crate::engine::Explanation;
 use crate::engine::record::FlowRecord;
-use crate::model::{FiveTuple, FlowVerdict, ScopeId};
+use crate::model::{FiveTuple, FlowVerdict, ScopeId, Timestamp};
 use crate::policy::Policy;
 use crossbeam_channel::Sender;
 use std::sync::Arc;
@@ -28,8 +28,8 @@ pub enum Command {
     Snapshot(Sender<Box<Snapshot>>),
     /// Walk over all flows, a piece between two batches.
     Walk(Box<Walk>),
-    /// How the flow of this five-tuple came to its verdict.
-    Explain(ScopeId, FiveTuple, Sender<Option<Box<Explanation>>>),
+    /// How the flow of this five-tuple came to its verdict, and when that was told.
+    Explain(ScopeId, FiveTuple, Sender<Option<Box<(Explanation, Timestamp)>>>),
     /// Refuse new flows, or take them again.
     Refuse(bool),
     /// Tell the kept packets of denied flows.
@@ -68,15 +68,24 @@ pub enum Task {
     Preview(Arc<Policy>),
 }
 
+/// A live flow as its worker saw it.
+#[derive(Clone, Debug)]
+pub struct Live {
+    /// The flow.
+    pub record: FlowRecord,
+    /// When the worker looked: its age and silence are told from here, by which filters choose too.
+    pub now: Timestamp,
+}
+
 /// What a walk found.
 #[derive(Debug, Default)]
 pub struct Found {
     /// Flows meant.
     pub matched: u64,
     /// Some of them, each with the ruleset it was decided under.
-    pub flows: Vec<(FlowRecord, Arc<Policy>)>,
+    pub flows: Vec<(Live, Arc<Policy>)>,
     /// Verdicts that would change.
-    pub changes: Vec<(FlowRecord, FlowVerdict)>,
+    pub changes: Vec<(Live, FlowVerdict)>,
     /// How many would change.
     pub changed: u64,
     /// How many of these are allowed now and would not be.

@@ -160,12 +160,12 @@ impl Instance {
         for one in all {
             found.merge(one);
         }
-        found.flows.sort_by_key(|(record, _)| (record.start, record.tuple));
-        found.changes.sort_by_key(|(record, _)| (record.start, record.tuple));
+        found.flows.sort_by_key(|(live, _)| (live.record.start, live.record.tuple));
+        found.changes.sort_by_key(|(live, _)| (live.record.start, live.record.tuple));
         Ok(found)
     }
 
-    /// How the flow of a five-tuple came to its verdict, if it is known.
+    /// How the flow of a five-tuple came to its verdict, if it is known, and when its worker looked.
     ///
     /// # Errors
     /// If a worker does not answer.
@@ -173,7 +173,7 @@ impl Instance {
         &self,
         scope: ScopeId,
         tuple: FiveTuple,
-    ) -> Result<Option<Box<Explanation>>, Silent> {
+    ) -> Result<Option<Box<(Explanation, Timestamp)>>, Silent> {
         let all = self.ask(ANSWER, |reply| Command::Explain(scope, tuple, reply))?;
         Ok(all.into_iter().flatten().next())
     }

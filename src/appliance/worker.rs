@@ -2,7 +2,7 @@
 //! shared but the immutable policy and a few numbers that others may read.
 
 use super::clock::Clock;
-use super::command::{Command, Found, PIECE, Task, Walk};
+use super::command::{Command, Found, Live, PIECE, Task, Walk};
 use super::denied::Ring;
 use super::flow_log::FlowLog;
 use super::latency::Latency;
@@ -206,7 +206,8 @@ impl Running {
                 Command::Snapshot(reply) => drop(reply.send(Box::new(self.snapshot(port)))),
                 Command::Walk(walk) => self.walks.push_back(walk),
                 Command::Explain(scope, tuple, reply) => {
-                    drop(reply.send(self.engine.explain(scope, &tuple).map(Box::new)));
+                    let explained = self.engine.explain(scope, &tuple);
+                    drop(reply.send(explained.map(|found| Box::new((found, self.now)))));
                 }
                 Command::Refuse(refuse) => self.engine.drain(refuse),
                 Command::Denied(reply) => drop(reply.send(self.denied.kept())),
@@ -318,7 +319,7 @@ fn walk_piece(
                 if filter.matches(&record, policy, now) {
                     found.matched = found.matched.saturating_add(1);
                     if found.flows.len() < room {
-                        found.flows.push((record, Arc::clone(policy)));
+                        found.flows.push((Live { record, now }, Arc::clone(policy)));
                     }
                 }
             }
@@ -333,14 +334,14 @@ fn walk_piece(
             let ended = engine.flush_at(walk.at, PIECE, chosen, out);
             found.matched = found.matched.saturating_add(ended as u64);
         }
-        Task::Preview(next) => preview_piece(engine, next, walk.at, room, found),
+        Task::Preview(next) => preview_piece(engine, next, (walk.at, now), room, found),
     }
 }
 
 fn preview_piece(
     engine: &Engine,
     next: &crate::policy::Policy,
-    at: usize,
+    (at, now): (usize, Timestamp),
     room: usize,
     found: &mut Found,
 ) {
@@ -355,7 +356,7 @@ fn preview_piece(
             found.cut = found.cut.saturating_add(1);
         }
         if found.changes.len() < room {
-            found.changes.push((record, verdict));
+            found.changes.push((Live { record, now }, verdict));
         }
     }
 }

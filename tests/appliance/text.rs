@@ -16,7 +16,7 @@ fn flow(verdict: &str, port: u16, name: &str, rule: Option<&str>) -> Value {
         "lockgate": {
             "from": "acme", "to": "payments", "verdict": verdict, "rule": rule,
             "reason": if rule.is_some() { "rule" } else { "otherwise" },
-            "enforced": verdict != "deny",
+            "enforced": verdict != "deny", "idle": 14,
         },
     })
 }

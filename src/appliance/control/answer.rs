@@ -1,7 +1,7 @@
 //! Requests carried out on the instance, and the lines they are answered with.
 
 use super::super::clock::Clock;
-use super::super::command::{LISTED_MAX, Task};
+use super::super::command::{LISTED_MAX, Live, Task};
 use super::super::config::NewFlows;
 use super::super::instance::{Instance, Silent};
 use super::super::reload::{Preview, ReloadError};
@@ -30,8 +30,8 @@ pub(super) fn answer(
                     match instance.walk(&Task::List, filter, room) {
                         Err(silent) => failed(&silent),
                         Ok(found) => {
-                            for (record, policy) in found.flows.iter().take(room) {
-                                writeln!(out, "{}", flow_json(record, &**policy))?;
+                            for (live, policy) in found.flows.iter().take(room) {
+                                writeln!(out, "{}", live_json(live, policy))?;
                             }
                             let listed = found.flows.len().min(room);
                             json!({ "ok": true, "matched": found.matched, "listed": listed })
@@ -188,13 +188,9 @@ fn preview(instance: &Instance, limit: usize, out: &mut dyn Write) -> io::Result
         Err(error) => return writeln!(out, "{}", refused(&error)),
     };
     let now = instance.policy();
-    for (record, verdict) in found.changes.iter().take(room) {
-        let record: Value = serde_json::from_str(&flow_json(record, &*now)).unwrap_or(Value::Null);
-        writeln!(
-            out,
-            "{}",
-            json!({ "flow": record, "would_be": verdict_json(*verdict, &policy) })
-        )?;
+    for (live, verdict) in found.changes.iter().take(room) {
+        let (flow, next) = (live_json(live, &now), verdict_json(*verdict, &policy));
+        writeln!(out, "{}", json!({ "flow": flow, "would_be": next }))?;
     }
     let last = json!({
         "ok": true,
@@ -205,6 +201,19 @@ fn preview(instance: &Instance, limit: usize, out: &mut dyn Write) -> io::Result
         "listed": found.changes.len().min(room),
     });
     writeln!(out, "{last}")
+}
+
+/// A live flow as its record will be. But for a flow that goes on, `age` ends now and not with its
+/// last packet, and `idle` is the time since that; whole seconds both.
+fn live_json(live: &Live, policy: &Policy) -> Value {
+    let record = &live.record;
+    let mut flow: Value = serde_json::from_str(&flow_json(record, policy)).unwrap_or(Value::Null);
+    for (part, name, from) in [("flow", "age", record.start), ("lockgate", "idle", record.end)] {
+        if let Some(fields) = flow.get_mut(part).and_then(Value::as_object_mut) {
+            fields.insert(name.to_owned(), json!(live.now.since(from).as_secs()));
+        }
+    }
+    flow
 }
 
 fn verdict_json(verdict: FlowVerdict, policy: &Policy) -> Value {
@@ -223,13 +232,12 @@ fn explain(instance: &Instance, asked: &ExplainRequest) -> Value {
     };
     match instance.explain(scope, tuple) {
         Err(silent) => failed(&silent),
-        Ok(Some(found)) => {
-            let record: Value =
-                serde_json::from_str(&flow_json(&found.record, &*policy)).unwrap_or(Value::Null);
+        Ok(Some(told)) => {
+            let (found, now) = *told;
             json!({
                 "ok": true,
                 "live": true,
-                "flow": record,
+                "flow": live_json(&Live { record: found.record, now }, &policy),
                 "decision": decision_json(found.decision, &policy),
                 "trace": trace_json(&found.trace, &policy),
             })

@@ -177,19 +177,21 @@ fn flows(items: &[Value], columns: Option<u16>) -> String {
             name(flow),
             decided(decision),
             number(counts, "age").to_string(),
+            number(decision, "idle").to_string(),
             number(counts, "pkts_toserver").to_string(),
             number(counts, "pkts_toclient").to_string(),
         ]
     });
-    let head = ["verdict", "from", "to", "flow", "name", "rule", "age s", "pkts", "back"];
-    table(&head, 6..9, rows.collect(), columns).unwrap_or_else(|| {
+    let head = ["verdict", "from", "to", "flow", "name", "rule", "age s", "idle s", "pkts", "back"];
+    table(&head, 6..10, rows.collect(), columns).unwrap_or_else(|| {
         let narrow = items.iter().map(|flow| {
             let (decision, counts) = (&flow["lockgate"], &flow["flow"]);
             let pair = format!("{} -> {}", text(decision, "from"), text(decision, "to"));
             let (age, there) = (number(counts, "age"), number(counts, "pkts_toserver"));
-            let counts = format!("{age} s, {there} + {} packets", number(counts, "pkts_toclient"));
+            let (idle, back) = (number(decision, "idle"), number(counts, "pkts_toclient"));
+            let counts = format!("{age} s old, idle for {idle} s, {there} + {back} packets");
             let head = format!("{:<8} {pair}, {}", verdict(decision), decided(decision));
-            lines(&head, &[format!("{}, {counts}", tuple(flow)), name(flow)])
+            lines(&head, &[tuple(flow), counts, name(flow)])
         });
         narrow.collect()
     })
