@@ -5,6 +5,7 @@
 use super::dice::Dice;
 use crate::model::EndpointId;
 use crate::synth::gwlb::Encapsulation;
+use crate::wire::near::ask_for_large_pages;
 
 /// Offset of the inner packet.
 pub const INNER: usize = 82;
@@ -14,6 +15,9 @@ const LINE: usize = 64;
 const ENDPOINT: usize = 54;
 /// Loops after which client addresses come round again; what they meet should have expired.
 const ROUND: u64 = 64;
+
+/// The least room for frames, a large page.
+const ROOM: usize = 2 << 20;
 
 /// Where one frame lies and what may be varied in it.
 #[derive(Clone, Copy, Debug)]
@@ -45,8 +49,9 @@ impl Tape {
         else {
             return;
         };
-        self.bytes.extend_from_slice(&frame);
         let lines = frame.len().div_ceil(LINE);
+        make_room(&mut self.bytes, lines * LINE);
+        self.bytes.extend_from_slice(&frame);
         self.bytes.resize(start as usize * LINE + lines * LINE, 0);
         let lines = u16::try_from(lines).unwrap_or(u16::MAX);
         self.marks.push(Mark { start, lines, len, from_client });
@@ -113,6 +118,7 @@ impl Tape {
         for (frame, mark) in self.frames().zip(&self.marks) {
             let Some(tape) = tapes.get_mut(owner(frame)) else { continue };
             let Ok(start) = u32::try_from(tape.bytes.len() / LINE) else { continue };
+            make_room(&mut tape.bytes, mark.stride());
             tape.bytes.extend_from_slice(frame);
             tape.bytes.resize((start as usize + usize::from(mark.lines)) * LINE, 0);
             tape.marks.push(Mark { start, ..*mark });
@@ -120,6 +126,19 @@ impl Tape {
         }
         tapes
     }
+}
+
+/// Room for so many bytes more, on large pages as the rings of a port are: the frames of a long tape lie
+/// on more small ones than a processor remembers the places of.
+fn make_room(bytes: &mut Vec<u8>, more: usize) {
+    if bytes.capacity() - bytes.len() >= more {
+        return;
+    }
+    let mut larger = Vec::with_capacity((2 * bytes.capacity()).max(bytes.len() + more).max(ROOM));
+    // Before anything is written: pages are given at the first write.
+    ask_for_large_pages(larger.as_ptr(), larger.capacity());
+    larger.append(bytes);
+    *bytes = larger;
 }
 
 impl Mark {
