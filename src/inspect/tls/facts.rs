@@ -1,7 +1,7 @@
 //! A ClientHello to facts: the name, what is offered, fingerprints. Shared by TLS and QUIC.
 
 use super::hello::{ClientHello, Transport};
-use super::{ja3, ja4};
+use super::{fingerprint, ja4};
 use crate::model::{Addr, App, DomainName, Fact, Facts, NameFault, Reason, TlsFacts};
 use std::sync::Arc;
 
@@ -37,6 +37,14 @@ pub fn first(
     };
     let unnamed = domain == Fact::Absent;
     let app = if transport == Transport::Quic { App::Quic } else { App::Tls };
+    let (ja4, ja3) = match fingerprints {
+        Fingerprints::None => (Fact::Missed, None),
+        Fingerprints::Ja4 => (Fact::Known(ja4::ja4(hello, transport)), None),
+        Fingerprints::Both => {
+            let (ja4, ja3) = fingerprint::both(hello, transport);
+            (Fact::Known(ja4), Some(ja3))
+        }
+    };
     facts.app = Fact::Known(app);
     facts.questions = Fact::Absent;
     facts.domain = domain;
@@ -45,11 +53,8 @@ pub fn first(
         offered: Fact::Known(hello.offered()),
         ech: hello.ech,
         alpn: hello.protocol().map(|protocol| String::from_utf8_lossy(protocol).into()),
-        ja4: match fingerprints {
-            Fingerprints::None => Fact::Missed,
-            _ => Fact::Known(ja4::ja4(hello, transport)),
-        },
-        ja3: (fingerprints == Fingerprints::Both).then(|| ja3::ja3(hello)),
+        ja4,
+        ja3,
         ..TlsFacts::default()
     };
     named

@@ -65,7 +65,7 @@ fn count(count: usize) -> [u8; 2] {
 
 /// First and last character of the first ALPN protocol; of its hexadecimal form if either of them
 /// is no ASCII letter or digit.
-fn protocol(hello: &ClientHello<'_>) -> [u8; 2] {
+pub(super) fn protocol(hello: &ClientHello<'_>) -> [u8; 2] {
     let Some(protocol) = hello.protocol() else { return *b"00" };
     let (Some(&first), Some(&last)) = (protocol.first(), protocol.last()) else { return *b"00" };
     if first.is_ascii_alphanumeric() && last.is_ascii_alphanumeric() {

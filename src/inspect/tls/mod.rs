@@ -4,6 +4,7 @@
 pub mod certificate;
 pub mod compose;
 pub mod facts;
+pub mod fingerprint;
 pub mod hello;
 pub mod ja3;
 pub mod ja4;
@@ -16,11 +17,12 @@ pub mod watch;
 
 pub use facts::Fingerprints;
 
+use super::bytes::Reader;
 use super::progress::{Progress, Wants};
 use crate::model::{Direction, Fact, Facts, Reason};
 use hello::{CLIENT_HELLO, ClientHello, ServerHello, Transport};
 use lane::{Event, Lane};
-use record::{Assembly, HEADER_BYTES};
+use record::{Assembly, Content, HEADER_BYTES, Header, MESSAGE_HEADER_BYTES};
 use watch::Watch;
 
 /// Reads one TLS connection.
@@ -225,6 +227,10 @@ impl TlsReader {
 
     /// The server up to its ServerHello; a HelloRetryRequest on the way says nothing.
     fn read_answer(&mut self, bytes: &[u8], facts: &mut Facts) -> Result<Progress, Reason> {
+        if let Some((consumed, answer)) = self.last_word(bytes) {
+            self.answered(answer, facts);
+            return Ok(Progress::fact(consumed));
+        }
         let mut at = 0_usize;
         loop {
             let rest = bytes.get(at..).unwrap_or_default();
@@ -248,9 +254,32 @@ impl TlsReader {
         }
     }
 
+    /// The ServerHello that is there whole in the server's first bytes, and their length up to its end,
+    /// where nothing behind it is read: by far the most frequent answer, for which nothing is kept.
+    fn last_word(&self, bytes: &[u8]) -> Option<(usize, ServerHello)> {
+        let header = Header::read(bytes).ok()??;
+        if self.lanes.is_some() || header.content != Content::Handshake {
+            return None;
+        }
+        let mut reader = Reader::new(bytes.get(HEADER_BYTES..)?);
+        let mut message = Reader::new(reader.take(header.len.min(reader.len()))?);
+        if message.u8()? != hello::SERVER_HELLO {
+            return None;
+        }
+        let body = message.vec24()?;
+        let answer = ServerHello::read(body)?;
+        let consumed = HEADER_BYTES + MESSAGE_HEADER_BYTES + body.len();
+        (!answer.retry && self.is_last(answer)).then_some((consumed, answer))
+    }
+
+    /// Whether nothing is read behind this answer.
+    const fn is_last(&self, answer: ServerHello) -> bool {
+        answer.sealed || self.settled
+    }
+
     fn answered(&mut self, answer: ServerHello, facts: &mut Facts) {
         facts.tls.version = Fact::Known(answer.version);
-        if answer.sealed || self.settled {
+        if self.is_last(answer) {
             // TLS 1.3 protects the certificates (RFC 8446 section 2).
             facts.tls.client_certificate = Fact::Missed;
             self.finish();

@@ -181,6 +181,44 @@ fn the_chosen_version_is_a_fact_and_ends_tls_1_3() {
 }
 
 #[test]
+fn an_answer_that_comes_whole_tells_what_one_in_pieces_tells() {
+    let more = handshake(8, &[0; 30]);
+    let answers = [
+        (server_hello(Some(0x0304), false), false),
+        (server_hello(Some(0x0304), true), false),
+        (server_hello(None, false), false),
+        (server_hello(None, false), true),
+        ([server_hello(Some(0x0304), false), more.clone()].concat(), false),
+        ([server_hello(None, false), more].concat(), true),
+        (handshake(2, &[3, 3, 1]), false),
+        (handshake(11, &[3, 3, 1]), true),
+    ];
+    for (messages, settled) in answers {
+        let answer = record(22, &messages);
+        for cut in 1..=answer.len() {
+            let (mut whole, mut known) = after_hello();
+            let (mut pieces, mut facts) = after_hello();
+            if settled {
+                whole.settle(&mut known);
+                pieces.settle(&mut facts);
+            }
+            let first = whole.read(REPLY, &answer, &mut known);
+            let mut progress = pieces.read(REPLY, &answer[..cut], &mut facts);
+            if progress.outcome == Outcome::More {
+                let used = progress.consumed;
+                progress = pieces.read(REPLY, &answer[used..], &mut facts);
+                progress.consumed += used;
+            }
+            if matches!(first.outcome, Outcome::Fault(_)) {
+                progress.consumed = first.consumed;
+            }
+            assert_eq!((progress, &facts), (first, &known), "{cut} of {answer:?}");
+            assert_eq!(pieces.wants(), whole.wants());
+        }
+    }
+}
+
+#[test]
 fn a_second_hello_after_a_retry_is_a_message_and_must_keep_the_name() {
     for (name, outcome) in [
         (NAME, Outcome::Message),
