@@ -8,6 +8,7 @@ mod appliance {
     mod pages;
     mod text;
 }
+mod folder;
 
 use appliance::bench::{ACME, Bench, Broken, GLOBEX, RULES, RULES_WITHOUT_WEB, Stuck};
 use lockgate::appliance::control::{Request, client};
@@ -233,9 +234,9 @@ fn denied_packets_are_kept_where_asked_for() {
 fn every_flow_has_its_record_when_the_instance_stops() {
     let bench = Bench::with("records", RULES, "logs: { flows: { file: flows.json } }");
     assert!(bench.passes(ACME, 443) && !bench.passes(ACME, 8080));
-    let log = bench.folder().join("flows.json");
+    let folder = bench.folder().clone();
     assert_eq!(bench.leave(), Left::Asked);
-    let text = std::fs::read_to_string(log).unwrap();
+    let text = std::fs::read_to_string(folder.join("flows.json")).unwrap();
     let records: Vec<Value> =
         text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     let mut ends: Vec<_> = records

@@ -1,5 +1,6 @@
 //! An instance on a port in memory, with the sockets an operator has.
 
+use crate::folder::Folder;
 use lockgate::appliance::config::{self, Config};
 use lockgate::appliance::control::{self, Request, client};
 use lockgate::appliance::flow_log::{self, FlowLog, Writer};
@@ -17,7 +18,7 @@ use lockgate::synth::{gwlb::Encapsulation, packet};
 use std::fs;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::{self, JoinHandle};
@@ -86,7 +87,7 @@ impl Port for Stuck {
 }
 
 pub(crate) struct Bench {
-    folder: PathBuf,
+    folder: Folder,
     peer: Option<Peer>,
     http: SocketAddr,
     now: AtomicU64,
@@ -127,9 +128,7 @@ impl Bench {
         port: Box<dyn Port>,
         log: Option<(FlowLog, Writer)>,
     ) -> Self {
-        let folder = std::env::temp_dir().join(format!("lockgate-{}-{name}", std::process::id()));
-        let _ = fs::remove_dir_all(&folder);
-        fs::create_dir_all(&folder).unwrap();
+        let folder = Folder::new(name);
         fs::write(folder.join("rules.yaml"), rules).unwrap();
         let config = configuration(&folder, more);
         let options = Options { capacity: config.capacity, ..Options::default() };
@@ -153,7 +152,7 @@ impl Bench {
         Self { folder, peer: None, http, now, supervisor, instance }
     }
 
-    pub(crate) fn folder(&self) -> &Path {
+    pub(crate) const fn folder(&self) -> &Folder {
         &self.folder
     }
 

@@ -1,6 +1,7 @@
 //! The configuration as it is written: what is wrong with it is said, with its place, in one run.
 //! `UPDATE_GOLDEN=1` writes the files anew.
 
+use crate::folder::Folder;
 use lockgate::appliance::config;
 use lockgate::ruleset::Style;
 use std::fs;
@@ -90,8 +91,7 @@ fn a_file_that_is_not_there_is_named() {
 
 #[test]
 fn bounds_end_where_they_say() {
-    let folder = std::env::temp_dir().join(format!("lockgate-bounds-{}", std::process::id()));
-    fs::create_dir_all(&folder).unwrap();
+    let folder = Folder::new("bounds");
     let path = folder.join("appliance.yaml");
     let good = |more: &str| {
         let text = "appliance: 1\nruleset: r\ninterface: eth0\n";
@@ -126,5 +126,4 @@ fn bounds_end_where_they_say() {
     for (count, expected) in [(63, true), (64, true), (65, false)] {
         assert_eq!(good(&gateways(count)), expected, "{count}");
     }
-    fs::remove_dir_all(&folder).unwrap();
 }

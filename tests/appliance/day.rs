@@ -133,7 +133,6 @@ fn a_day_of_flows_leaves_every_record_and_nothing_else() {
     assert_eq!(day.bench.records_lost(), 0);
     assert_eq!(day.bench.leave(), Left::Asked);
     look_at_records(&records(&folder), opened);
-    fs::remove_dir_all(&folder).unwrap();
 }
 
 /// All records of all files, each with its hour's number.

@@ -1,12 +1,13 @@
 //! The binary as an operator runs it: started in a target's namespace, asked over its sockets, told by
 //! signals. What it is started for is each test's own.
 
+use crate::folder::Folder;
 use crate::lab::{Namespace, Wire, run, skipped};
 use lockgate::io::live::{Backend, PortSettings, open};
 use std::fs;
 use std::io::{Read, Write};
 use std::net::TcpStream;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::{LazyLock, Mutex};
 use std::thread;
@@ -47,7 +48,7 @@ pub(crate) fn backends() -> &'static [Backend] {
 /// A running binary.
 pub(crate) struct Appliance<'n> {
     child: Mutex<Child>,
-    folder: PathBuf,
+    folder: Folder,
     namespace: &'n Namespace,
 }
 
@@ -76,10 +77,7 @@ impl<'n> Appliance<'n> {
             Backend::AfPacket => "af-packet",
             Backend::AfXdp => "af-xdp",
         };
-        let process = std::process::id();
-        let folder = std::env::temp_dir().join(format!("lockgate-{process}-{name}-{word}"));
-        let _ = fs::remove_dir_all(&folder);
-        fs::create_dir_all(&folder).unwrap();
+        let folder = Folder::new(&format!("{name}-{word}"));
         fs::write(folder.join("rules.yaml"), rules).unwrap();
         let config = format!(
             "appliance: 1\nruleset: rules.yaml\ninterface: fw0\nbackend: {word}\n\
@@ -93,12 +91,12 @@ impl<'n> Appliance<'n> {
     }
 
     /// Starts with what is in the folder.
-    pub(crate) fn again(namespace: &'n Namespace, folder: PathBuf) -> Self {
+    pub(crate) fn again(namespace: &'n Namespace, folder: Folder) -> Self {
         Self::under(namespace, folder, &[])
     }
 
     /// The same as a child of another program; signals would reach that one.
-    pub(crate) fn under(namespace: &'n Namespace, folder: PathBuf, program: &[&str]) -> Self {
+    pub(crate) fn under(namespace: &'n Namespace, folder: Folder, program: &[&str]) -> Self {
         let log =
             fs::OpenOptions::new().create(true).append(true).open(folder.join("log")).unwrap();
         let child = Command::new("ip")
@@ -207,7 +205,7 @@ impl<'n> Appliance<'n> {
         (status.success(), self.log())
     }
 
-    pub(crate) fn folder(&self) -> &Path {
+    pub(crate) const fn folder(&self) -> &Folder {
         &self.folder
     }
 }

@@ -5,6 +5,8 @@ mod appliance;
 mod binary;
 mod cards;
 mod end_to_end;
+#[path = "../folder/mod.rs"]
+mod folder;
 mod gwlb;
 mod lab;
 mod load;

@@ -2,6 +2,7 @@
 //! packets, read its ruleset, follow its log where it is moved.
 
 use crate::binary::{Appliance, PATIENCE, SEGMENTS, backends};
+use crate::folder::Folder;
 use crate::lab::{Wire, must, run, skipped};
 use crate::web::{Answer, curl, with_server};
 use lockgate::io::live::Backend;
@@ -33,9 +34,7 @@ fn unprivileged(backend: Backend) {
     with_server(8080, &Answer::whole(b"x"), |network| {
         let rules = format!("{SEGMENTS}{RULES}");
         // The log has a folder of its own, which is its user's, as a package makes it.
-        let logs = std::env::temp_dir().join(format!("lockgate-{}-logs", std::process::id()));
-        let _ = fs::remove_dir_all(&logs);
-        fs::create_dir_all(&logs).unwrap();
+        let logs = Folder::new("logs");
         must(&format!("chown {NOBODY} {}", logs.display()));
         let file = logs.join("flows.json");
         let config = format!(
@@ -63,8 +62,6 @@ fn unprivileged(backend: Backend) {
         assert!(one.ctl("reload").starts_with("installed"));
         shop(2);
         assert_eq!(one.metric(&["lockgate_flow_log_records_total{result=\"lost\"}"]), 0.0);
-        drop(one);
-        fs::remove_dir_all(&logs).unwrap();
     });
 }
 
@@ -169,7 +166,7 @@ fn calls(backend: Backend) -> HashSet<String> {
     drop(one);
     let trace = folder.join("trace").display().to_string();
     let watch = ["strace", "-f", "-qq", "-e", "signal=none", "-o", &trace];
-    let one = Appliance::under(&wire.target, folder, &watch);
+    let one = Appliance::under(&wire.target, folder.clone(), &watch);
     // What its own filter refuses would be seen too: the process would have been told.
     assert!(one.ctl("reload").starts_with("installed"));
     one.ctl("flows");
