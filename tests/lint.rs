@@ -91,7 +91,7 @@ fn every_finding_about_traffic_shows_a_flow_that_is_judged() {
             let verdict =
                 loaded.policy.block(from, to).and_then(|b| witness.flow.decide(&loaded.policy, b));
             match finding.code {
-                "broad-name" | "shared-name" | "expires-soon" => {
+                "broad-name" | "shared-name" | "broad-api-id" | "expires-soon" => {
                     assert_eq!(
                         verdict.map(|v| v.action),
                         Some(Action::Allow),

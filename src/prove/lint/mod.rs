@@ -1,10 +1,11 @@
 //! What somebody should look at in a ruleset that loads: rules that decide nothing, names that are
-//! too wide, dates, things never used, networks that overlap. Exact, not heuristic: a finding about
-//! rules holds for every flow, and shows one.
+//! too wide, ids that lead anywhere, dates, things never used, networks that overlap. Exact, not
+//! heuristic: a finding about rules holds for every flow, and shows one.
 //!
 //! Every finding about traffic carries a witness, a flow that `lockgate explain` accepts. What no
 //! flow can show (a set that nothing uses) has none. `docs/check.md` lists the codes.
 
+mod apis;
 mod dates;
 mod names;
 mod protocols;
@@ -47,6 +48,7 @@ pub fn lint(loaded: &Loaded, options: LintOptions) -> Vec<Diagnostic> {
     dates::check(&mut lint);
     names::check(&mut lint);
     protocols::check(&mut lint);
+    apis::check(&mut lint);
     segments::check(&mut lint);
     for warning in &loaded.warnings {
         let warning = segments::with_witness(&mut lint, warning.clone());
