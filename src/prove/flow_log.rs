@@ -200,8 +200,7 @@ fn sighting(line: &[u8]) -> Result<Parsed, String> {
 
 impl Line {
     fn into_sighting(self) -> Result<Sighting, String> {
-        let time = |text: &str| text.parse().map_err(|fault| format!("`{text}` is {fault}"));
-        let (start, end): (Timestamp, Timestamp) = (time(&self.flow.start)?, time(&self.flow.end)?);
+        let (start, end) = (time(&self.flow.start)?, time(&self.flow.end)?);
         let decision = self.lockgate;
         let endpoint = decision
             .endpoint
@@ -249,19 +248,15 @@ impl Line {
             questions: bounded(self.dns.rrnames)?,
             names_left_out: decision.names_left_out,
             denied_answer: self.dns.denied_answer.map(Addr::from),
-            api_id: self.http.apigw_api_id.and_then(|id| ApiId::parse(id.as_bytes())),
-            tls_version: self.tls.version.as_deref().and_then(tls_version),
-            ja4: self.tls.ja4.and_then(|ja4| ja4.into_bytes().try_into().ok()).map(Ja4),
+            api_id: self.http.apigw_api_id.as_deref().map(api_id).transpose()?,
+            tls_version: self.tls.version.as_deref().map(tls_version).transpose()?,
+            ja4: self.tls.ja4.as_deref().map(ja4).transpose()?,
             certificate: self
                 .tls
                 .client
                 .map(|client| client.certificate().map(Arc::new))
                 .transpose()?,
-            ech: match self.tls.ech.as_deref() {
-                Some("esni") => Ech::Esni,
-                Some(_) => Ech::Present,
-                None => Ech::None,
-            },
+            ech: self.tls.ech.as_deref().map_or(Ok(Ech::None), ech)?,
         })
     }
 }
@@ -278,15 +273,22 @@ impl ClientPart {
             issuer: self.issuerdn,
             names: self.subjectaltname,
             sha256,
-            validity: (seconds(self.notbefore, 0), seconds(self.notafter, i64::MAX)),
+            validity: (
+                seconds(self.notbefore.as_deref(), 0)?,
+                seconds(self.notafter.as_deref(), i64::MAX)?,
+            ),
         })
     }
 }
 
+fn time(text: &str) -> Result<Timestamp, String> {
+    text.parse().map_err(|fault| format!("`{text}` is {fault}"))
+}
+
 /// A time in seconds since the epoch.
-fn seconds(text: Option<String>, otherwise: i64) -> i64 {
-    let time: Option<Timestamp> = text.and_then(|text| text.parse().ok());
-    time.and_then(|time| i64::try_from(time.as_secs()).ok()).unwrap_or(otherwise)
+fn seconds(text: Option<&str>, otherwise: i64) -> Result<i64, String> {
+    let time = text.map(time).transpose()?;
+    Ok(time.and_then(|time| i64::try_from(time.as_secs()).ok()).unwrap_or(otherwise))
 }
 
 /// The names among the hosts of a record; an address is none.
@@ -333,15 +335,34 @@ fn reason(text: &str) -> Result<Reason, String> {
     found.copied().ok_or_else(|| format!("`{text}` is no reason"))
 }
 
-fn tls_version(text: &str) -> Option<TlsVersion> {
-    Some(TlsVersion(match text {
-        "SSL 3.0" => 0x0300,
-        "TLS 1.0" => 0x0301,
-        "TLS 1.1" => 0x0302,
-        "TLS 1.2" => 0x0303,
-        "TLS 1.3" => 0x0304,
-        _ => return None,
-    }))
+fn api_id(text: &str) -> Result<ApiId, String> {
+    ApiId::parse(text.as_bytes()).ok_or_else(|| format!("`{text}` is no API id"))
+}
+
+fn ja4(text: &str) -> Result<Ja4, String> {
+    let bytes = text.as_bytes().try_into();
+    bytes.map(Ja4).map_err(|_| format!("`{text}` is no JA4 fingerprint: it has 36 characters"))
+}
+
+fn ech(text: &str) -> Result<Ech, String> {
+    match text {
+        "present" => Ok(Ech::Present),
+        "esni" => Ok(Ech::Esni),
+        _ => Err(format!("`{text}` is no kind of hidden name; present or esni")),
+    }
+}
+
+/// The number on the wire for what has no word.
+fn tls_version(text: &str) -> Result<TlsVersion, String> {
+    let number = match text {
+        "SSL 3.0" => Some(0x0300),
+        "TLS 1.0" => Some(0x0301),
+        "TLS 1.1" => Some(0x0302),
+        "TLS 1.2" => Some(0x0303),
+        "TLS 1.3" => Some(0x0304),
+        _ => text.strip_prefix("TLS 0x").and_then(|hex| u16::from_str_radix(hex, 16).ok()),
+    };
+    number.map(TlsVersion).ok_or_else(|| format!("`{text}` is no TLS version"))
 }
 
 #[cfg(test)]
@@ -404,6 +425,25 @@ mod tests {
     }
 
     #[test]
+    fn an_api_id_is_read_back_and_a_wrong_one_is_named() {
+        let mut record = record();
+        let found = record.found.to_mut();
+        (found.app, found.api_id) = (Some(App::Http), ApiId::parse(b"p4ym3nts01"));
+        let text = flow_json(&record, &Words);
+        assert_eq!(read(&text).unwrap()[0].api_id, ApiId::parse(b"p4ym3nts01"));
+        let fault = read(&text.replace("p4ym3nts01", "two words")).unwrap_err();
+        assert_eq!(fault.to_string(), "x.jsonl:1: `two words` is no API id");
+    }
+
+    #[test]
+    fn a_version_without_a_word_is_read_back_by_its_number() {
+        let mut record = record();
+        record.found.to_mut().tls_version = Some(TlsVersion(0x7f1c));
+        let found = read(&flow_json(&record, &Words)).unwrap();
+        assert_eq!(found[0].tls_version, Some(TlsVersion(0x7f1c)));
+    }
+
+    #[test]
     fn lines_of_other_kinds_are_counted_and_broken_ones_are_named() {
         let good = flow_json(&record(), &Words);
         let text = format!("{{\"event_type\":\"summary\"}}\n\n{good}\n");
@@ -416,6 +456,13 @@ mod tests {
             (&good.replace("\"reject\"", "\"no\""), "`no` is no verdict"),
             (&good.replace("otherwise", "why"), "`why` is no reason"),
             (&good.replace("abab", "+aba"), "is no SHA-256"),
+            (
+                &good.replace("t13d3112h2", "t13d3112h"),
+                "is no JA4 fingerprint: it has 36 characters",
+            ),
+            (&good.replace("TLS 1.2", "TLS 1.9"), "`TLS 1.9` is no TLS version"),
+            (&good.replace("\"ja4\"", "\"ech\":\"no\",\"ja4\""), "`no` is no kind of hidden name"),
+            (&good.replace("2023-11-14T", "14.11.2023 "), "`14.11.2023 "),
         ] {
             let fault = read(&format!("{good}\n{bad}\n")).unwrap_err().to_string();
             assert!(fault.contains(what), "{fault}");
