@@ -8,8 +8,7 @@ use super::story::StoryId;
 use super::stream::{Reading, deny};
 use super::{Engine, Output, Parcel};
 use crate::flow::FlowId;
-use crate::inspect::detect::dns_datagram;
-use crate::inspect::dns::read_query;
+use crate::inspect::dns::lone::{lone_facts, lone_name, lone_question};
 use crate::inspect::proxy::headers_len;
 use crate::inspect::{Outcome, Speech};
 use crate::model::{Action, App, Direction, Fact, Facts, Reason, Verdict};
@@ -75,11 +74,10 @@ impl Engine {
             || flow.is(Mark::Midstream)
             || self.policy.reads_answers()
             || self.watch.is_on()
-            || !dns_datagram(parcel.payload)
         {
             return None;
         }
-        let mut facts = self.question.take().unwrap_or_default();
+        let mut facts = self.question.take().unwrap_or_else(|| Box::new(lone_facts()));
         let verdict = self.decide_lone(id, told, parcel, &mut facts);
         self.question = Some(facts);
         verdict
@@ -92,11 +90,10 @@ impl Engine {
         parcel: &Parcel<'_>,
         facts: &mut Facts,
     ) -> Option<Verdict> {
-        if read_query(parcel.payload, facts).is_err() {
-            *facts = Facts::default();
+        let name = lone_name(facts)?;
+        if !lone_question(parcel.payload, name) {
             return None;
         }
-        let [name] = facts.questions.known()?.as_slice() else { return None };
         // Story and rules are looked for one behind the other, so that neither waits for the other's
         // memory.
         let story = self.cases.stories.of_question(name)?;

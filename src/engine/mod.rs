@@ -88,7 +88,7 @@ pub struct Engine {
     candidates: Candidates,
     asides: Asides,
     endpoints: Endpoints,
-    /// Room for the facts of one question, used again.
+    /// The facts of a message with one question, used again for the next.
     question: Option<Box<Facts>>,
     /// What is known of a new flow.
     nothing: Facts,

@@ -287,24 +287,10 @@ fn dns_query(message: &[u8], whole: bool) -> Likeness {
     }
 }
 
-/// A NetBIOS name is one label of 32 bytes (RFC 1001 section 14.1), each one of sixteen letters, and
-/// asked for by types of its own (RFC 1002 section 4.2.1.3). With a domain behind it a resolver
-/// would answer, so that is DNS whatever its first label.
-fn is_netbios(question: &Question) -> bool {
-    let name = question.name.as_bytes();
-    let encoded = name.iter().all(|b| (b'a'..=b'p').contains(b));
-    let typed = matches!(question.kind, 0x20 | 0x21);
-    name.len() == 32 && !name.contains(&b'.') && (encoded || typed)
-}
-
 /// The first question: readable, of a class there is, and no NetBIOS name (RFC 1002 section 4.2).
 fn question(message: &[u8], whole: bool) -> Likeness {
     match Question::read(message, HEADER_BYTES) {
-        Ok((question, _)) => {
-            // The top bit asks for an answer to this host alone (RFC 6762 section 5.4).
-            let class = matches!(question.class & 0x7fff, 1 | 3 | 4 | 254 | 255);
-            Likeness::of(class && !is_netbios(&question))
-        }
+        Ok((question, _)) => Likeness::of(question.is_dns()),
         Err(NameError::Truncated) if !whole => Likeness::Unsure,
         Err(_) => Likeness::No,
     }

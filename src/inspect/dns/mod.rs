@@ -2,6 +2,7 @@
 //! Caches nothing and knows no transport but the datagram; [`stream`] has the one of TCP.
 
 pub mod answers;
+pub mod lone;
 pub mod name;
 pub mod stream;
 
@@ -94,14 +95,11 @@ impl Question {
     #[inline]
     pub fn read(message: &[u8], at: usize) -> Result<(Self, usize), NameError> {
         let (name, behind) = name_at(message, at)?;
-        let mut reader = Reader::new(message.get(behind..).unwrap_or_default());
-        let kind = reader.u16().ok_or(NameError::Truncated)?;
-        let class = reader.u16().ok_or(NameError::Truncated)?;
+        let tail = QuestionTail::read(message, behind).ok_or(NameError::Truncated)?;
+        let QuestionTail { kind, class } = tail;
         Ok((Self { name, kind, class }, behind.saturating_add(4)))
     }
-}
 
-impl Question {
     /// The name of the question that starts at `at` in the place of another, and the position behind
     /// the question.
     ///
@@ -110,9 +108,47 @@ impl Question {
     #[inline]
     pub fn read_name(message: &[u8], at: usize, name: &mut DomainName) -> Result<usize, NameError> {
         let behind = read_name(message, at, name)?;
-        let mut reader = Reader::new(message.get(behind..).unwrap_or_default());
-        reader.u32().ok_or(NameError::Truncated)?;
+        QuestionTail::read(message, behind).ok_or(NameError::Truncated)?;
         Ok(behind.saturating_add(4))
+    }
+
+    /// Whether it is a question of DNS: of a class there is, and for no NetBIOS name.
+    #[must_use]
+    pub fn is_dns(&self) -> bool {
+        QuestionTail { kind: self.kind, class: self.class }.is_dns(&self.name)
+    }
+}
+
+/// What stands behind the name of a question.
+struct QuestionTail {
+    kind: u16,
+    class: u16,
+}
+
+impl QuestionTail {
+    #[inline]
+    fn read(message: &[u8], at: usize) -> Option<Self> {
+        let &[k, l, c, d] = message.get(at..)?.first_chunk()?;
+        Some(Self { kind: u16::from_be_bytes([k, l]), class: u16::from_be_bytes([c, d]) })
+    }
+
+    #[inline]
+    fn is_dns(&self, name: &DomainName) -> bool {
+        // The top bit asks for an answer to this host alone (RFC 6762 section 5.4).
+        matches!(self.class & 0x7fff, 1 | 3 | 4 | 254 | 255) && !self.is_netbios(name)
+    }
+
+    /// A NetBIOS name is one label of 32 bytes (RFC 1001 section 14.1), each one of sixteen letters,
+    /// and asked for by types of its own (RFC 1002 section 4.2.1.3). With a domain behind it a resolver
+    /// would answer, so that is DNS whatever its first label.
+    #[inline]
+    fn is_netbios(&self, name: &DomainName) -> bool {
+        let name = name.as_bytes();
+        if name.len() != 32 || name.contains(&b'.') {
+            return false;
+        }
+        let typed = matches!(self.kind, 0x20 | 0x21);
+        typed || name.iter().all(|b| (b'a'..=b'p').contains(b))
     }
 }
 
@@ -205,12 +241,11 @@ pub fn read_query(message: &[u8], facts: &mut Facts) -> Result<(), Reason> {
     if !names.is_empty() {
         facts.questions = Fact::Known(names);
     }
-    skip_records(message, at, header)
+    skip_records(message, at, [header.answers, header.authorities, header.additionals])
 }
 
 /// Walks the records behind the questions. Each is eleven bytes or more, so the message bounds it.
-fn skip_records(message: &[u8], start: usize, header: Header) -> Result<(), Reason> {
-    let counts = [header.answers, header.authorities, header.additionals];
+fn skip_records(message: &[u8], start: usize, counts: [u16; 3]) -> Result<(), Reason> {
     let mut at = start;
     for _ in 0..counts.into_iter().map(u32::from).sum() {
         at = Record::read(message, at).map_err(fault)?.1;
