@@ -98,26 +98,32 @@ impl DomainName {
         self.len = 0;
         let Some((&first, text)) = labels.split_first() else { return Ok(()) };
         let room = self.bytes.get_mut(..text.len()).ok_or(NameFault::TooLong)?;
-        room.copy_from_slice(text);
-        room.make_ascii_lowercase();
+        copy_labels(text, room);
         let mut at = usize::from(first);
-        hide_dots(room.get_mut(..at).unwrap_or_default());
-        while let Some(length) = room.get_mut(at) {
-            // Lower-casing leaves lengths of 1 to 63 as they are.
-            let step = usize::from(*length);
-            if step == 0 {
+        while let (Some(&length), Some(dot)) = (text.get(at), room.get_mut(at)) {
+            if length == 0 {
                 return Err(NameFault::Empty);
             }
-            *length = b'.';
-            let label = at.saturating_add(1);
-            at = label.saturating_add(step);
-            hide_dots(room.get_mut(label..at).unwrap_or_default());
+            *dot = b'.';
+            at = at.saturating_add(1).saturating_add(usize::from(length));
         }
         if at != text.len() || first == 0 {
             return Err(NameFault::LabelTooLong);
         }
         self.len = u8::try_from(text.len()).map_err(|_| NameFault::TooLong)?;
         Ok(())
+    }
+
+    /// Becomes another name: as an assignment, but that little is copied of one that is short.
+    #[inline]
+    pub fn copy_from(&mut self, other: &Self) {
+        const SHORT: usize = 64;
+        let places = (self.bytes.first_chunk_mut::<SHORT>(), other.bytes.first_chunk::<SHORT>());
+        match places {
+            (Some(room), Some(bytes)) if other.len() <= SHORT => *room = *bytes,
+            _ => self.bytes = other.bytes,
+        }
+        self.len = other.len;
     }
 
     /// The name without labels: the DNS root.
@@ -140,9 +146,7 @@ impl DomainName {
         let start = if self.len == 0 { 0 } else { usize::from(self.len) + 1 };
         let end = start + label.len();
         let room = self.bytes.get_mut(start..end).ok_or(NameFault::TooLong)?;
-        room.copy_from_slice(label);
-        room.make_ascii_lowercase();
-        hide_dots(room);
+        copy_labels(label, room);
         if let Some(dot) = start.checked_sub(1).and_then(|at| self.bytes.get_mut(at)) {
             *dot = b'.';
         }
@@ -215,12 +219,45 @@ impl fmt::Debug for DomainName {
     }
 }
 
-/// A dot inside a label is no boundary. It becomes a byte that no rule can hold, so that the label
-/// `a.example` below `com` never passes for a name below `example.com`.
-fn hide_dots(label: &mut [u8]) {
-    for byte in label.iter_mut().filter(|byte| **byte == b'.') {
-        *byte = DOT_IN_LABEL;
+/// Copies what stands in labels to a place as long, letters in lower case. Whole blocks are copied, the
+/// last of which may overlap the one before it: names are too short for a loop over bytes.
+#[inline]
+fn copy_labels(text: &[u8], room: &mut [u8]) {
+    for (text, room) in text.as_chunks().0.iter().zip(room.as_chunks_mut().0) {
+        copy_block::<16>(text, room);
     }
+    if let (Some(text), Some(room)) = (text.last_chunk(), room.last_chunk_mut()) {
+        return copy_block::<16>(text, room);
+    }
+    if let (Some(first), Some(last)) = (text.first_chunk(), text.last_chunk()) {
+        if let Some(room) = room.first_chunk_mut() {
+            copy_block::<8>(first, room);
+        }
+        if let Some(room) = room.last_chunk_mut() {
+            copy_block::<8>(last, room);
+        }
+        return;
+    }
+    for (&byte, room) in text.iter().zip(room) {
+        *room = label_byte(byte);
+    }
+}
+
+#[inline(always)]
+fn copy_block<const N: usize>(text: &[u8; N], room: &mut [u8; N]) {
+    *room = *text;
+    for byte in room {
+        *byte = label_byte(*byte);
+    }
+}
+
+/// What a byte inside a label becomes: letters small. A dot there is no boundary. It becomes a byte that
+/// no rule can hold, so that the label `a.example` below `com` never passes for a name below
+/// `example.com`.
+#[inline(always)]
+const fn label_byte(byte: u8) -> u8 {
+    const _: () = assert!(DOT_IN_LABEL == b'.' | 1 << 7);
+    byte | (byte.is_ascii_uppercase() as u8) << 5 | ((byte == b'.') as u8) << 7
 }
 
 /// What the bytes of a host become: lower case for letters, digits, hyphen, underscore and dot; 0
@@ -297,17 +334,44 @@ mod tests {
 
     #[test]
     fn the_wire_form_gives_the_same_name_as_its_labels() {
-        for labels in [&[][..], &[&b"A"[..]], &[b"Api", b"x.y", b"\0\x80"], &[&[b'Z'; 63][..]; 3]] {
+        let text: Vec<u8> = (0..=u8::MAX).collect();
+        let labels_of = |len: usize| text.chunks(len).take(240 / (len + 1)).collect::<Vec<_>>();
+        let many: Vec<_> = (1..=63).map(labels_of).collect();
+        let short: Vec<_> = (1..=63).map(|len| vec![&text[b'.' as usize - 1..][..len]]).collect();
+        let few = [vec![], vec![&b"A"[..]], vec![b"Api", b"x.y", b"\0\x80"], vec![&[b'Z'; 63]; 3]];
+        for labels in few.iter().chain(&many).chain(&short) {
             let mut wire = Vec::new();
             for label in labels {
                 wire.push(u8::try_from(label.len()).expect("short"));
                 wire.extend_from_slice(label);
             }
             let named = DomainName::from_labels(labels.iter().copied());
+            let small = |byte: &u8| match byte.to_ascii_lowercase() {
+                b'.' => DOT_IN_LABEL,
+                byte => byte,
+            };
+            let spelt: Vec<Vec<u8>> =
+                labels.iter().map(|l| l.iter().map(small).collect()).collect();
+            assert_eq!(named.expect("fits").as_bytes(), spelt.join(&b'.'));
             assert_eq!(DomainName::from_wire(&wire), named, "{labels:?}");
         }
         for wire in [&b"\x00"[..], b"\x02a", b"\x01a\x00", b"\x01a\x02b", b"\x00a"] {
             assert!(DomainName::from_wire(wire).is_err(), "{wire:?}");
+        }
+    }
+
+    #[test]
+    fn a_name_takes_the_place_of_a_longer_one_and_of_a_shorter_one() {
+        let of_len = |len: usize| {
+            let host: Vec<u8> = (0..len).map(|i| if i % 20 == 19 { b'.' } else { b'a' }).collect();
+            DomainName::from_host(&host).expect("valid")
+        };
+        let names = [1, 19, 63, 64, 65, 66, 253].map(of_len);
+        for name in names.iter().chain([&DomainName::empty()]) {
+            for mut place in names {
+                place.copy_from(name);
+                assert_eq!(place, *name);
+            }
         }
     }
 
