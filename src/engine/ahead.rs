@@ -11,6 +11,7 @@
 //!                 judged
 //! ```
 
+use super::early::{DNS_PORT, Early, Questions, prefetch_questions};
 use super::{Engine, Frame};
 use crate::flow::{FlowHash, FlowKey, Likely, Near};
 use crate::model::{Addr, Reason, ScopeId};
@@ -35,11 +36,13 @@ pub(super) struct Ahead {
 /// What was read of a group's frames.
 #[derive(Debug)]
 pub(super) struct Group {
-    soon: [Soon; GROUP],
+    pub(super) soon: [Soon; GROUP],
     /// Those that are not of the usual form, or of an unknown scope.
     whole: [Prepared; GROUP],
     /// What is known of the flows that were not there when they were looked for.
-    approach: [Option<Approach>; GROUP],
+    pub(super) approach: [Option<Approach>; GROUP],
+    /// What those of them ask that are DNS messages.
+    pub(super) questions: Questions,
     /// Whether they were looked for.
     approached: bool,
 }
@@ -91,6 +94,13 @@ impl Ahead {
     pub(super) fn approach(&self, position: usize) -> Option<&Approach> {
         let group = self.group(position / GROUP);
         group.approach.get(position % GROUP).filter(|_| group.approached)?.as_ref()
+    }
+
+    /// What the frame at this position asks, if that was read.
+    #[inline]
+    pub(super) fn question(&self, position: usize) -> Option<&Early> {
+        let group = self.group(position / GROUP);
+        if group.approached { group.questions.get(position % GROUP) } else { None }
     }
 
     #[inline]
@@ -145,6 +155,9 @@ impl Engine {
         for soon in &ahead.group(group).soon {
             self.table.prefetch_bucket(soon.hash);
         }
+        if self.busy != 0 {
+            prefetch_questions(of_group(frames, group), ahead.group(group));
+        }
     }
 
     /// Reads the index for a group and asks for its entries; while flows are new, for their rules too.
@@ -161,24 +174,32 @@ impl Engine {
             }
         }
         if all {
-            self.approach_group(ahead.group_mut(group));
+            let group_mut = ahead.group_mut(group);
+            group_mut.questions.clear();
+            if self.approach_group(group_mut) {
+                self.read_questions(of_group(frames, group), group_mut);
+            }
         }
     }
 
-    /// Asks for the rules of flows that are not there, for their first packets.
+    /// Asks for the rules of flows that are not there, for their first packets. True: some of these may
+    /// be DNS questions.
     #[inline(never)]
-    fn approach_group(&self, group: &mut Group) {
+    fn approach_group(&self, group: &mut Group) -> bool {
         let Group { soon, whole, approach, .. } = group;
+        let mut may_ask = false;
         for ((soon, whole), approach) in soon.iter().zip(whole).zip(approach) {
             *approach = None;
             if soon.usual && !soon.likely.is_some() {
                 let tuple = soon.key.tuple(soon.reversed);
+                may_ask |= tuple.dst_port == DNS_PORT;
                 *approach = Some(self.policy.approach(soon.key.scope(), &tuple));
             } else if !soon.usual && whole.plain && !whole.likely.is_some() {
                 let scope = whole.scope.unwrap_or_default();
                 *approach = Some(self.policy.approach(scope, &whole.packet.tuple));
             }
         }
+        may_ask
     }
 
     /// Reads a frame of the usual form in a known scope, and asks for its place in the index.
@@ -253,6 +274,12 @@ fn of_group<'a, 'f>(
 }
 
 impl Soon {
+    /// Whether it is of the usual form.
+    #[inline]
+    pub(super) const fn is_usual(&self) -> bool {
+        self.usual
+    }
+
     const NONE: Self = Self {
         key: Near::NONE,
         hash: FlowHash::NONE,
@@ -284,6 +311,7 @@ impl Default for Group {
             soon: [Soon::NONE; GROUP],
             whole: [Prepared::NONE; GROUP],
             approach: [None; GROUP],
+            questions: Questions::default(),
             approached: false,
         }
     }

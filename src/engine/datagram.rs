@@ -91,12 +91,19 @@ impl Engine {
         facts: &mut Facts,
     ) -> Option<Verdict> {
         let name = lone_name(facts)?;
-        if !lone_question(parcel.payload, name) {
-            return None;
-        }
+        let hash = match parcel.question {
+            Some(early) => {
+                name.copy_from(&early.name);
+                early.hash
+            }
+            None if lone_question(parcel.payload, name) => {
+                self.cases.stories.hash_of_question(name)
+            }
+            None => return None,
+        };
         // Story and rules are looked for one behind the other, so that neither waits for the other's
         // memory.
-        let story = self.cases.stories.of_question(name)?;
+        let story = self.cases.stories.of_question(name, hash)?;
         if told.is_some_and(|told| told != story) {
             return None;
         }

@@ -13,6 +13,9 @@ mod counters;
 mod datagram;
 mod decide;
 mod dns_answers;
+mod early;
+#[cfg(test)]
+mod early_tests;
 mod entry;
 mod expire;
 #[cfg(test)]
@@ -64,6 +67,7 @@ use crate::wire::{self, Body, Packet};
 use ahead::{Ahead, GROUP, Next, Prepared, Soon};
 use bindings::{Answered, Bindings};
 use candidates::Candidates;
+use early::Early;
 use entry::{Endpoints, Flow};
 use fragments::Assembly;
 use gate::Gate;
@@ -289,6 +293,7 @@ impl Engine {
             parts: &[],
             sums_up: false,
             approach: ahead.approach(position),
+            question: ahead.question(position),
         };
         let verdict = self.whole(&parcel, out);
         if verdict == Verdict::Forward {
@@ -324,6 +329,7 @@ impl Engine {
             parts: &[],
             sums_up: false,
             approach: ahead.approach(position),
+            question: None,
         };
         let verdict = match &packet.body {
             _ if prepared.scope.is_none() => self.stranger(&parcel, out),
@@ -406,6 +412,8 @@ struct Parcel<'a> {
     sums_up: bool,
     /// What its addresses say of the flow it may open, if that was looked up before.
     approach: Option<&'a Approach>,
+    /// The only question of the DNS message it is, if that was read before.
+    question: Option<&'a Early>,
 }
 
 /// Idle times, as a policy has them.

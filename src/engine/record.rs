@@ -5,6 +5,7 @@ use crate::model::{
     Addr, ApiId, App, Certificate, DomainName, Ech, EndpointId, Epoch, FiveTuple, FlowVerdict, Ja4,
     QuicVersion, Reason, ScopeId, SegmentId, Span, Timestamp, TlsVersion, Verdict,
 };
+use crate::wire::near::prefetch_counts;
 use std::ops::Deref;
 use std::sync::Arc;
 
@@ -186,6 +187,14 @@ static NOTHING: Found = Found {
 };
 
 impl Told {
+    /// Brings near what is needed to share it.
+    #[inline]
+    pub(super) fn prefetch(&self) {
+        if let Some(shared) = &self.0 {
+            prefetch_counts(shared);
+        }
+    }
+
     /// What was found, to change for this flow alone.
     pub fn to_mut(&mut self) -> &mut Found {
         Arc::make_mut(self.0.get_or_insert_default())

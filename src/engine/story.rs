@@ -106,14 +106,27 @@ impl Stories {
 
     /// The story of a flow that asked this one question and is read on. `None`: it is a long name, or
     /// nobody told such a story yet.
-    pub(super) fn of_question(&self, name: &DomainName) -> Option<StoryId> {
-        let (len, question) = short(name)?;
-        let hash = self.hash_of(Some(name), None, true);
+    /// `hash` is that of [`Stories::hash_of_question`].
+    pub(super) fn of_question(&self, name: &DomainName, hash: u64) -> Option<StoryId> {
         let places = &self.places;
-        let same = |&at: &u32| {
-            places.get(at as usize).is_some_and(|p| p.question_len == len && p.question == question)
+        let same = |&at: &u32| places.get(at as usize).is_some_and(|place| place.asks_only(name));
+        self.known.find(hash, same).filter(|_| !name.is_empty()).map(|&at| StoryId(at))
+    }
+
+    /// What the story of a flow that asked this one question is found by.
+    #[inline]
+    pub(super) fn hash_of_question(&self, name: &DomainName) -> u64 {
+        self.hash_of(Some(name), None, true)
+    }
+
+    /// Brings near what [`Stories::of_question`] will look at.
+    #[inline]
+    pub(super) fn prefetch_question(&self, hash: u64) {
+        let likely = |&at: &u32| {
+            self.prefetch(StoryId(at));
+            true
         };
-        self.known.find(hash, same).filter(|_| len > 0).map(|&at| StoryId(at))
+        let _ = self.known.find(hash, likely);
     }
 
     /// It is true of one flow more.
@@ -155,8 +168,7 @@ impl Stories {
     #[inline]
     pub(super) fn prefetch_found(&self, StoryId(at): StoryId) {
         if let Some(place) = self.places.get(at as usize) {
-            // The count of those that share it lies in front of it.
-            prefetch(&place.found.app);
+            place.found.prefetch();
         }
     }
 
@@ -204,6 +216,13 @@ impl Stories {
 }
 
 impl Place {
+    /// Whether there is nothing else to say than that this was asked.
+    #[inline]
+    fn asks_only(&self, name: &DomainName) -> bool {
+        let len = usize::from(self.question_len);
+        len == name.len() && self.question.get(..len) == Some(name.as_bytes())
+    }
+
     fn says(&self, case: &Case, speech: Option<Speech>, unasked: bool) -> bool {
         let rest = &*self.rest;
         rest.speech == speech
@@ -301,18 +320,24 @@ mod tests {
         assert_eq!(again.found(), *stories.found(first).unwrap());
     }
 
+    fn of_question(stories: &Stories, name: &DomainName) -> Option<StoryId> {
+        let hash = stories.hash_of_question(name);
+        stories.prefetch_question(hash);
+        stories.of_question(name, hash)
+    }
+
     #[test]
     fn a_short_question_alone_is_found_by_its_name() {
         let mut stories = Stories::default();
         for (len, is_short) in [(34, true), (35, true), (36, false)] {
             let name = DomainName::from_host("a".repeat(len).as_bytes()).unwrap();
-            assert_eq!(stories.of_question(&name), None, "nobody told of it");
+            assert_eq!(of_question(&stories, &name), None, "nobody told of it");
             let mut case = case(0);
             case.questions = Names::default();
             case.questions.note_new(&name);
             case.facts.questions = Fact::Known(vec![name]);
             let told = stories.share(&mut case, Some(Speech::Dns));
-            assert_eq!(stories.of_question(&name), told.filter(|_| is_short), "{len}");
+            assert_eq!(of_question(&stories, &name), told.filter(|_| is_short), "{len}");
         }
     }
 
@@ -335,11 +360,11 @@ mod tests {
         for mut case in [bound, named, proxied, earlier] {
             let mut stories = Stories::default();
             stories.share(&mut case, Some(Speech::Dns)).unwrap();
-            assert_eq!(stories.of_question(&name), None, "{case:?}");
+            assert_eq!(of_question(&stories, &name), None, "{case:?}");
         }
         let mut stories = Stories::default();
         stories.share(&mut asked(), None).unwrap();
-        assert_eq!(stories.of_question(&name), None, "it is not read on");
+        assert_eq!(of_question(&stories, &name), None, "it is not read on");
     }
 
     #[test]

@@ -8,8 +8,8 @@ use super::pairs::{Pairs, SEGMENTS_LIMIT};
 use super::segments::{Located, Locator};
 use super::spec::{BlockSpec, DefaultsSpec, Mode, PolicySpec, RuleSpec, SegmentSpec};
 use crate::model::{
-    Action, Addr, EndpointId, Facts, FiveTuple, FlowVerdict, PolicyId, ProxyIdentity, Reason,
-    RuleId, ScopeId, SegmentId, Timestamp,
+    Action, Addr, DomainName, EndpointId, Facts, FiveTuple, FlowVerdict, PolicyId, ProxyIdentity,
+    Reason, RuleId, ScopeId, SegmentId, Timestamp,
 };
 use std::fmt;
 
@@ -141,6 +141,13 @@ impl Policy {
         };
         let block = policy.and_then(|policy| self.blocks.get(policy.0 as usize));
         Approach { located, policy, shortlist: block.map(|block| block.shortlist(tuple)) }
+    }
+
+    /// Brings near what the rules of a policy compare a DNS question with.
+    pub fn prefetch_question(&self, policy: PolicyId, question: &DomainName) {
+        if let Some(block) = self.blocks.get(policy.0 as usize) {
+            block.prefetch_question(question);
+        }
     }
 
     /// The segment that holds an address in a scope; whom it may meet there is for

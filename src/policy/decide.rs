@@ -13,12 +13,14 @@ use super::conditions::{Case, Conditions, Seen, Standing};
 use super::decision::{Condition, Decision, Needs, Query, Trace, Truth};
 use super::listed::Head;
 use super::matcher::{Matcher, Probe};
+use super::names::NameSet;
 use super::spec::{BlockSpec, DefaultsSpec, RuleSpec};
 use super::tuple_space::{Shortlist, TupleSpace};
 use crate::model::{
     Action, Addr, DomainName, Facts, FiveTuple, FlowVerdict, Reason, RuleId, Timestamp,
 };
 use std::ops::ControlFlow;
+use std::sync::Arc;
 
 /// The rules of one policy, compiled.
 #[derive(Debug)]
@@ -34,7 +36,12 @@ pub(super) struct Block {
     /// Where DNS answers lead, if some rule asks: addresses between two of these, ascending, are the
     /// same to every rule.
     answer_edges: Option<Box<[u128]>>,
+    /// Names that rules ask DNS questions for: the first few different sets.
+    question_sets: Box<[Arc<NameSet>]>,
 }
+
+/// As many sets are brought near for a DNS question.
+const QUESTION_SETS_MAX: usize = 2;
 
 impl Block {
     pub(super) fn build(spec: &BlockSpec, first: RuleId) -> Self {
@@ -52,6 +59,7 @@ impl Block {
                 rule.tls.min_version.is_some() || rule.tls.client_certificate.is_some()
             }),
             answer_edges: answer_edges(rules, &conditions),
+            question_sets: question_sets(rules),
             conditions,
         }
     }
@@ -60,6 +68,13 @@ impl Block {
     #[inline]
     pub(super) fn shortlist(&self, tuple: &FiveTuple) -> Shortlist {
         self.classifier.shortlist(tuple)
+    }
+
+    /// Brings near what the first rules that ask for DNS questions compare one with.
+    pub(super) fn prefetch_question(&self, question: &DomainName) {
+        for set in &self.question_sets {
+            set.prefetch(question);
+        }
     }
 
     /// When rules expire, in the order of the rules.
@@ -165,6 +180,20 @@ fn answer_edges(rules: &[RuleSpec], conditions: &[Conditions]) -> Option<Box<[u1
     edges.sort_unstable();
     edges.dedup();
     Some(edges.into_boxed_slice())
+}
+
+/// The first few different sets of names that rules ask DNS questions for.
+fn question_sets(rules: &[RuleSpec]) -> Box<[Arc<NameSet>]> {
+    let mut sets: Vec<Arc<NameSet>> = Vec::new();
+    for set in rules.iter().filter_map(|rule| rule.dns.as_ref()) {
+        if sets.len() == QUESTION_SETS_MAX {
+            break;
+        }
+        if !sets.iter().any(|known| Arc::ptr_eq(known, set)) {
+            sets.push(Arc::clone(set));
+        }
+    }
+    sets.into_boxed_slice()
 }
 
 impl Head {

@@ -2,6 +2,8 @@
 //! `unsafe`; a no-op on processors other than x86-64.
 #![expect(unsafe_code, reason = "prefetch and madvise have no safe wrapper; proofs below")]
 
+use std::sync::Arc;
+
 /// Cache line, in bytes.
 const LINE: usize = 64;
 
@@ -19,6 +21,14 @@ pub fn prefetch_headers(frame: &[u8]) {
     if start.addr() % LINE + HEADERS > 2 * LINE {
         line(start.wrapping_add(HEADERS));
     }
+}
+
+/// Brings the last byte of so many behind the headers of a frame near, if it is not far behind them;
+/// what is in front of it came with the headers.
+#[inline]
+pub fn prefetch_payload(frame: &[u8], len: usize) {
+    let end = HEADERS.saturating_add(len).min(3 * LINE);
+    line(frame.as_ptr().cast::<i8>().wrapping_add(end.saturating_sub(1)));
 }
 
 /// Asks the system to back memory by large pages, of which far fewer must be looked up: for tables
@@ -39,6 +49,12 @@ pub fn ask_for_large_pages<T>(place: *const T, bytes: usize) {
     }
     #[cfg(not(target_os = "linux"))]
     let _ = (place, bytes);
+}
+
+/// Brings the counts of those that share something near: two words in front of it.
+#[inline]
+pub fn prefetch_counts<T>(shared: &Arc<T>) {
+    line(Arc::as_ptr(shared).cast::<i8>().wrapping_sub(2 * size_of::<usize>()));
 }
 
 /// Brings every cache line of `place` near.
@@ -76,7 +92,9 @@ mod tests {
         prefetch(&place);
         prefetch(&());
         prefetch_headers(&place);
+        prefetch_counts(&Arc::new(place));
         prefetch_headers(&[]);
+        prefetch_payload(&[], usize::MAX);
         ask_for_large_pages(place.as_ptr(), place.len());
         let large = vec![7u8; 1 << 22];
         ask_for_large_pages(large.as_ptr(), large.len());
