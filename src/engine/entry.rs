@@ -36,7 +36,7 @@ pub(super) struct Flow {
     last: Timestamp,
     /// The high parts of what is counted.
     carried: [Carried; 2],
-    /// Rule in 21 bits, reason in 8, action in 2.
+    /// Rule in 21 bits, reason in 8, [`ASIDE`], action in 2.
     decision: u32,
     pub(super) case: CaseRef,
     pub(super) from: SegmentId,
@@ -104,6 +104,9 @@ const LEFT: u16 = Mark::Fresh.bit()
     | Mark::Passes.bit()
     | 3 << STAGE_SHIFT;
 
+/// In a decision: something may be counted beside the flow.
+const ASIDE: u32 = 1 << 2;
+
 /// How the peers of a flow end it.
 const ENDINGS: [Ended; 2] = [Ended::Closed, Ended::Reset];
 
@@ -147,8 +150,21 @@ impl Flow {
             Action::Reject => 2,
         };
         let rule = verdict.rule.map_or(NO_RULE, |rule| rule.0.min(NO_RULE));
-        self.decision = rule << 11 | u32::from(verdict.reason as u8) << 3 | action;
+        let aside = self.decision & ASIDE;
+        self.decision = rule << 11 | u32::from(verdict.reason as u8) << 3 | aside | action;
         self.set(Mark::Passes, self.is(Mark::Monitored) || verdict.action == Action::Allow);
+    }
+
+    /// Whether something may be counted beside it. It stays so until the flow ends.
+    #[inline]
+    pub(super) const fn has_aside(&self) -> bool {
+        self.decision & ASIDE != 0
+    }
+
+    /// From now on something may be counted beside it.
+    #[inline]
+    pub(super) const fn set_aside(&mut self) {
+        self.decision |= ASIDE;
     }
 
     /// What the decision says is to be done.

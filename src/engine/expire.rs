@@ -144,7 +144,9 @@ impl Engine {
             out.events.push(Event::FlowEnd(record));
         }
         self.candidates.forget(id);
-        self.asides.forget(id.index());
+        if let Some(flow) = self.table.get(id) {
+            self.asides.forget(id.index(), flow);
+        }
         if !self.openings.is_empty() {
             self.openings.remove(&id.index());
         }

@@ -112,7 +112,7 @@ impl Asides {
     ) {
         if flow.is(Mark::Forwards) != forwarded {
             if !forwarded && !flow.is_refused() {
-                return self.change(place, direction, |count| count.add(bytes));
+                return self.change(place, flow, direction, |count| count.add(bytes));
             }
             self.turn(place, flow, forwarded);
         }
@@ -120,7 +120,7 @@ impl Asides {
             return flow.carry(direction, bytes);
         }
         let full = flow.take_tally(direction);
-        let aside = self.0.entry(place).or_default();
+        let aside = self.of(place, flow);
         if let Some(carried) = aside.carried.get_mut(direction.index()) {
             carried.take(full);
             carried.add(bytes);
@@ -138,7 +138,7 @@ impl Asides {
         if !flow.is(Mark::Forwards) {
             self.turn(place, flow, true);
         }
-        self.change(place, direction, |count| {
+        self.change(place, flow, direction, |count| {
             count.packets = count.packets.saturating_sub(1);
             count.bytes = count.bytes.saturating_sub(u64::from(bytes));
         });
@@ -146,15 +146,17 @@ impl Asides {
     }
 
     /// Forgets a flow.
-    pub(super) fn forget(&mut self, place: usize) {
-        if !self.0.is_empty() {
+    pub(super) fn forget(&mut self, place: usize, flow: &Flow) {
+        if flow.has_aside() {
             self.0.remove(&place);
         }
     }
 
     /// What was seen and forwarded of a flow.
     pub(super) fn volume(&self, place: usize, flow: &Flow) -> [Volume; 2] {
-        let aside = self.0.get(&place).copied().unwrap_or_default();
+        // Nearly all flows have nothing beside them, and need not go and see.
+        let aside = if flow.has_aside() { self.0.get(&place).copied() } else { None };
+        let aside = aside.unwrap_or_default();
         let side = |direction: Direction| {
             let at = direction.index();
             let tally = flow.tally(direction);
@@ -177,10 +179,10 @@ impl Asides {
         flow.set(Mark::Forwards, forwards);
         let both = [Direction::Original, Direction::Reply];
         let empty = both.iter().all(|way| flow.tally(*way) == Tally::default());
-        if empty && !self.0.contains_key(&place) {
+        if empty && !(flow.has_aside() && self.0.contains_key(&place)) {
             return;
         }
-        let aside = self.0.entry(place).or_default();
+        let aside = self.of(place, flow);
         for (way, carried) in both.into_iter().zip(&mut aside.carried) {
             carried.take(flow.take_tally(way));
         }
@@ -188,8 +190,20 @@ impl Asides {
         self.tidy(place);
     }
 
-    fn change(&mut self, place: usize, direction: Direction, change: impl FnOnce(&mut Count)) {
-        if let Some(count) = self.0.entry(place).or_default().other.get_mut(direction.index()) {
+    /// What is counted beside a flow.
+    fn of(&mut self, place: usize, flow: &mut Flow) -> &mut Aside {
+        flow.set_aside();
+        self.0.entry(place).or_default()
+    }
+
+    fn change(
+        &mut self,
+        place: usize,
+        flow: &mut Flow,
+        direction: Direction,
+        change: impl FnOnce(&mut Count),
+    ) {
+        if let Some(count) = self.of(place, flow).other.get_mut(direction.index()) {
             change(count);
         }
         self.tidy(place);

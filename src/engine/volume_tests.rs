@@ -3,6 +3,7 @@
 use super::*;
 use crate::engine::entry::Flow;
 use crate::engine::state::Stage;
+use crate::model::{Action, FlowVerdict, Reason, RuleId};
 use Direction::{Original, Reply};
 
 #[test]
@@ -32,7 +33,29 @@ fn a_flow_that_is_refused_keeps_what_it_forwarded_before() {
     let [there, _] = asides.volume(3, &flow);
     assert_eq!((there.packets, there.bytes), (6, 340));
     assert_eq!((there.forwarded_packets, there.forwarded_bytes), (1, 40));
-    asides.forget(3);
+    asides.forget(3, &flow);
+    assert!(asides.0.is_empty());
+}
+
+#[test]
+fn a_new_decision_leaves_what_is_beside_a_flow() {
+    let (mut flow, mut asides) = (Flow::default(), Asides::default());
+    let verdicts = [Action::Allow, Action::Deny, Action::Reject];
+    let verdicts =
+        verdicts.map(|action| FlowVerdict { action, rule: Some(RuleId(9)), reason: Reason::Rule });
+    for verdict in verdicts {
+        flow.set_verdict(verdict);
+        assert!(!flow.has_aside(), "{verdict:?}");
+    }
+    asides.count(0, &mut flow, Original, 100, true);
+    asides.count(0, &mut flow, Original, 50, false);
+    for verdict in verdicts {
+        flow.set_verdict(verdict);
+        assert_eq!(flow.verdict(), verdict);
+        let [there, _] = asides.volume(0, &flow);
+        assert_eq!((there.packets, there.forwarded_packets), (2, 1), "{verdict:?}");
+    }
+    asides.forget(0, &flow);
     assert!(asides.0.is_empty());
 }
 
