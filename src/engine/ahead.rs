@@ -31,6 +31,8 @@ const GROUPS: usize = (READ_AHEAD + 1).next_power_of_two();
 #[derive(Debug, Default)]
 pub(super) struct Ahead {
     groups: [Group; GROUPS],
+    /// What DNS messages among them ask; apart, so that groups lie close to each other.
+    questions: [Questions; GROUPS],
 }
 
 /// What was read of a group's frames.
@@ -41,8 +43,6 @@ pub(super) struct Group {
     whole: [Prepared; GROUP],
     /// What is known of the flows that were not there when they were looked for.
     pub(super) approach: [Option<Approach>; GROUP],
-    /// What those of them ask that are DNS messages.
-    pub(super) questions: Questions,
     /// Whether they were looked for.
     approached: bool,
 }
@@ -99,8 +99,9 @@ impl Ahead {
     /// What the frame at this position asks, if that was read.
     #[inline]
     pub(super) fn question(&self, position: usize) -> Option<&Early> {
-        let group = self.group(position / GROUP);
-        if group.approached { group.questions.get(position % GROUP) } else { None }
+        let group = position / GROUP;
+        let questions = &self.questions[group % GROUPS];
+        if self.group(group).approached { questions.get(position % GROUP) } else { None }
     }
 
     #[inline]
@@ -174,10 +175,11 @@ impl Engine {
             }
         }
         if all {
-            let group_mut = ahead.group_mut(group);
-            group_mut.questions.clear();
+            let questions = &mut ahead.questions[group % GROUPS];
+            let group_mut = &mut ahead.groups[group % GROUPS];
+            questions.clear();
             if self.approach_group(group_mut) {
-                self.read_questions(of_group(frames, group), group_mut);
+                self.read_questions(of_group(frames, group), group_mut, questions);
             }
         }
     }
@@ -311,7 +313,6 @@ impl Default for Group {
             soon: [Soon::NONE; GROUP],
             whole: [Prepared::NONE; GROUP],
             approach: [None; GROUP],
-            questions: Questions::default(),
             approached: false,
         }
     }

@@ -54,11 +54,11 @@ impl Engine {
     pub(super) fn read_questions<'f>(
         &self,
         frames: impl Iterator<Item = &'f Frame<'f>>,
-        group: &mut Group,
+        Group { soon, approach, .. }: &Group,
+        questions: &mut Questions,
     ) {
-        let Group { soon, questions, approach, .. } = group;
         let mut bit = 1;
-        for ((frame, soon), early) in frames.zip(&*soon).zip(&mut questions.read) {
+        for ((frame, soon), early) in frames.zip(soon).zip(&mut questions.read) {
             if soon.may_ask() {
                 let payload = wire::payload_of_usual_datagram(frame.bytes, soon.payload_len);
                 if lone_question(payload, &mut early.name) {
