@@ -167,6 +167,32 @@ pub fn day_of(seconds: i64) -> String {
     Date::from_days(u64::try_from(seconds).unwrap_or(0) / 86_400).to_string()
 }
 
+/// Names of a certificate with a space between two. They are whatever the client wrote: what would
+/// move the cursor, or be taken for the space, is written as its bytes.
+fn alternatives(names: &[String]) -> String {
+    let mut text = String::new();
+    for (number, name) in names.iter().enumerate() {
+        if number > 0 {
+            text.push(' ');
+        }
+        for letter in name.chars() {
+            if letter.is_control() || letter.is_whitespace() {
+                let mut bytes = [0; 4];
+                for byte in letter.encode_utf8(&mut bytes).bytes() {
+                    text.push_str(&format!("\\x{byte:02x}"));
+                }
+            } else {
+                text.push(letter);
+            }
+        }
+    }
+    text
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
 /// The facts that are known, or known not to be there, each with the word tests use for it.
 #[must_use]
 pub fn facts_told(facts: &Facts) -> Vec<(&'static str, String)> {
@@ -182,6 +208,7 @@ pub fn facts_told(facts: &Facts) -> Vec<(&'static str, String)> {
         names.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ")
     };
     let tls = &facts.tls;
+    let shown = tls.client_certificate.known();
     let all = [
         ("app", told(&facts.app, |app| app.name().to_owned())),
         ("domain", told(&facts.domain, ToString::to_string)),
@@ -191,7 +218,22 @@ pub fn facts_told(facts: &Facts) -> Vec<(&'static str, String)> {
         ("ja4", told(&tls.ja4, ToString::to_string)),
         ("tls_version", told(&tls.version, ToString::to_string)),
         ("client_certificate", told(&tls.client_certificate, |c| c.subject.clone())),
-        ("certificate_until", tls.client_certificate.known().map(|c| day_of(c.validity.1))),
+        ("certificate_issuer", shown.map(|c| c.issuer.clone()).filter(|text| !text.is_empty())),
+        ("certificate_san", shown.map(|c| alternatives(&c.names)).filter(|text| !text.is_empty())),
+        ("certificate_sha256", shown.filter(|c| c.sha256 != [0; 32]).map(|c| hex(&c.sha256))),
+        ("certificate_until", shown.map(|c| day_of(c.validity.1))),
     ];
     all.into_iter().filter_map(|(name, value)| Some((name, value?))).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_a_certificate_cannot_pretend_to_be_two_or_move_the_cursor() {
+        let names = ["a.example", "urn:b c", "d\u{1b}[2J\n", "\u{85}"].map(str::to_owned);
+        assert_eq!(alternatives(&names), "a.example urn:b\\x20c d\\x1b[2J\\x0a \\xc2\\x85");
+        assert_eq!(alternatives(&[]), "");
+    }
 }

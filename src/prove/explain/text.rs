@@ -9,6 +9,11 @@ use crate::policy::spec::Selector;
 use crate::prove::trace::{Told, decision_text, facts_told};
 use std::fmt::Write;
 
+/// Columns that facts keep to, where none of them is longer.
+const COLUMNS: usize = 80;
+/// Where facts begin.
+const INDENT: usize = 13;
+
 /// One explanation as text.
 #[must_use]
 pub fn text(explanation: &Explanation, policy: &Policy) -> String {
@@ -134,6 +139,30 @@ fn selector(selector: &Selector) -> String {
     }
 }
 
+/// Facts in lines for a screen of [`COLUMNS`], under one another; a longer fact has a line of its own.
+fn lines_of(facts: &[String]) -> String {
+    let (mut text, mut column) = (String::new(), INDENT);
+    for (number, fact) in facts.iter().enumerate() {
+        let len = fact.chars().count();
+        if number > 0 {
+            // The fact, the space before it and a comma behind it.
+            let fits = column.saturating_add(len).saturating_add(2) <= COLUMNS;
+            text.push(',');
+            if fits {
+                text.push(' ');
+                column = column.saturating_add(2);
+            } else {
+                text.push('\n');
+                text.push_str(&" ".repeat(INDENT));
+                column = INDENT;
+            }
+        }
+        text.push_str(fact);
+        column = column.saturating_add(len);
+    }
+    text
+}
+
 fn step(
     out: &mut String,
     step: &Step,
@@ -150,7 +179,7 @@ fn step(
     let new = match (new.is_empty(), before.is_empty()) {
         (true, true) => "nothing but its headers".to_owned(),
         (true, false) => "nothing new".to_owned(),
-        (false, _) => new.join(", "),
+        (false, _) => lines_of(&new),
     };
     let when = match step.packet {
         Some(number) => format!("packet {number} at {}", step.asked.at),
