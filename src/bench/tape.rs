@@ -17,7 +17,7 @@ const ENDPOINT: usize = 54;
 const ROUND: u64 = 64;
 
 /// The least room for frames, a large page.
-const ROOM: usize = 2 << 20;
+const ROOM_BYTES: usize = 2 << 20;
 
 /// Where one frame lies and what may be varied in it.
 #[derive(Clone, Copy, Debug)]
@@ -33,10 +33,18 @@ pub struct Mark {
 /// Frames in the order they come.
 #[derive(Debug, Default)]
 pub struct Tape {
-    bytes: Vec<u8>,
+    room: Room,
     marks: Vec<Mark>,
     frame_bytes: u64,
     turned: u64,
+}
+
+/// Where frames lie.
+#[derive(Debug, Default)]
+struct Room {
+    bytes: Vec<u8>,
+    /// Bytes in front of the first frame, so that it starts at a cache line.
+    unused: usize,
 }
 
 impl Tape {
@@ -44,15 +52,17 @@ impl Tape {
     /// are full, is left out.
     pub fn push(&mut self, inner: &[u8], from_client: bool, around: &Encapsulation) {
         let frame = around.wrap(inner);
+        self.add(&frame, from_client);
+    }
+
+    fn add(&mut self, frame: &[u8], from_client: bool) {
         let (Ok(start), Ok(len)) =
-            (u32::try_from(self.bytes.len() / LINE), u16::try_from(frame.len()))
+            (u32::try_from(self.room.bytes().len() / LINE), u16::try_from(frame.len()))
         else {
             return;
         };
         let lines = frame.len().div_ceil(LINE);
-        make_room(&mut self.bytes, lines * LINE);
-        self.bytes.extend_from_slice(&frame);
-        self.bytes.resize(start as usize * LINE + lines * LINE, 0);
+        self.room.add(frame, lines * LINE);
         let lines = u16::try_from(lines).unwrap_or(u16::MAX);
         self.marks.push(Mark { start, lines, len, from_client });
         self.frame_bytes = self.frame_bytes.saturating_add(u64::from(len));
@@ -60,7 +70,7 @@ impl Tape {
 
     /// Forgets all frames, keeping the room.
     pub fn clear(&mut self) {
-        self.bytes.clear();
+        self.room.clear();
         self.marks.clear();
         self.frame_bytes = 0;
     }
@@ -85,14 +95,14 @@ impl Tape {
 
     /// All bytes, and each frame's start and length in them.
     pub fn parts(&mut self) -> (&mut [u8], &[Mark]) {
-        (&mut self.bytes, &self.marks)
+        (self.room.bytes_mut(), &self.marks)
     }
 
     /// The frames as they are now.
     pub fn frames(&self) -> impl Iterator<Item = &[u8]> {
         self.marks.iter().map(|mark| {
             let (start, len) = mark.place();
-            self.bytes.get(start..start.saturating_add(len)).unwrap_or_default()
+            self.room.bytes().get(start..start.saturating_add(len)).unwrap_or_default()
         })
     }
 
@@ -101,10 +111,11 @@ impl Tape {
     pub fn turn(&mut self) {
         self.turned = self.turned.wrapping_add(1);
         let round = self.turned.is_multiple_of(ROUND);
+        let bytes = self.room.bytes_mut();
         for mark in &self.marks {
             let (start, len) = mark.place();
             let end = start.saturating_add(len);
-            let Some(inner) = self.bytes.get_mut(start.saturating_add(INNER)..end) else {
+            let Some(inner) = bytes.get_mut(start.saturating_add(INNER)..end) else {
                 continue;
             };
             vary(inner, mark.from_client, round);
@@ -116,29 +127,49 @@ impl Tape {
     pub fn split(&self, count: usize, owner: impl Fn(&[u8]) -> usize) -> Vec<Self> {
         let mut tapes: Vec<Self> = (0..count).map(|_| Self::default()).collect();
         for (frame, mark) in self.frames().zip(&self.marks) {
-            let Some(tape) = tapes.get_mut(owner(frame)) else { continue };
-            let Ok(start) = u32::try_from(tape.bytes.len() / LINE) else { continue };
-            make_room(&mut tape.bytes, mark.stride());
-            tape.bytes.extend_from_slice(frame);
-            tape.bytes.resize((start as usize + usize::from(mark.lines)) * LINE, 0);
-            tape.marks.push(Mark { start, ..*mark });
-            tape.frame_bytes = tape.frame_bytes.saturating_add(u64::from(mark.len));
+            if let Some(tape) = tapes.get_mut(owner(frame)) {
+                tape.add(frame, mark.from_client);
+            }
         }
         tapes
     }
 }
 
-/// Room for so many bytes more, on large pages as the rings of a port are: the frames of a long tape lie
-/// on more small ones than a processor remembers the places of.
-fn make_room(bytes: &mut Vec<u8>, more: usize) {
-    if bytes.capacity() - bytes.len() >= more {
-        return;
+impl Room {
+    fn bytes(&self) -> &[u8] {
+        self.bytes.get(self.unused..).unwrap_or_default()
     }
-    let mut larger = Vec::with_capacity((2 * bytes.capacity()).max(bytes.len() + more).max(ROOM));
-    // Before anything is written: pages are given at the first write.
-    ask_for_large_pages(larger.as_ptr(), larger.capacity());
-    larger.append(bytes);
-    *bytes = larger;
+
+    fn bytes_mut(&mut self) -> &mut [u8] {
+        self.bytes.get_mut(self.unused..).unwrap_or_default()
+    }
+
+    /// Appends a frame, and what is missing to `stride` bytes.
+    fn add(&mut self, frame: &[u8], stride: usize) {
+        if self.bytes.capacity() - self.bytes.len() < stride {
+            self.grow(stride);
+        }
+        let end = self.bytes.len() + stride;
+        self.bytes.extend_from_slice(frame);
+        self.bytes.resize(end, 0);
+    }
+
+    /// Moves to twice the room at least, on large pages as the rings of a port are: the frames of a long
+    /// tape lie on more small ones than a processor remembers the places of.
+    fn grow(&mut self, more: usize) {
+        let needed = (2 * self.bytes.len()).max(self.bytes.len() + more).max(ROOM_BYTES) + LINE;
+        let mut bytes = Vec::<u8>::with_capacity(needed);
+        // Before anything is written: pages are given at the first write.
+        ask_for_large_pages(bytes.as_ptr(), bytes.capacity());
+        let unused = bytes.as_ptr().align_offset(LINE).min(LINE);
+        bytes.resize(unused, 0);
+        bytes.extend_from_slice(self.bytes());
+        *self = Self { bytes, unused };
+    }
+
+    fn clear(&mut self) {
+        self.bytes.truncate(self.unused);
+    }
 }
 
 impl Mark {
