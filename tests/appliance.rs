@@ -14,6 +14,7 @@ use appliance::bench::{ACME, Bench, Broken, GLOBEX, RULES, RULES_WITHOUT_WEB, St
 use lockgate::appliance::control::{Request, client};
 use lockgate::appliance::filter::Filter;
 use lockgate::appliance::supervise::Left;
+use lockgate::model::EndpointId;
 use serde_json::Value;
 use std::time::Duration;
 
@@ -196,6 +197,30 @@ fn flush_ends_the_chosen_flows_and_never_all_by_mistake() {
     let web = Filter { rule: Some("web".to_owned()), ..Filter::default() };
     assert_eq!(flush(web, false).last["ended"], 1);
     assert_eq!(flush(Filter::default(), true).last["ended"], 1);
+}
+
+#[test]
+fn a_partner_put_before_the_others_by_a_reload_meets_no_flow_of_theirs() {
+    let bench = Bench::new("scopes", RULES);
+    assert!(bench.passes(ACME, 443) && !bench.passes(GLOBEX, 443));
+    // In the order of the files and of names it is the first scope, which acme had alone.
+    let first = "segments:\n  aachen: { kind: partner, endpoints: [vpce-0aac4e0000000001a], \
+                 networks: [10.20.0.0/16] }\n";
+    bench.write_rules(&RULES.replace("segments:\n", first));
+    assert!(bench.ask(&Request::Reload { dry_run: false, limit: 0 }).is_ok());
+    let aachen = EndpointId(0xaac4_e000_0000_001a);
+    assert!(!bench.passes(aachen, 443), "the same five-tuple is no flow of acme's");
+    assert!(bench.passes(ACME, 443) && !bench.passes(GLOBEX, 443));
+    let answer = bench.ask(&Request::Flows { filter: Filter::default(), limit: 10 });
+    let told = |flow: &Value| {
+        let packets = flow["flow"]["pkts_toserver"].as_u64().unwrap();
+        (flow["lockgate"]["from"].as_str().unwrap().to_owned(), packets)
+    };
+    let flows: Vec<_> = answer.items.iter().map(told).collect();
+    let of = |name: &str, packets| (name.to_owned(), packets);
+    assert_eq!(flows, [of("acme", 2), of("globex", 2), of("aachen", 1)]);
+    assert_eq!(bench.totals().counters.flows, 3, "nobody's flow was opened anew");
+    bench.leave();
 }
 
 #[test]
