@@ -152,7 +152,9 @@ fn page(total: &Counters, files: usize, worst: &BTreeMap<Reason, (usize, String)
         "# Captures of other projects, read to their end\n\n\
          What `lockgate replay rulesets/capture-survey CAPTURE` makes of the captures beside the project, none of\n\
          which was made for it. Checked by `tests/captures.rs`; `UPDATE_GOLDEN=1 cargo test --test captures`\n\
-         writes it anew.\n\n",
+         writes it anew.\n\n\
+         Read are pcap (times in micro- or nanoseconds, and the modified form of old Linux systems, magic\n\
+         `a1b2cd34`) and pcapng, in both byte orders, as they are or packed with gzip or zstd.\n\n",
     );
     let dropped = total.dropped_total();
     writeln!(

@@ -103,6 +103,10 @@ fn seeds() -> Vec<(&'static str, &'static str, Vec<u8>)> {
     ];
     capture.extend([1, 0, 0, 0, 2, 0, 0, 0, 20, 0, 0, 0, 20, 0, 0, 0]);
     capture.extend([0x45, 0, 0, 20, 0, 0, 0, 0, 64, 59, 0, 0, 10, 0, 0, 1, 10, 0, 0, 2]);
+    // Kuznetsov's form: another magic, and eight bytes more before each packet.
+    let mut modified = capture.clone();
+    modified[0..4].copy_from_slice(&[0x34, 0xcd, 0xb2, 0xa1]);
+    modified.splice(40..40, [2, 0, 0, 0, 8, 0, 4, 0]);
     vec![
         ("wire", "ipv4", [&[1][..], &capture[40..]].concat()),
         ("tls", "hello", pieces(&[(true, &hello)])),
@@ -124,6 +128,7 @@ fn seeds() -> Vec<(&'static str, &'static str, Vec<u8>)> {
         ("inspector", "proxy", pieces(&[(true, &[proxy, get].concat())])),
         ("rules", "evasion", include_bytes!("evasion/lockgate.yaml").to_vec()),
         ("pcap", "one", capture),
+        ("pcap", "modified", modified),
         ("engine", "allowed", flow(get)),
         ("engine", "held", flow(&get[..20])),
         ("engine", "denied", flow(b"GET / HTTP/1.1\r\nHost: evil.example\r\n\r\n")),

@@ -1,7 +1,7 @@
 //! Captures: pcap and pcapng, read as a stream and written. No packet is understood here, only
 //! where it starts, when it came and what link layer it begins with.
 //!
-//! Read: pcap in micro- and nanoseconds, pcapng with several sections and interfaces, both byte
+//! Read: pcap in micro- and nanoseconds and in its modified form, pcapng with several sections and interfaces, both byte
 //! orders, gzip and zstd by their first bytes, standard input as `-`. Formats:
 //! draft-ietf-opsawg-pcap, draft-ietf-opsawg-pcapng.
 

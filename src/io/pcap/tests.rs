@@ -127,6 +127,55 @@ fn both_units_and_both_orders_of_pcap_are_read() {
     }
 }
 
+/// A pcap of the modified form.
+fn modified(big: bool, records: &[(u32, u32, &[u8])]) -> Vec<u8> {
+    let mut file = classic(0xa1b2_cd34, big, 101, &[]);
+    for record in records {
+        let usual = classic(0, big, 0, &[*record]);
+        file.extend(&usual[24..40]);
+        // Interface 2, protocol 0x0800, an outgoing packet.
+        file.extend([2, 0, 0, 0, 8, 0, 4, 0]);
+        file.extend(record.2);
+    }
+    file
+}
+
+#[test]
+fn the_modified_form_of_pcap_is_read_in_both_orders() {
+    for big in [false, true] {
+        let file = modified(big, &[(5, 7, &[1, 2, 3]), (6, 0, &[]), (7, 999_999, &[4])]);
+        let packet = |nanos, bytes: &[u8]| (nanos, Link::RawIp, bytes.to_vec(), bytes.len() as u32);
+        let expected = [
+            packet(5_000_007_000, &[1, 2, 3]),
+            packet(6_000_000_000, &[]),
+            packet(7_999_999_000, &[4]),
+        ];
+        let (packets, warnings, error) = read(&file);
+        assert!(error.is_none() && warnings.is_empty(), "{big}");
+        assert_eq!(packets, expected, "{big}");
+    }
+}
+
+#[test]
+fn a_modified_record_that_is_cut_or_too_long_ends_the_capture_where_it_begins() {
+    let whole = modified(false, &[(5, 7, &[1, 2, 3]), (6, 0, &[9])]);
+    // The second record begins at 51; its header has 24 bytes and its packet one.
+    for len in 51..=whole.len() {
+        let (packets, warnings, error) = read(&whole[..len]);
+        let second = len == whole.len();
+        assert!(error.is_none() && packets.len() == 1 + usize::from(second), "{len}");
+        assert_eq!(warnings.is_empty(), second || len == 51, "{len}: {warnings:?}");
+    }
+    for (len, fits) in [
+        (PACKET_LIMIT_BYTES - 1, true),
+        (PACKET_LIMIT_BYTES, true),
+        (PACKET_LIMIT_BYTES + 1, false),
+    ] {
+        let (packets, _, error) = read(&modified(false, &[(1, 0, &vec![0; len])]));
+        assert_eq!((packets.len(), error.is_none()), (usize::from(fits), fits), "{len}");
+    }
+}
+
 #[test]
 fn sections_of_both_orders_and_several_interfaces_follow_each_other() {
     let mut file = Vec::new();
