@@ -2,16 +2,15 @@
 //! package is made by cargo-deb and installed for real, in a copy of this system that is gone
 //! afterwards; that needs root, and says SKIPPED where it or a program is missing.
 
+mod shipped;
+
 use lockgate::appliance::config;
+use shipped::{package, root, said, told, wrap};
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::Command;
 use std::time::Duration;
-
-fn root() -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
-}
 
 fn read(path: &str) -> String {
     fs::read_to_string(root().join(path)).unwrap()
@@ -23,11 +22,6 @@ fn fresh(name: &str) -> PathBuf {
     let _ = fs::remove_dir_all(&folder);
     fs::create_dir_all(&folder).unwrap();
     folder
-}
-
-fn said(out: &Output) -> String {
-    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    format!("{}{}", text(&out.stdout), text(&out.stderr))
 }
 
 /// The settings of a unit; of one that is there twice, the last.
@@ -138,30 +132,6 @@ fn the_container_file_copies_what_is_there_and_builds_as_the_project_does() {
     assert!(root().join("Cargo.lock").exists(), "--locked");
 }
 
-/// The package, made of the binary under test; none where cargo-deb is missing.
-fn package(folder: &Path) -> Option<PathBuf> {
-    let has = |program: &str, argument: &str| Command::new(program).arg(argument).output();
-    if !has("cargo-deb", "--version").is_ok_and(|out| out.status.success())
-        || has("dpkg-deb", "--version").is_err()
-    {
-        eprintln!("SKIPPED: no cargo-deb (cargo install cargo-deb) or no dpkg-deb");
-        return None;
-    }
-    let target = folder.join("target");
-    fs::create_dir_all(target.join("release")).unwrap();
-    fs::copy(env!("CARGO_BIN_EXE_lockgate"), target.join("release/lockgate")).unwrap();
-    let package = folder.join("lockgate.deb");
-    let out = Command::new("cargo-deb")
-        .args(["deb", "--no-build", "--no-strip", "--fast", "--output"])
-        .arg(&package)
-        .env("CARGO_TARGET_DIR", &target)
-        .current_dir(root())
-        .output()
-        .unwrap();
-    assert!(out.status.success(), "{}", said(&out));
-    Some(package)
-}
-
 #[test]
 fn the_package_holds_what_it_should() {
     let folder = fresh("contents");
@@ -218,7 +188,6 @@ fn an_installed_package_serves_with_the_capabilities_it_names_and_leaves_nothing
         .unwrap();
     let all = said(&out);
     assert!(out.status.success(), "{all}");
-    let told: Vec<&str> = all.lines().filter_map(|line| line.strip_prefix("== ")).collect();
     let once = [
         "serves, lockgate, capabilities 0000000000000000",
         "reloads, asked by a root without rights",
@@ -232,7 +201,7 @@ fn an_installed_package_serves_with_the_capabilities_it_names_and_leaves_nothing
         &["removed, its configuration is kept", "purged"],
     ]
     .concat();
-    assert_eq!(told, expected, "{all}");
+    assert_eq!(told(&all), expected, "{all}");
 }
 
 #[test]
@@ -246,12 +215,7 @@ fn the_image_is_built_and_serves_as_its_head_says() {
     let script = |name: &str| root().join("tests/packaging").join(name);
     let built = Command::new("bash").arg(script("image.sh")).arg(&folder).status().unwrap();
     assert!(built.success());
-    let wrapped = Command::new(env!("CARGO_BIN_EXE_lockgate"))
-        .args(["wrap", "--endpoint", "vpce-0a1b2c3d4e5f60718"])
-        .args([root().join("pcaps/partner-dmz.pcap"), folder.join("wrapped.pcap")])
-        .status()
-        .unwrap();
-    assert!(wrapped.success());
+    wrap(&folder);
     let out = Command::new("unshare")
         .args(["--mount", "--net", "bash"])
         .arg(script("container.sh"))
@@ -266,7 +230,6 @@ fn the_image_is_built_and_serves_as_its_head_says() {
         .unwrap();
     let all = said(&out);
     assert!(out.status.success(), "{all}");
-    let told: Vec<&str> = all.lines().filter_map(|line| line.strip_prefix("== ")).collect();
     let expected = [
         concat!("lockgate ", env!("CARGO_PKG_VERSION")),
         "replays: 136 packets (33380 bytes), 11 flows: 55 packets forwarded, 81 dropped, 20 answers sent",
@@ -277,5 +240,5 @@ fn the_image_is_built_and_serves_as_its_head_says() {
         "reload: installed",
         "left",
     ];
-    assert_eq!(told, expected, "{all}");
+    assert_eq!(told(&all), expected, "{all}");
 }

@@ -2,22 +2,16 @@
 //! network cards. The machine is virtual (tests/vm/); booting it takes minutes, so it is asked for:
 //! `LOCKGATE_VM=1`. Needs root, mmdebstrap, qemu-system-x86_64 8.0 and Debian's archive; no KVM.
 
+mod shipped;
+
+use shipped::{package, root, said, told, wrap};
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::Command;
 use std::sync::Mutex;
 
 /// One machine at a time.
 static TURN: Mutex<()> = Mutex::new(());
-
-fn root() -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
-}
-
-fn said(out: &Output) -> String {
-    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    format!("{}{}", text(&out.stdout), text(&out.stderr))
-}
 
 /// The folder of the machine's disk, kept between runs; none where no machine is asked for.
 fn machine() -> Option<PathBuf> {
@@ -48,32 +42,15 @@ fn boot(folder: &Path, script: &str, options: &str) -> (bool, String) {
 fn the_package_runs_reloads_restarts_and_leaves_under_systemd() {
     let _turn = TURN.lock();
     let Some(folder) = machine() else { return };
-    if !Command::new("cargo-deb").arg("--version").output().is_ok_and(|out| out.status.success()) {
-        return eprintln!("SKIPPED: no cargo-deb (cargo install cargo-deb)");
+    if package(&folder).is_none() {
+        return;
     }
-    let target = folder.join("package");
-    fs::create_dir_all(target.join("release")).unwrap();
-    fs::copy(env!("CARGO_BIN_EXE_lockgate"), target.join("release/lockgate")).unwrap();
-    let made = Command::new("cargo-deb")
-        .args(["deb", "--no-build", "--no-strip", "--fast", "--output"])
-        .arg(folder.join("lockgate.deb"))
-        .env("CARGO_TARGET_DIR", &target)
-        .current_dir(root())
-        .output()
-        .unwrap();
-    assert!(made.status.success(), "{}", said(&made));
-    let wrapped = Command::new(env!("CARGO_BIN_EXE_lockgate"))
-        .args(["wrap", "--endpoint", "vpce-0a1b2c3d4e5f60718"])
-        .args([root().join("pcaps/partner-dmz.pcap"), folder.join("wrapped.pcap")])
-        .status()
-        .unwrap();
-    assert!(wrapped.success());
+    wrap(&folder);
     let script = "tests/vm/unit.sh,target/vm/lockgate.deb,target/vm/wrapped.pcap";
     let (well, all) = boot(&folder, script, "");
     assert!(well, "{all}");
-    let told: Vec<&str> = all.lines().filter_map(|line| line.strip_prefix("== ")).collect();
     let expected = fs::read_to_string(root().join("tests/vm/unit.expected")).unwrap();
-    assert_eq!(told, expected.lines().collect::<Vec<_>>(), "{all}");
+    assert_eq!(told(&all), expected.lines().collect::<Vec<_>>(), "{all}");
 }
 
 /// The machine's cards, by their drivers: what qemu is told.
