@@ -8,7 +8,8 @@
 //! 4 groups ahead  headers are asked for
 //! 2 groups ahead  headers are read, the index of the flow table is asked for
 //! 1 group ahead   the index is read, the entry is asked for; of a flow that is not there, its rules
-//!                 judged
+//!                 and, if it asks one DNS question, what is looked up by its name
+//! then            judged
 //! ```
 
 use super::early::{DNS_PORT, Early, Questions, prefetch_questions};
@@ -156,9 +157,6 @@ impl Engine {
         for soon in &ahead.group(group).soon {
             self.table.prefetch_bucket(soon.hash);
         }
-        if self.busy != 0 {
-            prefetch_questions(of_group(frames, group), ahead.group(group));
-        }
     }
 
     /// Reads the index for a group and asks for its entries; while flows are new, for their rules too.
@@ -175,19 +173,27 @@ impl Engine {
             }
         }
         if all {
-            let questions = &mut ahead.questions[group % GROUPS];
-            let group_mut = &mut ahead.groups[group % GROUPS];
-            questions.clear();
-            if self.approach_group(group_mut) {
-                self.read_questions(of_group(frames, group), group_mut, questions);
-            }
+            self.approach_group(group, frames, ahead);
         }
     }
 
-    /// Asks for the rules of flows that are not there, for their first packets. True: some of these may
-    /// be DNS questions.
+    /// Asks for the rules of flows that are not there, for their first packets, and reads what they ask;
+    /// of the group behind, whose headers are read, for what may be such a question.
     #[inline(never)]
-    fn approach_group(&self, group: &mut Group) -> bool {
+    fn approach_group(&self, group: usize, frames: &[Frame<'_>], ahead: &mut Ahead) {
+        let questions = &mut ahead.questions[group % GROUPS];
+        questions.clear();
+        let near = &mut ahead.groups[group % GROUPS];
+        if self.approach_flows(near) {
+            self.read_questions(of_group(frames, group), near, questions);
+        }
+        let next = group.wrapping_add(1);
+        prefetch_questions(of_group(frames, next), ahead.group(next));
+    }
+
+    /// Asks for the rules. True: some of these packets may be DNS questions.
+    #[inline]
+    fn approach_flows(&self, group: &mut Group) -> bool {
         let Group { soon, whole, approach, .. } = group;
         let mut may_ask = false;
         for ((soon, whole), approach) in soon.iter().zip(whole).zip(approach) {
