@@ -8,6 +8,8 @@ use crate::engine::record::FlowRecord;
 use crate::model::{FiveTuple, FlowVerdict, ScopeId, Timestamp};
 use crate::policy::Policy;
 use crossbeam_channel::Sender;
+use std::cmp::Ordering;
+use std::collections::BinaryHeap;
 use std::sync::Arc;
 
 /// Commands that may wait for one worker.
@@ -45,12 +47,14 @@ pub struct Walk {
     pub task: Task,
     /// Which flows are meant.
     pub filter: Filter,
-    /// Flows listed at most; the others are only counted.
-    pub room: usize,
     /// The next place of the table.
     pub at: usize,
-    /// What was found so far.
+    /// What was found so far, but for what is listed.
     pub found: Found,
+    /// The oldest of the flows meant.
+    pub flows: Oldest<Arc<Policy>>,
+    /// The oldest whose verdict would change.
+    pub changes: Oldest<FlowVerdict>,
     /// Who is told at the end.
     pub reply: Sender<Found>,
 }
@@ -82,9 +86,9 @@ pub struct Live {
 pub struct Found {
     /// Flows meant.
     pub matched: u64,
-    /// Some of them, each with the ruleset it was decided under.
+    /// The oldest of them, each with the ruleset it was decided under.
     pub flows: Vec<(Live, Arc<Policy>)>,
-    /// Verdicts that would change.
+    /// Verdicts that would change, of the oldest flows.
     pub changes: Vec<(Live, FlowVerdict)>,
     /// How many would change.
     pub changed: u64,
@@ -104,9 +108,120 @@ impl Found {
 }
 
 impl Walk {
-    /// A walk from the first place on.
+    /// A walk from the first place on, which lists so many flows at most, the oldest; the others are only
+    /// counted.
     #[must_use]
     pub fn new(task: Task, filter: Filter, room: usize, reply: Sender<Found>) -> Self {
-        Self { task, filter, room, at: 0, found: Found::default(), reply }
+        let (flows, changes) = (Oldest::new(room), Oldest::new(room));
+        Self { task, filter, at: 0, found: Found::default(), flows, changes, reply }
+    }
+
+    /// Tells what was found.
+    pub fn end(mut self) {
+        self.found.flows = self.flows.into_vec();
+        self.found.changes = self.changes.into_vec();
+        let _ = self.reply.send(self.found);
+    }
+}
+
+/// The oldest of many flows, each with something about it. It costs a walk little more than a look at each:
+/// nothing is sorted between two batches.
+#[derive(Debug)]
+pub struct Oldest<T> {
+    room: usize,
+    heap: BinaryHeap<Aged<T>>,
+}
+
+impl<T> Oldest<T> {
+    /// So many of them.
+    #[must_use]
+    pub const fn new(room: usize) -> Self {
+        Self { room, heap: BinaryHeap::new() }
+    }
+
+    /// Takes a flow in, if it is among the oldest so far.
+    pub fn offer(&mut self, live: Live, about: T) {
+        let aged = Aged(live, about);
+        if self.heap.len() < self.room {
+            self.heap.push(aged);
+        } else if let Some(mut youngest) = self.heap.peek_mut()
+            && aged < *youngest
+        {
+            *youngest = aged;
+        }
+    }
+
+    /// They, in no order.
+    #[must_use]
+    pub fn into_vec(self) -> Vec<(Live, T)> {
+        self.heap.into_iter().map(|Aged(live, about)| (live, about)).collect()
+    }
+}
+
+/// A flow that is less than those that began behind it.
+#[derive(Debug)]
+struct Aged<T>(Live, T);
+
+impl<T> Ord for Aged<T> {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.0.age_order().cmp(&other.0.age_order())
+    }
+}
+
+impl<T> PartialOrd for Aged<T> {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl<T> PartialEq for Aged<T> {
+    fn eq(&self, other: &Self) -> bool {
+        self.cmp(other) == Ordering::Equal
+    }
+}
+
+impl<T> Eq for Aged<T> {}
+
+impl Live {
+    /// What flows are listed by: the oldest first.
+    #[must_use]
+    pub const fn age_order(&self) -> (Timestamp, FiveTuple) {
+        (self.record.start, self.record.tuple)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{Addr, Protocol};
+
+    #[test]
+    fn the_oldest_are_kept_up_to_their_number_in_whatever_order_they_come() {
+        let tuple = FiveTuple {
+            src: Addr::v4([10, 0, 0, 1]),
+            dst: Addr::v4([10, 0, 0, 2]),
+            src_port: 1,
+            dst_port: 2,
+            protocol: Protocol::TCP,
+        };
+        let starts = [5, 3, 9, 1, 7];
+        for (room, kept) in [
+            (0, &[][..]),
+            (1, &[1]),
+            (4, &[1, 3, 5, 7]),
+            (5, &[1, 3, 5, 7, 9]),
+            (6, &[1, 3, 5, 7, 9]),
+        ] {
+            let mut oldest = Oldest::new(room);
+            for start in starts {
+                let start = Timestamp::from_secs(start);
+                let record = FlowRecord::new(ScopeId::default(), tuple, start);
+                oldest.offer(Live { record, now: start }, ());
+            }
+            let mut found: Vec<u64> =
+                oldest.into_vec().iter().map(|(live, ())| live.record.start.as_secs()).collect();
+            found.sort_unstable();
+            assert_eq!(found, kept, "{room}");
+        }
     }
 }

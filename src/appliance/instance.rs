@@ -152,7 +152,6 @@ impl Instance {
     /// # Errors
     /// If a worker does not answer.
     pub fn walk(&self, task: &Task, filter: &Filter, room: usize) -> Result<Found, Silent> {
-        let room = room.div_ceil(self.workers.len().max(1));
         let all = self.ask(WALK, |reply| {
             Command::Walk(Box::new(Walk::new(task.clone(), filter.clone(), room, reply)))
         })?;
@@ -160,8 +159,8 @@ impl Instance {
         for one in all {
             found.merge(one);
         }
-        found.flows.sort_by_key(|(live, _)| (live.record.start, live.record.tuple));
-        found.changes.sort_by_key(|(live, _)| (live.record.start, live.record.tuple));
+        found.flows.sort_by_key(|(live, _)| live.age_order());
+        found.changes.sort_by_key(|(live, _)| live.age_order());
         Ok(found)
     }
 

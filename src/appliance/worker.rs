@@ -2,7 +2,7 @@
 //! shared but the immutable policy and a few numbers that others may read.
 
 use super::clock::Clock;
-use super::command::{Command, Found, Live, PIECE, Task, Walk};
+use super::command::{Command, Found, Live, Oldest, PIECE, Task, Walk};
 use super::denied::Ring;
 use super::flow_log::FlowLog;
 use super::latency::Latency;
@@ -12,7 +12,7 @@ use crate::engine::bindings::Answered;
 use crate::engine::record::FlowRecord;
 use crate::engine::{Engine, Output};
 use crate::io::live::{Port, PortError};
-use crate::model::{Action, Timestamp};
+use crate::model::{Action, FlowVerdict, Timestamp};
 use crossbeam_channel::{Receiver, Sender, TryRecvError};
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -258,7 +258,7 @@ impl Running {
         if walk.at < self.engine.places() {
             self.walks.push_back(walk);
         } else {
-            let _ = walk.reply.send(walk.found);
+            walk.end();
         }
     }
 
@@ -311,16 +311,14 @@ fn walk_piece(
     now: Timestamp,
     out: &mut Output,
 ) {
-    let (filter, room, found) = (&walk.filter, walk.room, &mut walk.found);
+    let (filter, found) = (&walk.filter, &mut walk.found);
     match &walk.task {
         Task::List => {
             for record in engine.records_at(walk.at, PIECE) {
                 let policy = rulesets.of(record.epoch);
                 if filter.matches(&record, policy, now) {
                     found.matched = found.matched.saturating_add(1);
-                    if found.flows.len() < room {
-                        found.flows.push((Live { record, now }, Arc::clone(policy)));
-                    }
+                    walk.flows.offer(Live { record, now }, Arc::clone(policy));
                 }
             }
         }
@@ -334,7 +332,9 @@ fn walk_piece(
             let ended = engine.flush_at(walk.at, PIECE, chosen, out);
             found.matched = found.matched.saturating_add(ended as u64);
         }
-        Task::Preview(next) => preview_piece(engine, next, (walk.at, now), room, found),
+        Task::Preview(next) => {
+            preview_piece(engine, next, (walk.at, now), &mut walk.changes, found);
+        }
     }
 }
 
@@ -342,7 +342,7 @@ fn preview_piece(
     engine: &Engine,
     next: &crate::policy::Policy,
     (at, now): (usize, Timestamp),
-    room: usize,
+    changes: &mut Oldest<FlowVerdict>,
     found: &mut Found,
 ) {
     for (record, verdict) in engine.preview_at(next, at, PIECE) {
@@ -355,8 +355,6 @@ fn preview_piece(
         if was.action == Action::Allow {
             found.cut = found.cut.saturating_add(1);
         }
-        if found.changes.len() < room {
-            found.changes.push((Live { record, now }, verdict));
-        }
+        changes.offer(Live { record, now }, verdict);
     }
 }
