@@ -1,6 +1,8 @@
 //! TLS and QUIC readers against what other engines see in public captures: names, JA4, client
-//! certificates. The folder that `LOCKGATE_CAPTURES` names holds them and their `expected.jsonl`.
+//! certificates.
 //! No engine and no flow table is under test here; streams are put together by `StreamHead`.
+
+mod others;
 
 use lockgate::inspect::quic::{self, QuicReader};
 use lockgate::inspect::tls::TlsReader;
@@ -10,7 +12,7 @@ use lockgate::model::{Direction, DomainName, Facts, FiveTuple, Protocol, Reason}
 use lockgate::wire::{Body, Checksums, Decapsulation, Fragment, Packet, Settings, parse};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// Far above any hello, so that no bound of holding shows.
 const STREAM_LIMIT_BYTES: usize = 1 << 20;
@@ -235,10 +237,7 @@ impl Score {
 
 #[test]
 fn names_fingerprints_and_certificates_are_those_other_engines_see() {
-    let Some(folder) = std::env::var_os("LOCKGATE_CAPTURES").map(PathBuf::from) else {
-        eprintln!("SKIPPED: LOCKGATE_CAPTURES names no folder of captures");
-        return;
-    };
+    let Some(folder) = others::captures("expected.jsonl") else { return };
     let text = std::fs::read_to_string(folder.join("expected.jsonl")).unwrap();
     let mut by_capture: BTreeMap<String, Vec<Value>> = BTreeMap::new();
     for line in text.lines() {

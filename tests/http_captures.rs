@@ -1,5 +1,7 @@
-//! The HTTP readers over captures of the folder that `LOCKGATE_CAPTURES` names, against what its
-//! `expected.jsonl` says: the names of every flow on which two engines agree.
+//! The HTTP readers over captures of others, against what their `expected.jsonl` says: the names of every
+//! flow on which two engines agree.
+
+mod others;
 
 use lockgate::inspect::http::HttpReader;
 use lockgate::inspect::http2::{Http2Reader, PREFACE};
@@ -198,11 +200,7 @@ fn names(row: &Value) -> BTreeSet<String> {
 
 #[test]
 fn names_are_those_two_other_engines_agree_on() {
-    let Some(folder) = std::env::var_os("LOCKGATE_CAPTURES") else {
-        eprintln!("SKIPPED: LOCKGATE_CAPTURES names no folder of captures");
-        return;
-    };
-    let folder = Path::new(&folder);
+    let Some(folder) = others::captures("expected.jsonl") else { return };
     let text = std::fs::read_to_string(folder.join("expected.jsonl")).unwrap();
     let mut rows: BTreeMap<String, Vec<(FiveTuple, Value)>> = BTreeMap::new();
     for row in text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap()) {

@@ -1,6 +1,8 @@
 //! Import as a user meets it, and the promise it makes: a rule called exact decides flows of real
 //! captures as Suricata decided them.
 
+mod others;
+
 use lockgate::io::merge::Captures;
 use lockgate::model::{Action, Protocol};
 use lockgate::pipeline::ReplayOptions;
@@ -14,7 +16,7 @@ use serde_json::Value;
 use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Output};
 use std::sync::Arc;
 
@@ -215,12 +217,6 @@ fn compiles(text: String, alerts: bool) {
     loaded.unwrap_or_else(|refused| panic!("{text}\n{refused}\n{written}"));
 }
 
-fn captures() -> Option<PathBuf> {
-    let folder = std::env::var_os("LOCKGATE_CAPTURES")
-        .map_or_else(|| root().join("../shared/captures"), PathBuf::from);
-    folder.join("rules_expected.jsonl").is_file().then_some(folder)
-}
-
 fn imported(rules: &[String], order: Order, alerts: bool) -> Imported {
     // Variables as Suricata's own configuration has them.
     let variables =
@@ -328,10 +324,7 @@ fn compare_verdicts(
 
 #[test]
 fn exact_rules_decide_as_suricata_does() {
-    let Some(folder) = captures() else {
-        eprintln!("SKIPPED: no folder with rules_expected.jsonl (LOCKGATE_CAPTURES names one)");
-        return;
-    };
+    let Some(folder) = others::captures("rules_expected.jsonl") else { return };
     let lines = fs::read_to_string(folder.join("rules_expected.jsonl")).unwrap();
     let mut table = String::from(
         "case                                     exact  approximated  refused  no verdict  compared  agree\n",

@@ -3,6 +3,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a test may stop where it stands")]
 
+mod others;
+
 use lockgate::engine::record::{Event, FlowRecord};
 use lockgate::engine::{Counters, Engine, Frame, Limits, Output};
 use lockgate::flow::Secret;
@@ -27,12 +29,7 @@ const KINDS: [&str; 5] = ["sni", "quic_sni", "http_host", "http2_authority", "dn
 type Pair = (Addr, u16, Addr, u16, Protocol);
 
 fn folder() -> Option<PathBuf> {
-    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../shared/captures");
-    if path.join("expected.jsonl").exists() {
-        return Some(path);
-    }
-    eprintln!("SKIPPED: no captures at {}", path.display());
-    None
+    others::captures("expected.jsonl")
 }
 
 /// Everything is allowed by address; names are only recorded.
