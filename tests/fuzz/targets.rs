@@ -6,14 +6,16 @@ use lockgate::engine::{Engine, Frame, Limits, Output};
 use lockgate::flow::Secret;
 use lockgate::inspect::dns::DnsStreamReader;
 use lockgate::inspect::dns::answers::{addresses, answers, bindings, sole_question};
-use lockgate::inspect::dns::read_query;
+use lockgate::inspect::dns::{lone::lone_question, read_query};
 use lockgate::inspect::http::HttpReader;
 use lockgate::inspect::http2::Http2Reader;
 use lockgate::inspect::quic::QuicReader;
 use lockgate::inspect::tls::TlsReader;
 use lockgate::inspect::{Inspector, Outcome, Progress, ProxyReader, detect, greeting};
 use lockgate::io::pcap::CaptureReader;
-use lockgate::model::{Direction, EndpointId, Facts, FiveTuple, Protocol, Span, Timestamp};
+use lockgate::model::{
+    Direction, DomainName, EndpointId, Facts, FiveTuple, Protocol, Span, Timestamp,
+};
 use lockgate::policy::Policy;
 use lockgate::ruleset::{self, Options, Style};
 use lockgate::synth::gwlb::Encapsulation;
@@ -157,7 +159,12 @@ pub(crate) fn inspector(data: &[u8]) {
 
 /// One DNS message: as a query, as an answer, name by name.
 pub(crate) fn dns(data: &[u8]) {
-    let _ = read_query(data, &mut Facts::default());
+    let (mut facts, mut name) = (Facts::default(), DomainName::empty());
+    let well = detect::dns_datagram(data) && read_query(data, &mut facts).is_ok();
+    let asked = facts.questions.known().map_or(&[][..], Vec::as_slice);
+    let alone = if let ([asked], true) = (asked, well) { Some(asked) } else { None };
+    let read = lone_question(data, &mut name).then_some(&name);
+    assert_eq!(read, alone, "in one pass, and at length");
     let _ = sole_question(data);
     let _ = answers(data, |_, _, _| ());
     let _ = bindings(data, |_, _, _| ());

@@ -203,7 +203,7 @@ impl NameSet {
         self.exact_labels & label_bit(labels) != 0 && self.flags(name) & EXACT != 0
     }
 
-    /// Brings near what [`NameSet::contains`] will look at for a name, as far as [`NEAR_MAX`] goes.
+    /// Brings near what [`NameSet::contains`] will look at for a name, four entries at most.
     pub fn prefetch(&self, name: &DomainName) {
         if self.any {
             return;
