@@ -572,3 +572,15 @@ fn a_trace_names_what_made_each_rule_false_or_unknown() {
 
 #[path = "decide_worlds_tests.rs"]
 mod worlds;
+
+#[test]
+fn each_set_of_questions_is_asked_for_ahead_once_up_to_their_number() {
+    let rules = |count: usize| -> Vec<RuleSpec> {
+        let sets: Vec<_> = (0..count).map(|at| names(&format!("n{at}.example"))).collect();
+        let rule = |set: &Arc<NameSet>| RuleSpec { dns: Some(Arc::clone(set)), ..rule("r allow") };
+        sets.iter().flat_map(|set| [rule(set), rule(set)]).collect()
+    };
+    for (count, kept) in [(0, 0), (1, 1), (QUESTION_SETS_MAX, 2), (QUESTION_SETS_MAX + 1, 2)] {
+        assert_eq!(question_sets(&rules(count)).len(), kept, "{count}");
+    }
+}

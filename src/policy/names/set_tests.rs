@@ -18,6 +18,19 @@ fn table(patterns: &[&str], rows: &str) {
 }
 
 #[test]
+fn what_is_asked_for_ahead_changes_no_answer_whatever_the_name() {
+    let set = set(&[".example", ".b.example", ".c.b.example", ".d.c.b.example", "e.d.c.b.example"]);
+    for labels in [0, 1, 2, NEAR_MAX as usize - 1, NEAR_MAX as usize, NEAR_MAX as usize + 1, 127] {
+        let name = DomainName::from_labels(vec![&b"x"[..]; labels]).unwrap();
+        set.prefetch(&name);
+        assert!(!set.contains(&name), "{labels}");
+    }
+    let name = DomainName::from_host(b"e.d.c.b.example").unwrap();
+    set.prefetch(&name);
+    assert!(set.contains(&name));
+}
+
+#[test]
 fn sets_match_as_the_table_of_the_rule_language_says() {
     table(&["api.example.com"], "api.example.com yes; example.com no; x.api.example.com no");
     table(&[".example.com"], "example.com yes; a.example.com yes; a.b.example.com yes; com no");
