@@ -117,9 +117,12 @@ impl Engine {
             })
     }
 
-    /// What becomes of a flow that is still undecided at a bound: its policy's `otherwise`.
+    /// What becomes of a flow that is still undecided at a bound: its policy's `otherwise`, as far as
+    /// that denies. A rule that may yet deny what was asked for stands open, or the flow would have
+    /// been decided: padding or patience must not carry a denied name past it.
     pub(super) fn undecided(&self, policy: Option<PolicyId>, reason: Reason) -> FlowVerdict {
-        let action = policy.map_or(Action::Deny, |policy| self.policy.undecided(policy).action);
+        let otherwise = policy.map(|policy| self.policy.undecided(policy).action);
+        let action = otherwise.filter(|action| *action != Action::Allow).unwrap_or(Action::Deny);
         FlowVerdict { action, rule: None, reason }
     }
 }

@@ -3,7 +3,7 @@
 
 use super::record::Event;
 use super::tests::{Bench, ENDPOINT, OTHER, spec, tuple};
-use super::{Frame, Limits, Output};
+use super::{Frame, Limits, Origin, Output};
 use crate::model::{Action, EndpointId, Protocol, Reason, Timestamp, Verdict};
 use crate::policy::Policy;
 use crate::policy::names::{NamePattern, NameSet};
@@ -383,4 +383,53 @@ fn a_new_ruleset_keeps_who_a_flow_behind_a_proxy_is_from() {
     reload(&mut bench, &without);
     let cut = bench.give(&session.send(Side::Client, b"opaque"));
     assert!(matches!(cut, Verdict::Drop(_)), "{cut:?}");
+}
+
+/// How the flow to port 80 ended, by its record.
+fn outcome(bench: &Bench) -> Option<(Action, Reason)> {
+    bench.events.iter().find_map(|event| match event {
+        Event::FlowEnd(record) => record.verdict.map(|verdict| (verdict.action, verdict.reason)),
+        _ => None,
+    })
+}
+
+#[test]
+fn what_is_undecided_at_a_bound_is_denied_on_the_wire_and_in_the_record() {
+    const BOUND: u32 = 4096;
+    for (otherwise, ends) in [
+        (Action::Allow, Action::Deny),
+        (Action::Deny, Action::Deny),
+        (Action::Reject, Action::Reject),
+    ] {
+        let mut spec = spec();
+        let mut named = RuleSpec::new("named", Action::Deny);
+        if otherwise != Action::Allow {
+            named.action = Action::Allow;
+        }
+        named.domains = names(&[NAME]);
+        spec.policies[0].rules = vec![named];
+        spec.policies[0].otherwise = otherwise;
+        spec.defaults.held_bytes_per_flow = BOUND;
+        // One byte at the bound, one byte before it; the latter waits until its time is over.
+        for (len, at_bound) in [(BOUND - 1, false), (BOUND, true)] {
+            let mut bench = Bench::new(&spec);
+            let mut session = Session::new(tuple(80, Protocol::TCP));
+            for packet in session.handshake() {
+                assert_eq!(bench.give(&packet), Verdict::Forward);
+            }
+            let mut head = b"GET / HTTP/1.1\r\nX: ".to_vec();
+            head.resize(usize::try_from(len).unwrap(), b'x');
+            let mut last = None;
+            for packet in session.send_split(Side::Client, &head, 1024) {
+                last = Some(bench.give(&packet));
+                assert_ne!(last, Some(Verdict::Forward), "{otherwise:?}");
+            }
+            let told = last == Some(Verdict::Drop(Reason::Undecided));
+            assert_eq!(told, at_bound, "{otherwise:?}, {len} bytes: {last:?}");
+            bench.pass(600);
+            assert_eq!(outcome(&bench), Some((ends, Reason::Undecided)), "{otherwise:?}, {len}");
+            let left = bench.sent.iter().filter(|(origin, _)| *origin != Origin::Answer).count();
+            assert_eq!(left, 0, "{otherwise:?}, {len} bytes: nothing held goes");
+        }
+    }
 }
