@@ -49,6 +49,20 @@ fn openly(family: Family, question: &[u8]) -> Talk {
     talk
 }
 
+/// The same over TCP, in a message of which length and number start like this.
+fn openly_like(family: Family, start: [u8; 4]) -> Talk {
+    let [high, low, id @ ..] = start;
+    let mut message = evil();
+    message[..2].copy_from_slice(&id);
+    message.resize(usize::from(u16::from_be_bytes([high, low])), 0);
+    let mut talk = Talk::new(family, Protocol::TCP, 5300);
+    talk.handshake();
+    let bytes = over_tcp(&message);
+    let (head, rest) = bytes.split_at(4);
+    talk.send(Client, head).send_split(rest, 1400);
+    talk
+}
+
 fn good() -> Vec<u8> {
     query(&[b"good", b"example"])
 }
@@ -178,5 +192,41 @@ pub(crate) const CASES: &[Case] = &[
         let mut odd = evil();
         odd[3] = 3;
         openly(f, &odd)
+    }),
+    case("a record for every octet", "No resolver minds how many there are.", |f| {
+        let mut many = evil();
+        many[10..12].copy_from_slice(&600u16.to_be_bytes());
+        for _ in 0..600 {
+            many.extend([0, 0, 1, 0, 1, 0, 0, 0, 0, 0, 0]);
+        }
+        let mut talk = Talk::new(f, Protocol::TCP, 5300);
+        talk.handshake().send_split(&over_tcp(&many), 1400);
+        talk
+    }),
+    case("more records counted than there are", "Some resolvers answer all the same.", |f| {
+        let mut odd = evil();
+        odd[10] = 0xff;
+        openly(f, &odd)
+    }),
+    case("a name further on", "Some resolvers follow a pointer forwards.", |f| {
+        let mut odd = message(1, &[]);
+        odd.extend([0xc0, 18, 0, 1, 0, 1, 4]);
+        odd.extend(b"evil\x07example\0");
+        openly(f, &odd)
+    }),
+    case("over TCP, padded to start like a line", "A length may read as text.", |f| {
+        openly_like(f, *b"hi\n ")
+    }),
+    case("over TCP, padded to start like SSH", "A length may read as a greeting.", |f| {
+        openly_like(f, *b"SSH-")
+    }),
+    case("over TCP, padded to start like HTTP", "A length may read as a method.", |f| {
+        openly_like(f, *b"GET ")
+    }),
+    case("over TCP, padded to start like TLS", "A length may read as a record.", |f| {
+        openly_like(f, *b"\x16\x03\x01\0")
+    }),
+    case("over TCP, padded to start like SOCKS 5", "A length may read as a greeting.", |f| {
+        openly_like(f, *b"\x05\x01\0\x05")
     }),
 ];

@@ -64,7 +64,7 @@ pub fn client(bytes: &[u8]) -> Detection {
         (tls, Detection::Tls),
         (ssl2, Detection::Tls),
         (|b| literal(b, HTTP2_PREFACE), Detection::Http2),
-        (|b| literal(b, b"SSH-"), Detection::Ssh),
+        (ssh, Detection::Ssh),
         (http, Detection::Http),
         (dns_stream, Detection::Dns),
         (preface::socks4, Detection::Preface(Preface::Socks4)),
@@ -107,6 +107,12 @@ pub fn literal(bytes: &[u8], wanted: &[u8]) -> Likeness {
     } else {
         Likeness::No
     }
+}
+
+/// The version line of SSH 2, or of a version before it (RFC 4253 sections 4.2 and 5). Its first four
+/// bytes alone may be the length and the number of a DNS query; its fifth is never a query's.
+fn ssh(bytes: &[u8]) -> Likeness {
+    pattern(bytes, &[b"S", b"S", b"H", b"-", b"12"])
 }
 
 /// A TLS record (RFC 8446 section 5.1): any handshake record, whatever its minor version, since
@@ -233,14 +239,10 @@ fn http_line(rest: &[u8]) -> Likeness {
     Likeness::of(rest.get(end) == Some(&b'\n') && line.windows(6).any(version))
 }
 
-/// A DNS query behind its length (RFC 1035 section 4.2.2), told by header and first question.
+/// A DNS query behind its length (RFC 1035 section 4.2.2), told by header and first question. Length
+/// and number are the client's to choose, and may read as a line of text: they tell nothing.
 #[must_use]
 pub fn dns_stream(bytes: &[u8]) -> Likeness {
-    // A line of one to four characters is a word typed by hand, not a query of 8 KiB and more.
-    let text = bytes.iter().take(4).take_while(|b| matches!(b, b'\r' | b' '..=b'~')).count();
-    if text > 0 && bytes.get(text) == Some(&b'\n') {
-        return Likeness::No;
-    }
     let Some((&[high, low], behind)) = bytes.split_first_chunk() else { return Likeness::Unsure };
     let len = usize::from(u16::from_be_bytes([high, low]));
     if len < SMALLEST_QUERY_BYTES {
@@ -270,11 +272,11 @@ fn dns_query(message: &[u8], whole: bool) -> Likeness {
     let fits = |(at, &byte): (usize, &u8)| match at {
         // QR; opcodes query, notify and update: nobody answers inverse queries (RFC 3425), and status
         // was never specified. AA may be set by notify. What stands behind, Z and RCODE, should be zero
-        // in a query (RFC 1035 section 4.1.1), but resolvers answer whatever it is.
+        // in a query (RFC 1035 section 4.1.1), but resolvers answer whatever it is, and however many
+        // records there are or are said to be.
         2 => byte & 0x80 == 0 && matches!(byte >> 3, 0 | 4 | 5),
         4 => byte == 0,
         5 => (1..=QUESTION_LIMIT).contains(&u16::from(byte)),
-        6 | 8 | 10 => byte <= 1,
         _ => true,
     };
     if !message.iter().take(HEADER_BYTES).enumerate().all(fits) {
@@ -287,10 +289,16 @@ fn dns_query(message: &[u8], whole: bool) -> Likeness {
     }
 }
 
-/// The first question: readable, of a class there is, and no NetBIOS name (RFC 1002 section 4.2).
+/// The first question: of a class there is, and for no NetBIOS name (RFC 1002 section 4.2). A name
+/// that cannot be read here makes it no less a question: resolvers differ in the pointers they follow.
 fn question(message: &[u8], whole: bool) -> Likeness {
-    match Question::read(message, HEADER_BYTES) {
-        Ok((question, _)) => Likeness::of(question.is_dns()),
+    let likeness = match Question::read(message, HEADER_BYTES) {
+        Ok((question, _)) => Ok(question.is_dns()),
+        Err(NameError::Truncated) => Err(NameError::Truncated),
+        Err(_) => Question::has_class(message, HEADER_BYTES),
+    };
+    match likeness {
+        Ok(certain) => Likeness::of(certain),
         Err(NameError::Truncated) if !whole => Likeness::Unsure,
         Err(_) => Likeness::No,
     }

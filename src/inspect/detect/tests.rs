@@ -39,6 +39,7 @@ fn known() -> Vec<(Vec<u8>, Detection)> {
         text(b"OPTIONS rtsp://a/ RTSP/1.0\r\n", Detection::Other),
         text(b"REGISTER sip:a SIP/2.0\r\n", Detection::Other),
         text(b"SSH-2.0-OpenSSH_9.9\r\n", Detection::Ssh),
+        text(b"SSH-1.99-x\n", Detection::Ssh),
         (framed(&dns(b"example", 1)), Detection::Dns),
         text(b"\0\0\0\x08\x04\xd2\x16\x2f", Detection::Preface(Preface::Postgres)),
         text(b"\0\0\0\x29\0\x03\0\0user\0a\0\0", Detection::Preface(Preface::Postgres)),
@@ -54,7 +55,7 @@ fn known() -> Vec<(Vec<u8>, Detection)> {
         text(b"<?xml version='1.0'?>\n<stream:stream", Detection::Preface(Preface::Xml)),
         text(b"<?xml version='1.0'?><methodCall>", Detection::Other),
         text(b"*1\r\n$4\r\nPING\r\n", Detection::Other),
-        text(b"hi\n", Detection::Other),
+        text(b"hi\nthere\n", Detection::Other),
         text(b"ping\r\n", Detection::Other),
         text(b"hello\n", Detection::Other),
         text(b"EHLO client\r\n", Detection::Other),
@@ -167,4 +168,58 @@ fn datagrams_are_dns_only_with_a_sane_header_and_a_readable_question() {
     assert!(!dns_datagram(&ntp));
     let stun = [&[0, 1, 0, 0, 0x21, 0x12, 0xa4, 0x42][..], &[0; 12]].concat();
     assert!(!dns_datagram(&stun));
+}
+
+#[test]
+fn a_query_is_found_whatever_its_length_and_its_number_look_like() {
+    // Length and number of a query are its client's to choose: a padded one may start like text.
+    for start in [b"hi\n ", b"a\nbc", b"hi\r\n", b" \n\n\n", b"ABC\n", b"*1\r\n", b"SSH-", b"ruok"]
+    {
+        let [high, low, id @ ..] = *start;
+        for (flags, spare) in [(1, 0), (0x20, 1), (0x28, 1)] {
+            let mut message = dns(b"example", 1);
+            message[..2].copy_from_slice(&id);
+            (message[2], message[9]) = (flags, spare);
+            message.resize(usize::from(u16::from_be_bytes([high, low])), 0);
+            let bytes = framed(&message);
+            assert_eq!(bytes[..4], *start);
+            for end in 0..60 {
+                let told = client(&bytes[..end]);
+                let question = end >= 2 + HEADER_BYTES + 13;
+                let due = if question { Detection::Dns } else { Detection::Unsure };
+                assert_eq!(told, due, "{start:?}, {end} bytes");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_query_is_one_whatever_records_it_counts() {
+    for at in [6, 8, 10] {
+        for high in [1, 2, 255] {
+            let mut message = dns(b"example", 1);
+            message[at] = high;
+            assert!(dns_datagram(&message), "{high:#x} at {at}");
+            assert_eq!(client(&framed(&message)), Detection::Dns, "{high:#x} at {at}");
+        }
+    }
+}
+
+#[test]
+fn a_question_whose_name_only_some_can_read_is_one() {
+    let mut forward = dns(b"", 1);
+    forward.splice(HEADER_BYTES..HEADER_BYTES + 2, [0xc0, 20]);
+    forward.extend(b"\0\0\x04evil\x07example\0");
+    let mut long = dns(b"", 1);
+    let labels = [&[63][..], &[b'a'; 63]].concat().repeat(5);
+    long.splice(HEADER_BYTES..HEADER_BYTES + 1, labels);
+    for message in [forward, long] {
+        assert!(dns_datagram(&message), "{message:?}");
+        let bytes = framed(&message);
+        for end in 0..=bytes.len() {
+            let told = client(&bytes[..end]);
+            assert!(matches!(told, Detection::Unsure | Detection::Dns), "{end}: {told:?}");
+        }
+        assert_eq!(client(&bytes), Detection::Dns);
+    }
 }

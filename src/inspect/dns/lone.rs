@@ -16,9 +16,8 @@ pub fn lone_question(payload: &[u8], name: &mut DomainName) -> bool {
     else {
         return false;
     };
-    // As detection has it: a query, a notification or an update, with up to 511 records of a kind.
-    let sane = matches!(flags >> 3, 0 | 4 | 5) && answers | authorities | additionals <= 1;
-    if !sane {
+    // As detection has it: a query, a notification or an update.
+    if !matches!(flags >> 3, 0 | 4 | 5) {
         return false;
     }
     let Ok(behind) = read_name(payload, HEADER_BYTES, name) else { return false };

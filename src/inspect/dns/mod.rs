@@ -112,6 +112,16 @@ impl Question {
         Ok(behind.saturating_add(4))
     }
 
+    /// Whether the question that starts at `at` is of a class there is, its name not looked at.
+    ///
+    /// # Errors
+    /// As [`Question::read`], but what a pointer points at is not looked at.
+    pub fn has_class(message: &[u8], at: usize) -> Result<bool, NameError> {
+        let behind = skip_name(message, at)?;
+        let tail = QuestionTail::read(message, behind).ok_or(NameError::Truncated)?;
+        Ok(tail.has_class())
+    }
+
     /// Whether it is a question of DNS: of a class there is, and for no NetBIOS name.
     #[must_use]
     pub fn is_dns(&self) -> bool {
@@ -134,8 +144,13 @@ impl QuestionTail {
 
     #[inline]
     fn is_dns(&self, name: &DomainName) -> bool {
+        self.has_class() && !self.is_netbios(name)
+    }
+
+    #[inline]
+    const fn has_class(&self) -> bool {
         // The top bit asks for an answer to this host alone (RFC 6762 section 5.4).
-        matches!(self.class & 0x7fff, 1 | 3 | 4 | 254 | 255) && !self.is_netbios(name)
+        matches!(self.class & 0x7fff, 1 | 3 | 4 | 254 | 255)
     }
 
     /// A NetBIOS name is one label of 32 bytes (RFC 1001 section 14.1), each one of sixteen letters,
