@@ -147,6 +147,11 @@ fn every_target_holds_over_its_corpus_and_changed_copies_of_it() {
             fs::write(folder.join(name), bytes).unwrap();
         }
     }
+    for (target, name, bytes) in seeds() {
+        let path = root.join("corpus").join(target).join(name);
+        let kept = fs::read(&path).unwrap_or_default();
+        assert!(kept == bytes, "{}: no longer what makes it; UPDATE_GOLDEN=1", path.display());
+    }
     for (name, run) in targets::TARGETS {
         assert!(manifest.contains(&format!("name = \"{name}\"")), "{name} is no fuzz target");
         let folder = root.join("corpus").join(name);

@@ -189,6 +189,8 @@ reasons! {
     NameNotBound = "name-not-bound",
     /// Bytes that contradict what the flow's first bytes said its protocol is.
     ProtocolContradiction = "protocol-contradiction",
+    /// A tunnel inside an HTTP/2 connection: nobody looks into it, so a name in it would go unseen.
+    OpaqueTunnel = "opaque-tunnel",
 }
 
 #[cfg(test)]

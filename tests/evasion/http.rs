@@ -267,4 +267,39 @@ pub(crate) const CASES: &[Case] = &[
         let block = [&[0x82, 0x86, 0x84, 0x01, 12][..], b"good.example", &second].concat();
         says(f, &[&h2_preface(), &frame(1, 5, 1, &block)])
     }),
+    case("HTTP/2, a priority in front of a denied request", "It is no request (RFC 9218).", |f| {
+        let update = frame(0x10, 0, 0, b"\0\0\0\x01u=1");
+        says(f, &[&h2_preface(), &update, &get(1, b"evil.example")])
+    }),
+    case("HTTP/2, CONNECT to an allowed host", "Nobody looks into its DATA.", |f| {
+        let block = [&b"\x02\x07CONNECT\x01\x0c"[..], b"good.example"].concat();
+        let evil = crate::tls::hello(&[b"evil.example"]);
+        says(f, &[&h2_preface(), &frame(1, 4, 1, &block), &frame(0, 0, 1, &evil)])
+    }),
+    case(
+        "upgrade to h2c by the second request, then a denied authority",
+        "Only the first request's answer is followed; what is no HTTP/1 behind it is malformed.",
+        |f| {
+            let mut talk = open(f);
+            talk.send(Client, GOOD).ack(Server);
+            talk.send(Server, b"HTTP/1.1 204 No Content\r\n\r\n");
+            talk.send(Client, UPGRADE_H2C).ack(Server);
+            talk.send(Server, b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: h2c\r\n\r\n");
+            talk.send(Client, &[h2_preface(), get(3, b"evil.example")].concat());
+            talk
+        },
+    ),
+    case(
+        "CONNECT by the second request, then a denied server name",
+        "Only the first request's answer is followed; what is no HTTP/1 behind it is malformed.",
+        |f| {
+            let mut talk = open(f);
+            talk.send(Client, GOOD).ack(Server);
+            talk.send(Server, b"HTTP/1.1 204 No Content\r\n\r\n");
+            talk.send(Client, b"CONNECT good.example:443 HTTP/1.1\r\nHost: good.example\r\n\r\n");
+            talk.send(Server, b"HTTP/1.1 200 OK\r\n\r\n");
+            talk.send(Client, &crate::tls::hello(&[b"evil.example"]));
+            talk
+        },
+    ),
 ];

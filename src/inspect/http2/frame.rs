@@ -22,6 +22,11 @@ pub(super) const PING: u8 = 6;
 pub(super) const GOAWAY: u8 = 7;
 pub(super) const WINDOW_UPDATE: u8 = 8;
 pub(super) const CONTINUATION: u8 = 9;
+/// RFC 9218 section 7.1.
+pub(super) const PRIORITY_UPDATE: u8 = 0x10;
+/// The longest PRIORITY_UPDATE before the first request: a stream and room for `u=7, i`, for it passes
+/// undecided.
+pub(super) const PRIORITY_UPDATE_LIMIT_BYTES: u32 = 16;
 
 const ACK: u8 = 0x1;
 const END_HEADERS: u8 = 0x4;
@@ -70,13 +75,18 @@ impl Frame {
             GOAWAY => !on_stream && self.len >= 8,
             WINDOW_UPDATE => self.len == 4,
             PUSH_PROMISE | CONTINUATION => false,
+            PRIORITY_UPDATE => !on_stream && self.len >= 4,
             _ => true,
         }
     }
 
     /// Whether a frame of this kind may come before the first request and carries none of it.
     pub(super) const fn is_opening(self) -> bool {
-        matches!(self.kind, PRIORITY | SETTINGS | PING | WINDOW_UPDATE)
+        match self.kind {
+            PRIORITY | SETTINGS | PING | WINDOW_UPDATE => true,
+            PRIORITY_UPDATE => self.len <= PRIORITY_UPDATE_LIMIT_BYTES,
+            _ => false,
+        }
     }
 
     /// Whether this is SETTINGS and no acknowledgement.

@@ -1,7 +1,7 @@
 //! HTTP/2 in clear text, with prior knowledge or behind an upgrade: the host of every request of a
 //! connection. It reads the client's frames alone: nothing the server sends changes which host a
 //! request names. It looks into no DATA and keeps no streams, for a denied request ends the
-//! connection.
+//! connection; so a request for a tunnel is refused.
 
 mod frame;
 mod hpack;
@@ -181,6 +181,9 @@ impl Http2Reader {
         if frame.stream > self.last {
             let told = request.asked()?.tell(facts);
             told.map_err(|_| Reason::MalformedName)?;
+            if request.opens_tunnel() {
+                return Err(Reason::OpaqueTunnel);
+            }
             facts.api_id = request.api_id();
             self.last = frame.stream;
             return Ok(Progress::message(block.end));

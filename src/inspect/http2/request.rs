@@ -28,6 +28,10 @@ pub(super) struct Request {
     authority: Option<Box<[u8]>>,
     host: Option<Box<[u8]>>,
     api_id: Option<Box<[u8]>>,
+    /// The method is CONNECT.
+    connects: bool,
+    /// `:protocol` is WebSocket, in which no name is asked for (RFC 8441).
+    websocket: bool,
     /// One bit for each [`Name`] seen.
     seen: u16,
 }
@@ -52,9 +56,12 @@ impl Name {
         }
     }
 
-    /// Whether the value tells where the request goes.
+    /// Whether the value tells where the request goes, or that a tunnel does.
     pub(super) const fn is_told(self) -> bool {
-        matches!(self, Self::Authority | Self::Host | Self::ApiId)
+        matches!(
+            self,
+            Self::Authority | Self::Host | Self::ApiId | Self::Method | Self::Protocol
+        )
     }
 
     /// Whether this is a pseudo-field.
@@ -103,7 +110,11 @@ impl Request {
             Name::Authority => &mut self.authority,
             Name::Host => &mut self.host,
             Name::ApiId => &mut self.api_id,
-            _ => return Ok(()),
+            _ => {
+                self.connects |= name == Name::Method && value == b"CONNECT";
+                self.websocket |= name == Name::Protocol && value == b"websocket";
+                return Ok(());
+            }
         };
         *told = Some(Box::from(value));
         Ok(())
@@ -120,6 +131,12 @@ impl Request {
             (Some(host), _) | (None, Some(host)) => Ok(host),
             (None, None) => Ok(Host::None),
         }
+    }
+
+    /// Whether the DATA of this request is a tunnel (RFC 9113 section 8.5), in which anything may be
+    /// asked for. Nobody looks into it.
+    pub(super) const fn opens_tunnel(&self) -> bool {
+        self.connects && !self.websocket
     }
 
     /// The API asked for.

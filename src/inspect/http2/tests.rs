@@ -1,6 +1,9 @@
 //! Connections of a client, whole, cut at every byte, and damaged.
 
-use super::frame::{CONTINUATION, DATA, HEADERS, PING, PRIORITY, SETTINGS, WINDOW_UPDATE};
+use super::frame::{
+    CONTINUATION, DATA, HEADERS, PING, PRIORITY, PRIORITY_UPDATE, PRIORITY_UPDATE_LIMIT_BYTES,
+    SETTINGS, WINDOW_UPDATE,
+};
 use super::*;
 use proptest::prelude::*;
 
@@ -111,6 +114,41 @@ fn the_opening_ends_at_its_limit() {
         assert_eq!(fault, (!fits).then_some(Reason::LimitInspection), "{extra}");
         assert_eq!(seen.len(), usize::from(fits));
     }
+}
+
+#[test]
+fn a_priority_may_come_before_its_request() {
+    for (len, fits) in [
+        (3, false),
+        (4, true),
+        (PRIORITY_UPDATE_LIMIT_BYTES - 1, true),
+        (PRIORITY_UPDATE_LIMIT_BYTES, true),
+        (PRIORITY_UPDATE_LIMIT_BYTES + 1, false),
+    ] {
+        let update = [&[0, 0, 0, 1][..], &[b' '; 40]].concat();
+        let update = &update[..len as usize];
+        let (seen, fault) = hosts(&[frame(PRIORITY_UPDATE, 0, 0, update), request(1, "a")]);
+        assert_eq!(fault, (!fits).then_some(Reason::Http2Malformed), "{len}");
+        assert_eq!(seen.len(), usize::from(fits), "{len}");
+        let other = frame(PRIORITY_UPDATE, 0, 1, update);
+        assert_eq!(hosts(&[other]).1, Some(Reason::Http2Malformed), "on a stream");
+    }
+    let later = frame(PRIORITY_UPDATE, 0, 0, &[b'1'; 200]);
+    assert_eq!(hosts(&[request(1, "a"), later, request(3, "b")]).0, ["a", "b"]);
+}
+
+#[test]
+fn a_tunnel_nobody_can_look_into_is_refused() {
+    let method = |name: &str, protocol: &[u8]| {
+        let block = [&[0x02, name.len() as u8][..], name.as_bytes(), b"\x01\x01a", protocol];
+        hosts(&[frame(HEADERS, 4, 1, &block.concat())])
+    };
+    assert_eq!(method("CONNECT", b""), (vec![], Some(Reason::OpaqueTunnel)));
+    assert_eq!(method("CONNECX", b""), (vec!["a".to_owned()], None));
+    let websocket = b"\x00\x09:protocol\x09websocket";
+    assert_eq!(method("CONNECT", websocket), (vec!["a".to_owned()], None), "as over HTTP/1");
+    let other = b"\x00\x09:protocol\x0bconnect-udp";
+    assert_eq!(method("CONNECT", other), (vec![], Some(Reason::OpaqueTunnel)));
 }
 
 #[test]
