@@ -102,9 +102,18 @@ impl Engine {
         }
     }
 
-    /// Remembers an answer that another worker let through.
+    /// Remembers an answer that another worker let through, if its scope is still there.
     pub fn learn(&mut self, answer: &Answered) {
-        self.bindings.learn(answer, self.now);
+        if self.policy.has_scope(answer.scope) {
+            self.bindings.learn(answer, self.now);
+        }
+    }
+
+    /// Forgets the answers of scopes that the present ruleset does not have: nobody may use them, and
+    /// only new answers of a scope make its old ones go.
+    pub(super) fn forget_scopes(&mut self) {
+        let policy = &self.policy;
+        self.bindings.scopes.retain(|scope, _| policy.has_scope(*scope));
     }
 }
 
@@ -185,7 +194,7 @@ impl Bindings {
 
     /// Answers remembered now, expired ones among them until their room is needed.
     #[cfg(test)]
-    fn len(&self) -> usize {
+    pub(super) fn len(&self) -> usize {
         self.scopes.values().map(|scope| scope.until.len()).sum()
     }
 }

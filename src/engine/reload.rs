@@ -26,6 +26,7 @@ impl Engine {
         self.next_expiry = expiry_after(&policy, self.now);
         self.wake = self.wake.min(self.next_expiry);
         self.policy = policy;
+        self.forget_scopes();
         self.epoch = Epoch(self.epoch.0.wrapping_add(1));
     }
 

@@ -164,6 +164,30 @@ fn a_flow_that_was_bound_outlives_the_answer_over_a_reload() {
 }
 
 #[test]
+fn a_scope_that_a_reload_removes_takes_its_answers_with_it() {
+    let mut bench = Bench::new(&binding_spec());
+    resolve(&mut bench, 1, 1, 600);
+    assert_eq!(request(&mut bench, 1, 7), Verdict::Forward);
+    let mut without = binding_spec();
+    without.segments[0].endpoints.clear();
+    reload(&mut bench, &without);
+    assert_eq!(bench.engine.bindings.len(), 0);
+    // Another worker, a batch behind, has still heard of one.
+    let late = super::bindings::Answered {
+        scope: crate::model::ScopeId(1),
+        name: crate::model::DomainName::from_host(NAME.as_bytes()).unwrap(),
+        address: crate::model::Addr::v4([10, 100, 4, 7]),
+        until: Timestamp::from_secs(9_999),
+    };
+    bench.engine.learn(&late);
+    reload(&mut bench, &binding_spec());
+    assert_eq!(request(&mut bench, 2, 7), NOT_BOUND);
+    resolve(&mut bench, 3, 3, 600);
+    reload(&mut bench, &binding_spec());
+    assert_eq!(request(&mut bench, 4, 7), Verdict::Forward, "a scope that stays keeps them");
+}
+
+#[test]
 fn a_rule_that_expires_ends_what_it_allowed_at_midnight() {
     let mut spec = spec();
     spec.policies[0].rules[2].expires = Some(0);

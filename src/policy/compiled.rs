@@ -124,6 +124,12 @@ impl Policy {
         self.locator.scope(endpoint)
     }
 
+    /// Whether packets may be in a scope under this ruleset.
+    #[must_use]
+    pub fn has_scope(&self, scope: ScopeId) -> bool {
+        self.locator.has_scope(scope)
+    }
+
     /// Whose the two sides of a packet are.
     #[must_use]
     pub fn locate(&self, scope: ScopeId, src: Addr, dst: Addr) -> Located {

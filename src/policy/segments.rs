@@ -105,6 +105,8 @@ pub(super) struct Locator {
     by_proxy_endpoint: HashMap<EndpointId, SegmentId, FixedState>,
     /// Unlisted endpoints and bare packets are in the common scope.
     common_any: bool,
+    /// Some endpoint is in the common scope.
+    common: bool,
     /// Networks of all segments, for the common scope.
     all: Holders,
     /// Networks of workload and shared segments, for every other scope.
@@ -165,6 +167,7 @@ impl Locator {
             by_endpoint: Endpoints::build(&by_endpoint),
             by_proxy_endpoint,
             common_any: spec.common == CommonEndpoints::Any,
+            common: spec.common != CommonEndpoints::None,
             all: Holders::build(numbered().flat_map(networks)),
             home: Holders::build(home),
             owners,
@@ -177,6 +180,14 @@ impl Locator {
     pub(super) fn scope(&self, endpoint: Option<EndpointId>) -> Option<ScopeId> {
         let listed = endpoint.and_then(|endpoint| self.by_endpoint.find(endpoint));
         listed.or(self.common_any.then_some(COMMON_SCOPE))
+    }
+
+    /// Whether packets may be in a scope.
+    pub(super) fn has_scope(&self, scope: ScopeId) -> bool {
+        if scope == COMMON_SCOPE {
+            return self.common;
+        }
+        self.owners.get(usize::from(scope.0)).is_some_and(Option::is_some)
     }
 
     pub(super) fn scope_of(&self, segment: SegmentId) -> Option<ScopeId> {

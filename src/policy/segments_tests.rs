@@ -123,6 +123,8 @@ fn scopes_follow_the_endpoint() {
     assert_eq!(listed.scope(Some(ACME)), Some(ScopeId(1)));
     assert_eq!(listed.scope(Some(EndpointId(0xff))), None);
     assert_eq!(listed.scope(None), None);
+    let kept = [0, 1, 2, 3, 9].map(|scope| listed.has_scope(ScopeId(scope)));
+    assert_eq!(kept, [true, true, true, true, false]);
     assert_eq!(listed.by_proxy_endpoint(EndpointId(0x77)), Some(SegmentId(0)));
     assert_eq!(listed.scope_of(SegmentId(1)), Some(ScopeId(2)));
     spec.common = CommonEndpoints::Any;
@@ -132,6 +134,7 @@ fn scopes_follow_the_endpoint() {
     assert_eq!(any.scope(Some(ACME)), Some(ScopeId(1)));
     spec.common = CommonEndpoints::None;
     assert_eq!(locator(&spec).scope(None), None);
+    assert!(!locator(&spec).has_scope(COMMON_SCOPE));
 }
 
 #[test]
@@ -143,6 +146,7 @@ fn scope_ids_stay_with_their_name_and_are_never_given_again() {
     let second = Locator::build(&spec, first.registry.clone()).unwrap();
     assert_eq!(second.scope(Some(GLOBEX)), first.scope(Some(GLOBEX)));
     assert_eq!(second.scope(Some(ACME)), None);
+    assert!(!second.has_scope(ScopeId(1)) && second.has_scope(ScopeId(4)));
     let addr = |last| Addr::v4([10, 100, 4, last]);
     assert_eq!(second.locate(ScopeId(1), addr(1), addr(2)), Located::Unknown);
     assert_eq!(second.scope(Some(EndpointId(0x99))), Some(ScopeId(4)));

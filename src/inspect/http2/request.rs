@@ -58,10 +58,7 @@ impl Name {
 
     /// Whether the value tells where the request goes, or that a tunnel does.
     pub(super) const fn is_told(self) -> bool {
-        matches!(
-            self,
-            Self::Authority | Self::Host | Self::ApiId | Self::Method | Self::Protocol
-        )
+        matches!(self, Self::Authority | Self::Host | Self::ApiId | Self::Method | Self::Protocol)
     }
 
     /// Whether this is a pseudo-field.
