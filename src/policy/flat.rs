@@ -45,11 +45,8 @@ impl FlatShape {
         Self { addresses, rest, table: (table as u32) << TABLE_SHIFT }
     }
 
-    /// The number of the table.
-    #[inline]
-    pub(super) const fn number(&self) -> u32 {
-        self.table >> TABLE_SHIFT
-    }
+    /// Of a table whose keys are not flat.
+    pub(super) const NOTHING: Self = Self { addresses: 0, rest: 0, table: 0 };
 }
 
 impl FlatKey {
@@ -95,6 +92,9 @@ struct Place {
 
 const _: () = assert!(size_of::<Place>() == 32);
 
+/// Tables of at most so many places, 32 KiB, are small.
+const SMALL_PLACES: usize = 1 << 10;
+
 /// Keys by their hash, open and without removal.
 #[derive(Debug)]
 pub(super) struct FlatTable {
@@ -103,9 +103,12 @@ pub(super) struct FlatTable {
 }
 
 impl FlatTable {
-    /// Room for so many keys, of which four in five places are taken at most.
+    /// Room for so many keys, of which four in five places are taken at most; one in four while that
+    /// is little memory.
     pub(super) fn new(keys: usize) -> Self {
-        let count = keys.saturating_mul(5).div_ceil(4).saturating_add(1).next_power_of_two();
+        let sparse = keys.saturating_mul(4).saturating_add(1).next_power_of_two();
+        let dense = keys.saturating_mul(5).div_ceil(4).saturating_add(1).next_power_of_two();
+        let count = if sparse <= SMALL_PLACES { sparse } else { dense };
         let free = Place { addresses: 0, rest: FREE, start: 0, more: 0, first: Listed::NONE };
         let places = vec![free; count];
         ask_for_large_pages(places.as_ptr(), places.len().saturating_mul(size_of::<Place>()));
@@ -141,6 +144,12 @@ impl FlatTable {
             at = at.wrapping_add(1) & self.mask;
         }
         None
+    }
+
+    /// Whether all of it is little memory.
+    #[inline]
+    pub(super) const fn is_small(&self) -> bool {
+        self.places.len() <= SMALL_PLACES
     }
 
     /// Brings the place of a key near if `wanted` is 1. Without a branch: if it is 0 the first place is

@@ -2,12 +2,13 @@
 //! lengths. What a key leaves open is checked beside the rule's number where it is simple, else by
 //! the rule's own matcher.
 
+use super::coarse::Coarse;
 use super::entries::{Entry, Family, Key, Shape, TABLES_LIMIT, refine};
 use super::filter::Filter;
 use super::flat::{FlatKey, FlatShape, FlatTable};
 use super::listed::{Head, Listed};
 use super::matcher::{Matcher, Probe};
-use super::networks::mask;
+use super::networks::{MAPPED_LEN, mask};
 use super::spec::RuleSpec;
 use crate::model::{FiveTuple, Protocol};
 use hashbrown::{HashMap, HashTable};
@@ -44,13 +45,14 @@ pub struct Shortlist(u32);
 #[derive(Debug)]
 pub(super) struct TupleSpace {
     tables: Vec<Table>,
-    /// Those whose keys are flat, and the numbers of the others.
+    /// What each takes of a five-tuple where its keys are flat, and those whose keys are not.
     flat: Vec<FlatShape>,
-    wide: Vec<u8>,
+    wide_set: u32,
     /// Tables that packets of IPv4, of IPv6 and of protocols without ports may meet.
     v4: u32,
     v6: u32,
     portless: u32,
+    coarse: Coarse,
     filter: Filter,
     places: FlatTable,
     /// The keys that are not flat.
@@ -91,13 +93,14 @@ impl TupleSpace {
         };
         let mut space = Self {
             places: FlatTable::new(flat_keys.count()),
-            flat: tables.iter().filter_map(|table| table.flat).collect(),
-            wide: (0..).zip(&tables).filter(|(_, t)| !t.is_flat()).map(|(at, _)| at).collect(),
+            flat: tables.iter().map(|table| table.flat.unwrap_or(FlatShape::NOTHING)).collect(),
+            wide_set: which(&|table| !table.is_flat()),
             v4: which(&|table| table.shape.family != Family::V6),
             v6: which(&|table| table.shape.family != Family::V4),
             portless: which(&|table| !table.shape.port),
-            tables,
+            coarse: coarse(&tables, &keyed),
             filter: Filter::new(keyed.len()),
+            tables,
             buckets: HashTable::new(),
             listed: Vec::with_capacity(keyed.len()),
         };
@@ -124,25 +127,34 @@ impl TupleSpace {
     }
 
     /// The tables that may hold something for a five-tuple, whose places there are brought near.
-    /// Without branches: which of them hold something is as good as random.
+    /// Without branches within a table: which of them hold something is as good as random.
     pub(super) fn shortlist(&self, tuple: &FiveTuple) -> Shortlist {
         let v4 = tuple.dst.is_v4();
         let family = if v4 { self.v4 } else { self.v6 };
-        let open = family & if tuple.protocol.has_ports() { u32::MAX } else { self.portless };
-        let mut may = 0;
+        let ports = if tuple.protocol.has_ports() { u32::MAX } else { self.portless };
+        let there = if v4 { self.coarse.tables(tuple.dst.bits() as u32) } else { u32::MAX };
+        let open = family & ports & there;
+        // To look into a few places costs less than to know which of them are taken.
+        if self.places.is_small() && open & self.wide_set == 0 {
+            return Shortlist(open);
+        }
+        self.shortlist_of(open, tuple)
+    }
+
+    /// The tables of `open` that may hold something.
+    fn shortlist_of(&self, open: u32, tuple: &FiveTuple) -> Shortlist {
         let whole = FlatKey::of(tuple);
-        for shape in &self.flat {
+        let mut may = 0;
+        for at in bits(open & !self.wide_set) {
+            let Some(shape) = self.flat.get(usize::from(at)) else { break };
             let hash = whole.within(shape).hash();
             let holds = self.filter.may_hold(hash);
             self.places.prefetch(hash, holds);
-            may |= (holds as u32) << shape.number();
+            may |= (holds as u32) << at;
         }
-        may &= open;
-        for &at in &self.wide {
-            let Some(table) = self.tables.get(usize::from(at)) else { continue };
-            if open >> at & 1 != 0 {
-                may |= (self.filter.may_hold(table.key(at, tuple).hash()) as u32) << at;
-            }
+        for at in bits(open & self.wide_set) {
+            let Some(table) = self.tables.get(usize::from(at)) else { break };
+            may |= (self.filter.may_hold(table.key(at, tuple).hash()) as u32) << at;
         }
         Shortlist(may)
     }
@@ -270,6 +282,36 @@ impl TupleSpace {
         let found = self.buckets.find(key.hash(), |bucket| bucket.key == key)?;
         self.listed.get(found.start as usize..found.end as usize)?.split_first()
     }
+}
+
+/// Which tables have anything for which destinations.
+fn coarse(tables: &[Table], keyed: &[(Key, Listed)]) -> Coarse {
+    let told = |table: &Table| {
+        table.shape.family == Family::V4 && table.shape.dst_len >= MAPPED_LEN + Coarse::BITS
+    };
+    let of = |key: &Key| tables.get(usize::from(key.table)).is_some_and(told);
+    let halves = keyed.iter().map(|(key, _)| key).filter(|key| of(key));
+    let mut different: Vec<u32> = halves.clone().map(|key| key.dst as u32 >> Coarse::BITS).collect();
+    different.sort_unstable();
+    different.dedup();
+    let mut coarse = Coarse::new(different.len());
+    for key in halves {
+        coarse.add(key.dst as u32, key.table as u8);
+    }
+    for (_, at) in tables.iter().zip(0..).filter(|(table, _)| !told(table)) {
+        coarse.add_always(at);
+    }
+    coarse
+}
+
+/// The numbers of the tables in a set.
+#[inline]
+fn bits(mut set: u32) -> impl Iterator<Item = u8> {
+    std::iter::from_fn(move || {
+        let at = (set != 0).then(|| set.trailing_zeros() as u8)?;
+        set &= set.wrapping_sub(1);
+        Some(at)
+    })
 }
 
 /// What of a list comes behind a rule.
