@@ -291,7 +291,8 @@ fn coarse(tables: &[Table], keyed: &[(Key, Listed)]) -> Coarse {
     };
     let of = |key: &Key| tables.get(usize::from(key.table)).is_some_and(told);
     let halves = keyed.iter().map(|(key, _)| key).filter(|key| of(key));
-    let mut different: Vec<u32> = halves.clone().map(|key| key.dst as u32 >> Coarse::BITS).collect();
+    let mut different: Vec<u32> =
+        halves.clone().map(|key| key.dst as u32 >> Coarse::BITS).collect();
     different.sort_unstable();
     different.dedup();
     let mut coarse = Coarse::new(different.len());

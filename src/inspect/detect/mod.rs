@@ -1,7 +1,7 @@
 //! The protocol from a client's first bytes, never from the port. Says what the bytes are, reads no
 //! name. Every answer but [`Detection::Unsure`] stays the same however many bytes follow.
 
-use super::dns::{HEADER_BYTES, Header, QUESTION_LIMIT, Question, name::NameError};
+use super::dns::{HEADER_BYTES, Header, QUESTION_LIMIT, Question, is_host, name::NameError};
 use super::http::line::is_token;
 use super::preface::{self, Preface};
 
@@ -289,13 +289,17 @@ fn dns_query(message: &[u8], whole: bool) -> Likeness {
     }
 }
 
-/// The first question: of a class there is, and for no NetBIOS name (RFC 1002 section 4.2). A name
-/// that cannot be read here makes it no less a question: resolvers differ in the pointers they follow.
+/// The first question: of a class there is, and for no NetBIOS name (RFC 1002 section 4.2). Resolvers
+/// differ in the pointers they follow and in what they make of counts, so that a query with odd ones is
+/// a query too, if its name is that of a host: sealed datagrams of another protocol are none.
 fn question(message: &[u8], whole: bool) -> Likeness {
     let likeness = match Question::read(message, HEADER_BYTES) {
-        Ok((question, _)) => Ok(question.is_dns()),
+        Ok((question, _)) => {
+            let usual = Header::read(message).is_some_and(Header::counts_few);
+            Ok(question.is_dns() && (usual || is_host(&question.name)))
+        }
         Err(NameError::Truncated) => Err(NameError::Truncated),
-        Err(_) => Question::has_class(message, HEADER_BYTES),
+        Err(_) => Question::is_lenient(message, HEADER_BYTES),
     };
     match likeness {
         Ok(certain) => Likeness::of(certain),

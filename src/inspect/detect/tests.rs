@@ -206,6 +206,20 @@ fn a_query_is_one_whatever_records_it_counts() {
 }
 
 #[test]
+fn odd_counts_and_pointers_make_a_query_of_a_hosts_name_alone() {
+    let mut sealed = dns(b"\xe7\x01\x9a", 1);
+    assert!(dns_datagram(&sealed));
+    sealed[6] = 2;
+    assert!(!dns_datagram(&sealed), "512 answers and no host");
+    let mut sealed = dns(b"", 1);
+    sealed.splice(HEADER_BYTES..HEADER_BYTES + 2, [0xc0, 20]);
+    sealed.extend(b"\0\0\x04\xe7\x01\x9a\x02\0");
+    assert!(!dns_datagram(&sealed), "a pointer to no host");
+    sealed[13] = 200;
+    assert!(!dns_datagram(&sealed), "a pointer to nothing");
+}
+
+#[test]
 fn a_question_whose_name_only_some_can_read_is_one() {
     let mut forward = dns(b"", 1);
     forward.splice(HEADER_BYTES..HEADER_BYTES + 2, [0xc0, 20]);

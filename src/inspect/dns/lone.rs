@@ -2,7 +2,7 @@
 //! message. What it is not, the longer way of [`read_query`](super::read_query) says.
 
 use super::name::read_name;
-use super::{HEADER_BYTES, QuestionTail, skip_records};
+use super::{HEADER_BYTES, QuestionTail, is_host, skip_records};
 use crate::model::{App, DomainName, Fact, Facts};
 
 /// Whether a datagram is for certain a DNS message
@@ -22,7 +22,8 @@ pub fn lone_question(payload: &[u8], name: &mut DomainName) -> bool {
     }
     let Ok(behind) = read_name(payload, HEADER_BYTES, name) else { return false };
     let Some(tail) = QuestionTail::read(payload, behind) else { return false };
-    if !tail.is_dns(name) {
+    let few = answers | authorities | additionals <= 1;
+    if !tail.is_dns(name) || !(few || is_host(name)) {
         return false;
     }
     let counts = [[answers, a], [authorities, b], [additionals, c]].map(u16::from_be_bytes);

@@ -58,7 +58,7 @@ fn anything_else_is_left_to_the_long_way() {
         ("a response", change(2, 0x81)),
         ("a status query", change(2, 0x10)),
         ("a question that is not there", change(5, 2)),
-        ("512 answers", change(6, 2)),
+        ("512 answers that are not there", change(6, 2)),
         ("an answer that is not there", change(7, 1)),
         ("a pointer into itself", change(HEADER_BYTES, 0xc0)),
         ("a class there is not", change(HEADER_BYTES + 16, 9)),
@@ -69,6 +69,17 @@ fn anything_else_is_left_to_the_long_way() {
     }
     let netbios = query(&["CKAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"]);
     assert_eq!((at_once(&netbios), at_length(&netbios)), (None, None));
+}
+
+#[test]
+fn many_records_are_those_of_a_hosts_query() {
+    for (name, one) in [("api.example", true), ("a b.example", false)] {
+        let mut message = query(&[name]);
+        message[10] = 2;
+        message.extend([0, 0, 1, 0, 1, 0, 0, 0, 0, 0, 0].repeat(512));
+        assert_eq!(at_once(&message).is_some(), one, "{name}");
+        assert_eq!(at_length(&message).is_some(), one, "{name}");
+    }
 }
 
 #[test]

@@ -9,7 +9,7 @@ pub mod stream;
 use super::bytes::Reader;
 use super::progress::{Outcome, Progress};
 use crate::model::{App, Direction, DomainName, Fact, Facts, Reason};
-use name::{NameError, name_at, read_name, skip_name};
+use name::{NameError, is_host_byte, is_lenient_host, name_at, read_name, skip_name};
 
 pub use stream::DnsStreamReader;
 
@@ -69,6 +69,12 @@ impl Header {
         (self.flags & 0xf) as u8
     }
 
+    /// Whether it counts no more than 511 records of a kind, as all but hostile queries do.
+    #[must_use]
+    pub const fn counts_few(self) -> bool {
+        (self.answers | self.authorities | self.additionals) >> 9 == 0
+    }
+
     /// Whether the message was cut to fit (TC).
     #[must_use]
     pub const fn is_truncated(self) -> bool {
@@ -112,14 +118,15 @@ impl Question {
         Ok(behind.saturating_add(4))
     }
 
-    /// Whether the question that starts at `at` is of a class there is, its name not looked at.
+    /// Whether the question that starts at `at`, whose name this engine does not take for one, has a
+    /// class and names a host to those who follow pointers wherever they lead.
     ///
     /// # Errors
-    /// As [`Question::read`], but what a pointer points at is not looked at.
-    pub fn has_class(message: &[u8], at: usize) -> Result<bool, NameError> {
+    /// As [`Question::read`], but for what is wrong with pointers.
+    pub fn is_lenient(message: &[u8], at: usize) -> Result<bool, NameError> {
         let behind = skip_name(message, at)?;
         let tail = QuestionTail::read(message, behind).ok_or(NameError::Truncated)?;
-        Ok(tail.has_class())
+        Ok(tail.has_class() && is_lenient_host(message, at)?)
     }
 
     /// Whether it is a question of DNS: of a class there is, and for no NetBIOS name.
@@ -127,6 +134,14 @@ impl Question {
     pub fn is_dns(&self) -> bool {
         QuestionTail { kind: self.kind, class: self.class }.is_dns(&self.name)
     }
+}
+
+/// Whether a name is one that hosts have: letters, digits, hyphens and underscores. By this queries
+/// that are odd otherwise are told from bytes that only look like one.
+#[inline]
+#[must_use]
+pub fn is_host(name: &DomainName) -> bool {
+    !name.is_empty() && name.as_bytes().iter().all(|&byte| byte == b'.' || is_host_byte(byte))
 }
 
 /// What stands behind the name of a question.

@@ -56,6 +56,40 @@ pub fn skip_name(message: &[u8], at: usize) -> Result<usize, NameError> {
     }
 }
 
+/// A byte of a host's name, and the underscore of services.
+#[inline]
+pub(super) const fn is_host_byte(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_')
+}
+
+/// Whether the labels of the name that starts at `at` are those of a host, pointers followed in
+/// either direction, as some resolvers do. More pointers than are followed may lead to anything.
+///
+/// # Errors
+/// As [`name_at`], but for pointers.
+pub(super) fn is_lenient_host(message: &[u8], at: usize) -> Result<bool, NameError> {
+    let mut from = at;
+    let mut bytes = 0_usize;
+    for _ in 0..=POINTER_LIMIT {
+        let run = Run::at(message, from)?;
+        let mut labels = run.labels;
+        while let Some((&len, rest)) = labels.split_first() {
+            let (label, rest) =
+                rest.split_at_checked(usize::from(len)).ok_or(NameError::Malformed)?;
+            if !label.iter().all(|byte| is_host_byte(*byte)) {
+                return Ok(false);
+            }
+            bytes = bytes.saturating_add(label.len());
+            labels = rest;
+        }
+        match run.end {
+            End::Root(_) => return Ok(bytes > 0),
+            End::Pointer { target, .. } => from = target,
+        }
+    }
+    Ok(true)
+}
+
 /// A name with at least one pointer, label by label.
 fn compressed_name_at(message: &[u8], at: usize) -> Result<(DomainName, usize), NameError> {
     let mut name = DomainName::empty();
