@@ -14,6 +14,14 @@ fn open(family: Family) -> Talk {
     talk
 }
 
+/// The client's bytes to servers of which all but one name may be asked for.
+fn openly(family: Family, parts: &[&[u8]]) -> Talk {
+    let mut talk = Talk::new(family, Protocol::TCP, 8080);
+    talk.handshake();
+    talk.send(Client, &parts.concat());
+    talk
+}
+
 /// The client's bytes in one segment.
 fn says(family: Family, parts: &[&[u8]]) -> Talk {
     let mut talk = open(family);
@@ -302,4 +310,23 @@ pub(crate) const CASES: &[Case] = &[
             talk
         },
     ),
+    case("a denied host among all others", "The control.", |f| openly(f, &[EVIL])),
+    case("more empty lines than anybody needs", "Some servers pass over any number.", |f| {
+        openly(f, &[&b"\r\n".repeat(40), EVIL])
+    }),
+    case("spaces in front of the method, among all others", "Some servers trim the line.", |f| {
+        openly(f, &[b" \t \x0b", EVIL])
+    }),
+    case("another space behind the method", "White space to those who read Latin-1.", |f| {
+        openly(f, &[b"GET\xa0/evil HTTP/1.1\r\nHost: evil.example\r\n\r\n"])
+    }),
+    case("another space before the version", "White space to those who read Latin-1.", |f| {
+        openly(f, &[b"FROB /evil\x85HTTP/1.1\r\nHost: evil.example\r\n\r\n"])
+    }),
+    case("a method of 300 letters", "Some servers take any method.", |f| {
+        openly(f, &[&[b'M'; 300], b" /evil HTTP/1.1\r\nHost: evil.example\r\n\r\n"])
+    }),
+    case("a control character in the target", "Some servers take any target.", |f| {
+        openly(f, &[b"OPTIONS /evil\x01 HTTP/1.1\r\nHost: evil.example\r\n\r\n"])
+    }),
 ];

@@ -316,4 +316,42 @@ pub(crate) const CASES: &[Case] = &[
         talk.send(Client, &[&b"STARTTLS\r\n"[..], &hello(&[EVIL])].concat());
         talk
     }),
+    case(
+        "STARTTLS, the rest of its segment thrown away",
+        "As servers do that fear injection.",
+        |f| {
+            let mut talk = open(f, 25);
+            talk.send(Server, b"220 mail.example ESMTP\r\n");
+            talk.send(Client, b"STARTTLS\r\nX").ack(Server);
+            talk.send(Server, b"220 go ahead\r\n");
+            talk.send(Client, &hello(&[EVIL]));
+            talk
+        },
+    ),
+    case("the same, in records of one byte", "As servers do that fear injection.", |f| {
+        let mut talk = open(f, 25);
+        talk.send(Server, b"220 mail.example ESMTP\r\n");
+        talk.send(Client, b"STARTTLS\r\nX").ack(Server);
+        talk.send(Server, b"220 go ahead\r\n");
+        talk.send_split(&offer(&[EVIL]).records(1).unwrap(), 1000);
+        talk
+    }),
+    case("STARTTLS of LDAP behind a search", "It need not be the first message.", |f| {
+        let mut talk = open(f, 25);
+        let search =
+            b"\x30\x25\x02\x01\x01\x63\x20\x04\x00\x0a\x01\x00\x0a\x01\x00\x02\x01\x00\x02\x01\
+\x00\x01\x01\x00\x87\x0bobjectclass\x30\x00";
+        talk.send(Client, search).ack(Server);
+        talk.send(Client, b"\x30\x1d\x02\x01\x02\x77\x18\x80\x161.3.6.1.4.1.1466.20037");
+        talk.ack(Server);
+        talk.send(Client, &hello(&[EVIL]));
+        talk
+    }),
+    case("STARTTLS of LDAP with long lengths", "As one large vendor writes them.", |f| {
+        let mut talk = open(f, 25);
+        let ask = b"\x30\x84\0\0\0\x21\x02\x01\x01\x77\x84\0\0\0\x18\x80\x161.3.6.1.4.1.1466.20037";
+        talk.send(Client, ask).ack(Server);
+        talk.send(Client, &hello(&[EVIL]));
+        talk
+    }),
 ];

@@ -5,11 +5,11 @@ use super::dns::{HEADER_BYTES, Header, QUESTION_LIMIT, Question, is_host, name::
 use super::http::line::is_token;
 use super::preface::{self, Preface};
 
-/// The longest run of token characters that may yet become an HTTP method.
-pub const METHOD_LIMIT_BYTES: usize = 256;
-/// The longest first line that may yet end in an HTTP version; what is longer is left to HTTP.
+/// The longest first line, and the longest method, that may yet turn out to be HTTP's; what is longer is
+/// left to HTTP, which refuses it: some servers take any.
 pub const LINE_LIMIT_BYTES: usize = 8192;
-/// Empty lines, in bytes, in front of a request (RFC 9112 section 2.2).
+/// Empty lines and white space, in bytes, in front of a request (RFC 9112 section 2.2); what is longer is
+/// left to HTTP too.
 pub const EMPTY_LINES_LIMIT_BYTES: usize = 64;
 
 /// How bytes compare with one protocol.
@@ -150,6 +150,21 @@ pub fn tls_start(bytes: &[u8]) -> Likeness {
     likeness
 }
 
+/// Whether a ClientHello starts here, in the middle of anything: told by so much of its records and of
+/// itself that no text and hardly any data has it (one place in 2^36). Records shorter than what tells
+/// the hello are told by their own length.
+#[must_use]
+pub fn hello_anywhere(bytes: &[u8]) -> Likeness {
+    const LONG: &[&[u8]] =
+        &[&[0x16], &[3], ANY, ANY, ANY, &[1], &[0, 1, 2], ANY, ANY, &[3], &[0, 1, 2, 3, 4]];
+    const SHORT: &[&[u8]] = &[&[0x16], &[3], ANY, &[0], &[1, 2, 3, 4, 5], &[1]];
+    match (pattern(bytes, LONG), pattern(bytes, SHORT)) {
+        (Likeness::Certain, _) | (_, Likeness::Certain) => Likeness::Certain,
+        (Likeness::No, Likeness::No) => Likeness::No,
+        _ => Likeness::Unsure,
+    }
+}
+
 /// Any byte, in a [`pattern`].
 pub(super) const ANY: &[u8] = &[];
 
@@ -195,23 +210,28 @@ fn ssl2(bytes: &[u8]) -> Likeness {
 const METHODS: [&[u8]; 8] =
     [b"GET", b"HEAD", b"POST", b"PUT", b"DELETE", b"CONNECT", b"TRACE", b"PATCH"];
 
-/// An HTTP/1 request line, also where it is malformed: lenient servers take other white space and
-/// methods nobody has heard of.
+/// White space to the most lenient of servers: that of ASCII, and what is some in Latin-1.
+const fn is_space(byte: u8) -> bool {
+    matches!(byte, b'\t' | 0x0b | 0x0c | 0x1c..=b' ' | 0x85 | 0xa0)
+}
+
+/// An HTTP/1 request line, also where it is malformed: lenient servers take other white space, also in
+/// front of it, and methods nobody has heard of.
 #[must_use]
 pub fn http(bytes: &[u8]) -> Likeness {
-    let empty = bytes.iter().take_while(|b| matches!(b, b'\r' | b'\n')).count();
+    let empty = bytes.iter().take_while(|b| matches!(b, b'\r' | b'\n') || is_space(**b)).count();
     if empty > EMPTY_LINES_LIMIT_BYTES {
-        return Likeness::No;
+        return Likeness::Certain;
     }
     let line = bytes.get(empty..).unwrap_or_default();
     let token = line.iter().take_while(|b| is_token(**b)).count();
-    if token > METHOD_LIMIT_BYTES {
-        return Likeness::No;
+    if token >= LINE_LIMIT_BYTES {
+        return Likeness::Certain;
     }
     let Some((method, rest)) = line.split_at_checked(token) else { return Likeness::No };
     match rest.first() {
         None => Likeness::Unsure,
-        Some(b' ' | b'\t' | 0x0b | 0x0c) if token > 0 => {
+        Some(&space) if token > 0 && is_space(space) => {
             if METHODS.contains(&method) {
                 Likeness::Certain
             } else {
@@ -222,18 +242,18 @@ pub fn http(bytes: &[u8]) -> Likeness {
     }
 }
 
-/// The rest of a line whose method is not known: a version in it makes it HTTP.
+/// The rest of a line whose method is not known: a version in it makes it HTTP. No server takes a NUL
+/// for a part of one.
 fn http_line(rest: &[u8]) -> Likeness {
     let line = rest.get(..LINE_LIMIT_BYTES).unwrap_or(rest);
-    let end = line.iter().position(|b| matches!(b, 0..=8 | b'\n' | 0x0e..=0x1f | 0x7f));
-    let Some(end) = end else {
+    let Some(end) = line.iter().position(|b| matches!(b, 0 | b'\n')) else {
         let full = line.len() == LINE_LIMIT_BYTES;
         return if full { Likeness::Certain } else { Likeness::Unsure };
     };
     let line = rest.get(..end).unwrap_or_default();
     let version = |w: &[u8]| {
         w.split_first_chunk::<6>().is_some_and(|([space, http @ ..], _)| {
-            *space <= b' ' && http.eq_ignore_ascii_case(b"HTTP/")
+            (*space <= b' ' || is_space(*space)) && http.eq_ignore_ascii_case(b"HTTP/")
         })
     };
     Likeness::of(rest.get(end) == Some(&b'\n') && line.windows(6).any(version))

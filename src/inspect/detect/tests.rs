@@ -36,6 +36,9 @@ fn known() -> Vec<(Vec<u8>, Detection)> {
         text(b"BREW /pot HTTP/1.1\r\n", Detection::Http),
         text(b"get / http/1.1\n", Detection::Http),
         text(b"OPTIONS * HTTP/1.1\r\n", Detection::Http),
+        text(b" \t\x0bGET / HTTP/1.1\r\n", Detection::Http),
+        text(b"GET\xa0/", Detection::Http),
+        text(b"FROB /\x01\x85HTTP/1.1\n", Detection::Http),
         text(b"OPTIONS rtsp://a/ RTSP/1.0\r\n", Detection::Other),
         text(b"REGISTER sip:a SIP/2.0\r\n", Detection::Other),
         text(b"SSH-2.0-OpenSSH_9.9\r\n", Detection::Ssh),
@@ -104,9 +107,9 @@ fn an_answer_once_given_stands_whatever_follows() {
 #[test]
 fn methods_and_lines_and_empty_lines_end_at_their_limits() {
     for (len, likeness) in [
-        (METHOD_LIMIT_BYTES - 1, Likeness::Unsure),
-        (METHOD_LIMIT_BYTES, Likeness::Unsure),
-        (METHOD_LIMIT_BYTES + 1, Likeness::No),
+        (LINE_LIMIT_BYTES - 1, Likeness::Unsure),
+        (LINE_LIMIT_BYTES, Likeness::Certain),
+        (LINE_LIMIT_BYTES + 1, Likeness::Certain),
     ] {
         assert_eq!(http(&vec![b'M'; len]), likeness, "method of {len}");
     }
@@ -122,7 +125,7 @@ fn methods_and_lines_and_empty_lines_end_at_their_limits() {
     for (len, likeness) in [
         (EMPTY_LINES_LIMIT_BYTES - 1, Likeness::Unsure),
         (EMPTY_LINES_LIMIT_BYTES, Likeness::Unsure),
-        (EMPTY_LINES_LIMIT_BYTES + 1, Likeness::No),
+        (EMPTY_LINES_LIMIT_BYTES + 1, Likeness::Certain),
     ] {
         assert_eq!(http(&vec![b'\n'; len]), likeness, "{len} empty lines");
     }

@@ -2,13 +2,14 @@
 //! first message or by the greeting of their server, then watched for what follows. Commands are
 //! not understood; a hello is told by its own bytes, so that no spelling of STARTTLS hides it.
 
-use super::detect::{ANY, Likeness, Try, literal, pattern, tls_start};
+use super::detect::{ANY, Likeness, Try, hello_anywhere, literal, pattern, tls_start};
 use crate::model::App;
 
 /// How a protocol is watched.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Preface {
-    /// Lines of text; TLS starts behind one (SMTP, FTP, POP3, IMAP, NNTP, NATS).
+    /// Lines of text; TLS starts behind one (SMTP, FTP, POP3, IMAP, NNTP, NATS), or in the middle of one
+    /// whose beginning the server threw away, as those do that fear injected commands.
     Lines(&'static str),
     /// XML; TLS starts anywhere, its first byte cannot stand in XML (RFC 6120 section 5).
     Xml,
@@ -16,7 +17,7 @@ pub enum Preface {
     Postgres,
     /// RDP: a connection request in a TPKT (RFC 2126), then TLS.
     Rdp,
-    /// LDAP: StartTLS (RFC 4511 section 4.14), then TLS.
+    /// LDAP: TLS behind any of its messages (StartTLS, RFC 4511 section 4.14).
     Ldap,
     /// MySQL behind its greeting: a request for TLS in the first packet, then TLS.
     Mysql,
@@ -99,7 +100,8 @@ impl Watch {
     pub fn read(&mut self, bytes: &[u8]) -> Step {
         match self.preface {
             Preface::Lines(_) => self.lines(bytes),
-            Preface::Xml => xml_until_tls(bytes),
+            Preface::Xml => until_tls(bytes, tls_start),
+            Preface::Ldap => until_tls(bytes, hello_anywhere),
             _ => self.message(bytes),
         }
     }
@@ -108,18 +110,28 @@ impl Watch {
         let mut at = 0_usize;
         loop {
             let rest = bytes.get(at..).unwrap_or_default();
-            if self.fresh {
-                match tls_start(rest) {
-                    Likeness::Certain => return Step::Tls(at),
-                    Likeness::Unsure => return Step::Skip(at),
-                    Likeness::No => self.fresh = false,
-                }
+            let likeness = match rest.first() {
+                _ if self.fresh => tls_start(rest),
+                Some(&0x16) => hello_anywhere(rest),
+                _ => Likeness::No,
+            };
+            match likeness {
+                Likeness::Certain => return Step::Tls(at),
+                Likeness::Unsure => return Step::Skip(at),
+                Likeness::No => {}
             }
-            let Some(end) = rest.iter().position(|b| *b == b'\n') else {
+            // What is looked at next: behind the line, or a record in the middle of it.
+            let next = rest.iter().enumerate().position(|(place, byte)| match byte {
+                b'\n' => true,
+                0x16 => place > 0,
+                _ => false,
+            });
+            let Some(next) = next else {
+                self.fresh = false;
                 return Step::Skip(bytes.len());
             };
-            at = at.saturating_add(end).saturating_add(1);
-            self.fresh = true;
+            self.fresh = rest.get(next) == Some(&b'\n');
+            at = at.saturating_add(next).saturating_add(usize::from(self.fresh));
         }
     }
 
@@ -138,7 +150,6 @@ impl Watch {
         let (len, tunnel) = match self.preface {
             Preface::Postgres => (postgres_request(bytes), false),
             Preface::Rdp if self.messages == 0 => (tpkt(bytes), false),
-            Preface::Ldap if self.messages == 0 => (ldap_message(bytes), false),
             Preface::Mysql if self.messages == 0 => (mysql_request(bytes), false),
             Preface::Socks4 => (socks4_request(bytes), true),
             Preface::Socks5 => socks5_message(self.messages, bytes),
@@ -166,7 +177,8 @@ enum Length {
     Wrong,
 }
 
-fn xml_until_tls(bytes: &[u8]) -> Step {
+/// Up to where TLS starts, anywhere.
+fn until_tls(bytes: &[u8], starts: fn(&[u8]) -> Likeness) -> Step {
     let mut at = 0_usize;
     loop {
         let rest = bytes.get(at..).unwrap_or_default();
@@ -174,7 +186,7 @@ fn xml_until_tls(bytes: &[u8]) -> Step {
             return Step::Skip(bytes.len());
         };
         at = at.saturating_add(found);
-        match tls_start(bytes.get(at..).unwrap_or_default()) {
+        match starts(bytes.get(at..).unwrap_or_default()) {
             Likeness::Certain => return Step::Tls(at),
             Likeness::Unsure => return Step::Skip(at),
             Likeness::No => at = at.saturating_add(1),
@@ -212,18 +224,33 @@ fn tpkt(bytes: &[u8]) -> Length {
     Length::Known(usize::from(u16::from_be_bytes([high, low])).max(4))
 }
 
-/// An ExtendedRequest with the name of StartTLS, message id below 128.
+/// An LDAPMessage (RFC 4511 section 4.1.1): a sequence, its length in any form, a message id of at most
+/// four bytes, then a request that is not empty: with an empty one it may be a DNS query.
 fn ldap(bytes: &[u8]) -> Likeness {
-    let head =
-        pattern(bytes, &[&[0x30], &[0x1d], &[2], &[1], ANY, &[0x77], &[0x18], &[0x80], &[0x16]]);
-    match (head, bytes.get(9..)) {
-        (Likeness::Certain, Some(name)) => literal(name, b"1.3.6.1.4.1.1466.20037"),
-        (head, _) => head,
-    }
-}
-
-fn ldap_message(bytes: &[u8]) -> Length {
-    bytes.get(1).map_or(Length::Unknown, |len| Length::Known(usize::from(*len).saturating_add(2)))
+    const LENGTH: &[u8] = &[0x84, 0x83, 0x82, 0x81];
+    /// Bind, search, modify, add, modifyDN, compare, extended.
+    const REQUESTS: &[u8] = &[0x60, 0x63, 0x66, 0x68, 0x6c, 0x6e, 0x77];
+    let mut reader = bytes.iter().copied();
+    let mut step = |fits: fn(u8) -> bool| match reader.next() {
+        None => Err(Likeness::Unsure),
+        Some(byte) if fits(byte) => Ok(byte),
+        Some(_) => Err(Likeness::No),
+    };
+    let mut message = || {
+        step(|byte| byte == 0x30)?;
+        let length = step(|byte| byte < 0x80 || LENGTH.contains(&byte))?;
+        for _ in 0..length.checked_sub(0x80).unwrap_or(0) {
+            step(|_| true)?;
+        }
+        step(|byte| byte == 2)?;
+        let id = step(|byte| (1..=4).contains(&byte))?;
+        for _ in 0..id {
+            step(|_| true)?;
+        }
+        step(|byte| REQUESTS.contains(&byte))?;
+        step(|byte| byte != 0)
+    };
+    message().map_or_else(|likeness| likeness, |_| Likeness::Certain)
 }
 
 /// SSLRequest: a packet of 32 bytes, number 1, with CLIENT_SSL among its capabilities.

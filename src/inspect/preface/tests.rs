@@ -2,7 +2,7 @@
 
 use super::*;
 
-const HELLO: &[u8] = b"\x16\x03\x01\x02\0\x01\0\x01";
+const HELLO: &[u8] = b"\x16\x03\x01\x02\0\x01\0\x01\xfc\x03\x03";
 
 /// What a client's bytes lead to, cut into segments of `step` bytes, and where.
 fn outcome(preface: Preface, bytes: &[u8], step: usize) -> (Step, usize) {
@@ -31,6 +31,8 @@ fn tls_and_tunnels_are_found_where_they_start_at_any_cut() {
         (Preface::Lines("smtp"), &b"EHLO a\r\nStartTLS \n"[..], Step::Tls(0)),
         (Preface::Lines("ftp"), b"", Step::Tls(0)),
         (Preface::Xml, b"<stream:stream><starttls xmlns='\x16'/>", Step::Tls(0)),
+        (Preface::Lines("smtp"), b"STARTTLS\r\nX\x16\x03", Step::Tls(0)),
+        (Preface::Ldap, b"\x30\x05\x02\x01\x01\x63\x16\x03\0", Step::Tls(0)),
         (Preface::Postgres, b"\0\0\0\x08\x04\xd2\x16\x30\0\0\0\x08\x04\xd2\x16\x2f", Step::Tls(0)),
         (Preface::Rdp, b"\x03\0\0\x0b\x06\xe0\0\0\0\0\0", Step::Tls(0)),
         (
@@ -60,6 +62,37 @@ fn tls_and_tunnels_are_found_where_they_start_at_any_cut() {
                 "{preface:?} cut {cut}"
             );
         }
+    }
+}
+
+#[test]
+fn a_directory_is_told_by_its_first_request_in_any_form() {
+    let asks = b"\x77\x18\x80\x161.3.6.1.4.1.1466.20037";
+    for head in [
+        &b"\x30\x1d\x02\x01\x01"[..],
+        b"\x30\x1e\x02\x02\x01\x01",
+        b"\x30\x81\x1d\x02\x01\x01",
+        b"\x30\x82\0\x1d\x02\x01\x01",
+        b"\x30\x84\0\0\0\x1d\x02\x01\x01",
+    ] {
+        let bytes = [head, asks].concat();
+        for end in 0..bytes.len() {
+            let due = if end < head.len() + 2 { Likeness::Unsure } else { Likeness::Certain };
+            assert_eq!(
+                detect(&bytes[..end]),
+                (due, if end < 1 { Preface::Postgres } else { Preface::Ldap }),
+                "{end}"
+            );
+        }
+    }
+    for other in [
+        &b"\x30\x85\0"[..],
+        b"\x30\x1d\x02\x05",
+        b"\x30\x1d\x02\x01\x01\x61\x01",
+        b"\x30\x26\x02\x01\x01\x04\x06public",
+        b"\x30\x1d\x02\x01\x01\x60\0\x01",
+    ] {
+        assert_eq!(detect(other).0, Likeness::No, "{other:?}");
     }
 }
 
