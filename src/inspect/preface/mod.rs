@@ -239,7 +239,7 @@ fn ldap(bytes: &[u8]) -> Likeness {
     let mut message = || {
         step(|byte| byte == 0x30)?;
         let length = step(|byte| byte < 0x80 || LENGTH.contains(&byte))?;
-        for _ in 0..length.checked_sub(0x80).unwrap_or(0) {
+        for _ in 0..length.saturating_sub(0x80) {
             step(|_| true)?;
         }
         step(|byte| byte == 2)?;
