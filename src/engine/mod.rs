@@ -277,9 +277,10 @@ impl Engine {
         position: usize,
         out: &mut Output,
     ) -> Verdict {
-        let Some(packet) = wire::at_length(frame.bytes) else {
+        let mut packet = Packet::NONE;
+        if wire::at_length(frame.bytes, &mut packet).is_none() {
             return Verdict::Drop(Reason::Truncated);
-        };
+        }
         let parcel = Parcel {
             scope: soon.key.scope(),
             key: FlowKey::from(soon.key),

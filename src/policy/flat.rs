@@ -103,11 +103,11 @@ pub(super) struct FlatTable {
 }
 
 impl FlatTable {
-    /// Room for so many keys, of which four in five places are taken at most; one in four while that
-    /// is little memory.
+    /// Room for so many keys: half of the places are taken at most; a quarter while that is little
+    /// memory.
     pub(super) fn new(keys: usize) -> Self {
         let sparse = keys.saturating_mul(4).saturating_add(1).next_power_of_two();
-        let dense = keys.saturating_mul(5).div_ceil(4).saturating_add(1).next_power_of_two();
+        let dense = keys.saturating_mul(2).saturating_add(1).next_power_of_two();
         let count = if sparse <= SMALL_PLACES { sparse } else { dense };
         let free = Place { addresses: 0, rest: FREE, start: 0, more: 0, first: Listed::NONE };
         let places = vec![free; count];

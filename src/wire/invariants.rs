@@ -41,7 +41,9 @@ fn a_glimpse_says_the_same(
     parsed: &Result<Packet, Reason>,
 ) {
     let Some(glimpse) = glimpse(frame, link, settings) else { return };
-    assert_eq!(at_length(frame).ok_or(Reason::Truncated), *parsed);
+    let mut packet = Packet::NONE;
+    let at_length = at_length(frame, &mut packet).map(|()| packet);
+    assert_eq!(at_length.ok_or(Reason::Truncated), *parsed);
     let Ok(packet) = parsed else { return };
     let read = packet.outer.map(|outer| (outer.endpoint, outer.source));
     assert_eq!(read, Some((glimpse.endpoint, Addr::v4(glimpse.gateway))));

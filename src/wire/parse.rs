@@ -70,8 +70,7 @@ pub fn parse(frame: &[u8], link: Link, settings: &Settings) -> Result<Packet, Re
 /// place is as it was.
 #[inline]
 pub fn read(frame: &[u8], link: Link, settings: &Settings, packet: &mut Packet) -> Option<Reason> {
-    if let Some(usual) = usual(frame, link, settings) {
-        *packet = usual;
+    if usual(frame, link, settings, packet).is_some() {
         return None;
     }
     match general(frame, link, settings) {
@@ -83,8 +82,9 @@ pub fn read(frame: &[u8], link: Link, settings: &Settings, packet: &mut Packet) 
 
 /// A frame of the usual form.
 #[inline]
-fn usual(frame: &[u8], link: Link, settings: &Settings) -> Option<Packet> {
-    glimpse(frame, link, settings).and_then(|_| at_length(frame))
+fn usual(frame: &[u8], link: Link, settings: &Settings, packet: &mut Packet) -> Option<()> {
+    glimpse(frame, link, settings)?;
+    at_length(frame, packet)
 }
 
 /// Any frame, header by header.

@@ -232,14 +232,17 @@ pub fn payload_of_usual_datagram(frame: &[u8], payload_len: u16) -> &[u8] {
     behind.get(..usize::from(payload_len)).unwrap_or_default()
 }
 
-/// Everything of a frame that [`glimpse`] has read.
-#[inline]
+/// Everything of a frame that [`glimpse`] has read, into a place that is there: it is large, and is not
+/// to be moved. `None`: it has not been read, and the place is as it was.
+#[inline(always)]
 #[must_use]
-pub fn at_length(frame: &[u8]) -> Option<Packet> {
+pub fn at_length(frame: &[u8], packet: &mut Packet) -> Option<()> {
     let head: &[u8; HEADERS] = frame.first_chunk()?;
     let gwlb = geneve::usual(head.get(OPTIONS..INNER)?)?;
     let ip_len = u16_at(head, INNER + 2)?;
     let (src, dst) = (Addr::v4(array_at(head, INNER + 12)?), Addr::v4(array_at(head, INNER + 16)?));
+    let source = Addr::v4(array_at(head, OUTER + 12)?);
+    let ttl = u8_at(head, INNER + 8)?;
     let protocol = Protocol(u8_at(head, INNER + 9)?);
     let transport = frame.get(TRANSPORT..INNER.checked_add(usize::from(ip_len))?)?;
     let ((src_port, dst_port), header_len, payload_len, body) = if protocol == Protocol::UDP {
@@ -250,14 +253,16 @@ pub fn at_length(frame: &[u8]) -> Option<Packet> {
         let (ports, header_len, segment) = tcp::parse(transport, Fragment::Whole).ok()?;
         (ports, header_len, transport.len().checked_sub(header_len)?, Body::Tcp(segment))
     };
-    Some(Packet {
+    let payload = u16::try_from(TRANSPORT.checked_add(header_len)?).ok()?;
+    let payload_len = u16::try_from(payload_len).ok()?;
+    *packet = Packet {
         outer: Some(Outer {
             ip: OUTER as u16,
             geneve: GENEVE as u16,
             endpoint: gwlb.endpoint,
             attachment: gwlb.attachment,
             cookie: gwlb.cookie,
-            source: Addr::v4(array_at(head, OUTER + 12)?),
+            source,
         }),
         tuple: FiveTuple { src, dst, src_port, dst_port, protocol },
         link: Link::Ethernet,
@@ -265,12 +270,13 @@ pub fn at_length(frame: &[u8]) -> Option<Packet> {
         ip: INNER as u16,
         ip_len: u32::from(ip_len),
         transport: TRANSPORT as u16,
-        payload: u16::try_from(TRANSPORT.checked_add(header_len)?).ok()?,
-        payload_len: u16::try_from(payload_len).ok()?,
-        ttl: u8_at(head, INNER + 8)?,
+        payload,
+        payload_len,
+        ttl,
         fragment: Fragment::Whole,
         body,
-    })
+    };
+    Some(())
 }
 
 /// [`super::reflect`] of a frame that [`glimpse`] has read.
