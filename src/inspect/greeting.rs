@@ -30,7 +30,7 @@ pub fn recognise(bytes: &[u8]) -> Greeting {
         (settings, Greeting::Settings),
         (tls_start, Greeting::Hello),
         (mysql, Greeting::Preface(Preface::Mysql)),
-        (telnet, Greeting::Plain("telnet")),
+        (telnet, Greeting::Preface(Preface::Anywhere("telnet"))),
     ];
     for (likeness, greeting) in tries {
         match likeness(bytes) {
@@ -45,7 +45,7 @@ pub fn recognise(bytes: &[u8]) -> Greeting {
 /// Greetings in text that one literal tells.
 const LITERALS: [(&[u8], Greeting); 9] = [
     (b"SSH-", Greeting::Plain("ssh")),
-    (b"RFB 0", Greeting::Plain("vnc")),
+    (b"RFB 0", Greeting::Preface(Preface::Anywhere("vnc"))),
     (b"@RSYNCD:", Greeting::Plain("rsync")),
     (b"+OK", Greeting::Preface(Preface::Lines("pop3"))),
     (b"-ERR", Greeting::Preface(Preface::Lines("pop3"))),
@@ -158,9 +158,9 @@ mod tests {
     /// First bytes of servers, and what they are.
     const KNOWN: [(&[u8], Greeting); 18] = [
         (b"SSH-2.0-OpenSSH_9.9\r\n", Greeting::Plain("ssh")),
-        (b"RFB 003.008\n", Greeting::Plain("vnc")),
+        (b"RFB 003.008\n", Greeting::Preface(Preface::Anywhere("vnc"))),
         (b"@RSYNCD: 31.0\n", Greeting::Plain("rsync")),
-        (b"\xff\xfd\x18\xff\xfd\x20", Greeting::Plain("telnet")),
+        (b"\xff\xfd\x18\xff\xfd\x20", Greeting::Preface(Preface::Anywhere("telnet"))),
         (b"+OK ready\r\n", Greeting::Preface(Preface::Lines("pop3"))),
         (b"* OK [CAPABILITY IMAP4rev1]\r\n", Greeting::Preface(Preface::Lines("imap"))),
         (b"220 mail.example ESMTP\r\n", Greeting::Preface(Preface::Lines("smtp"))),

@@ -354,4 +354,37 @@ pub(crate) const CASES: &[Case] = &[
         talk.send(Client, &hello(&[EVIL]));
         talk
     }),
+    case(
+        "STARTTLS of a protocol nobody knows",
+        "Its server speaks first, as all of that kind.",
+        |f| {
+            let mut talk = open(f, 25);
+            talk.send(Server, b"\"IMPLEMENTATION\" \"sieve\"\r\n\"STARTTLS\"\r\nOK\r\n");
+            talk.send(Client, b"STARTTLS\r\n").ack(Server);
+            talk.send(Server, b"OK\r\n");
+            talk.send(Client, &hello(&[EVIL]));
+            talk
+        },
+    ),
+    case("TLS inside a remote desktop", "Negotiated in binary (VeNCrypt).", |f| {
+        let mut talk = open(f, 25);
+        talk.send(Server, b"RFB 003.008\n");
+        talk.send(Client, b"RFB 003.008\n").ack(Server);
+        talk.send(Server, b"\x01\x13");
+        talk.send(Client, b"\x13\0\x02\0\0\x01\x05").ack(Server);
+        talk.send(Client, &hello(&[EVIL]));
+        talk
+    }),
+    case(
+        "TLS of a database, bytes behind the request for it",
+        "A server may throw them away.",
+        |f| {
+            let mut talk = open(f, 25);
+            talk.send(Server, b"\x4a\0\0\0\x0a8.4.3\0");
+            let request = [&b"\x20\0\0\x01\0\x08"[..], &[0; 30], b"X"].concat();
+            talk.send(Client, &request).ack(Server);
+            talk.send(Client, &hello(&[EVIL]));
+            talk
+        },
+    ),
 ];

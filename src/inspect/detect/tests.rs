@@ -49,7 +49,7 @@ fn known() -> Vec<(Vec<u8>, Detection)> {
         text(b"\x03\0\0\x13\x0e\xe0\0\0\0\0\0\x01", Detection::Preface(Preface::Rdp)),
         text(
             b"\x30\x1d\x02\x01\x01\x77\x18\x80\x161.3.6.1.4.1.1466.20037",
-            Detection::Preface(Preface::Ldap),
+            Detection::Preface(Preface::Anywhere("ldap")),
         ),
         text(b"\x05\x01\0", Detection::Preface(Preface::Socks5)),
         text(b"\x05\x02\0\x02\x01", Detection::Preface(Preface::Socks5)),

@@ -7,7 +7,7 @@ use super::dns::DnsStreamReader;
 use super::greeting::{Greeting, recognise};
 use super::http::{HttpReader, note_stray_host};
 use super::http2::Http2Reader;
-use super::preface::{Step, Watch};
+use super::preface::{Preface, Step, Watch};
 use super::progress::{Outcome, Progress, Wants};
 use super::proxy::ProxyReader;
 use super::tls::TlsReader;
@@ -279,6 +279,10 @@ impl Inspector {
             Detection::Http => self.hand_over(0, State::Http(Box::default())),
             Detection::Http2 => self.hand_over(0, State::Http2(Box::default())),
             Detection::Ssh => self.unread(App::Greeting("ssh"), settled, bytes, facts),
+            // Its server spoke first; TLS may follow, as in the protocols of that kind that are known.
+            Detection::Other if settled == Some(App::Other) => {
+                self.hand_over(0, State::Watch(Watch::new(Preface::Anywhere("other"))))
+            }
             Detection::Other => self.unread(App::Other, settled, bytes, facts),
             Detection::Preface(preface) => {
                 self.state = State::Watch(Watch::new(preface));

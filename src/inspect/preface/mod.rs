@@ -17,8 +17,9 @@ pub enum Preface {
     Postgres,
     /// RDP: a connection request in a TPKT (RFC 2126), then TLS.
     Rdp,
-    /// LDAP: TLS behind any of its messages (StartTLS, RFC 4511 section 4.14).
-    Ldap,
+    /// A protocol in which TLS may follow anything: LDAP (StartTLS, RFC 4511 section 4.14), VNC
+    /// (VeNCrypt), telnet, and those whose server speaks first and is not known.
+    Anywhere(&'static str),
     /// MySQL behind its greeting: a request for TLS in the first packet, then TLS.
     Mysql,
     /// SOCKS 5 (RFC 1928): greeting, perhaps a password, request, then a tunnel.
@@ -32,11 +33,10 @@ impl Preface {
     #[must_use]
     pub const fn app(self) -> App {
         App::Greeting(match self {
-            Self::Lines(name) => name,
+            Self::Lines(name) | Self::Anywhere(name) => name,
             Self::Xml => "xmpp",
             Self::Postgres => "postgresql",
             Self::Rdp => "rdp",
-            Self::Ldap => "ldap",
             Self::Mysql => "mysql",
             Self::Socks5 | Self::Socks4 => "socks",
         })
@@ -49,7 +49,7 @@ pub fn detect(bytes: &[u8]) -> (Likeness, Preface) {
     let tries: [Try<Preface>; 5] = [
         (postgres, Preface::Postgres),
         (rdp, Preface::Rdp),
-        (ldap, Preface::Ldap),
+        (ldap, Preface::Anywhere("ldap")),
         (socks5, Preface::Socks5),
         (xml, Preface::Xml),
     ];
@@ -101,7 +101,7 @@ impl Watch {
         match self.preface {
             Preface::Lines(_) => self.lines(bytes),
             Preface::Xml => until_tls(bytes, tls_start),
-            Preface::Ldap => until_tls(bytes, hello_anywhere),
+            Preface::Anywhere(_) => until_tls(bytes, hello_anywhere),
             _ => self.message(bytes),
         }
     }
@@ -159,6 +159,8 @@ impl Watch {
             Length::Unknown => Step::Skip(0),
             // Three bytes told SOCKS 5. If the next are none of it, they were something else.
             Length::Wrong if self.preface == Preface::Socks5 => Step::Wrong,
+            // Nothing but TLS follows the request for it; what a server throws away hides nothing.
+            Length::Wrong if self.preface == Preface::Mysql && self.messages > 0 => Step::Wrong,
             Length::Wrong => Step::Over,
             Length::Known(len) if len > bytes.len() => Step::Skip(0),
             Length::Known(len) if tunnel => Step::Tunnel(len),

@@ -32,11 +32,11 @@ fn tls_and_tunnels_are_found_where_they_start_at_any_cut() {
         (Preface::Lines("ftp"), b"", Step::Tls(0)),
         (Preface::Xml, b"<stream:stream><starttls xmlns='\x16'/>", Step::Tls(0)),
         (Preface::Lines("smtp"), b"STARTTLS\r\nX\x16\x03", Step::Tls(0)),
-        (Preface::Ldap, b"\x30\x05\x02\x01\x01\x63\x16\x03\0", Step::Tls(0)),
+        (Preface::Anywhere("ldap"), b"\x30\x05\x02\x01\x01\x63\x16\x03\0", Step::Tls(0)),
         (Preface::Postgres, b"\0\0\0\x08\x04\xd2\x16\x30\0\0\0\x08\x04\xd2\x16\x2f", Step::Tls(0)),
         (Preface::Rdp, b"\x03\0\0\x0b\x06\xe0\0\0\0\0\0", Step::Tls(0)),
         (
-            Preface::Ldap,
+            Preface::Anywhere("ldap"),
             b"\x30\x1d\x02\x01\x01\x77\x18\x80\x161.3.6.1.4.1.1466.20037",
             Step::Tls(0),
         ),
@@ -80,7 +80,7 @@ fn a_directory_is_told_by_its_first_request_in_any_form() {
             let due = if end < head.len() + 2 { Likeness::Unsure } else { Likeness::Certain };
             assert_eq!(
                 detect(&bytes[..end]),
-                (due, if end < 1 { Preface::Postgres } else { Preface::Ldap }),
+                (due, if end < 1 { Preface::Postgres } else { Preface::Anywhere("ldap") }),
                 "{end}"
             );
         }
@@ -104,6 +104,9 @@ fn nothing_is_found_where_nothing_starts() {
     assert_eq!(outcome(Preface::Postgres, session, 64).0, Step::Over);
     let login = b"\x54\0\0\x01\x85\xa6\xff\x01";
     assert_eq!(outcome(Preface::Mysql, login, 64).0, Step::Over);
+    let mut request = [&b"\x20\0\0\x01\0\x08"[..], &[0; 30], b"X"].concat();
+    request.extend_from_slice(HELLO);
+    assert_eq!(outcome(Preface::Mysql, &request, 64).0, Step::Wrong, "TLS was asked for");
     let other = b"\x05\x01\0\x99\x99\x99\x99\x99";
     assert_eq!(outcome(Preface::Socks5, other, 1).0, Step::Wrong, "told by three bytes only");
 }
