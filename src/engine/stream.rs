@@ -276,6 +276,7 @@ impl Engine {
                 }
                 flow.settle(verdict, Stage::Following);
                 inspection.handshake = false;
+                inspection.inspector.allow();
                 (!flow.passes()).then_some(verdict)
             }
             Decision::Pending { needs } => {

@@ -3,7 +3,7 @@
 use crate::talk::{Family, From, Talk};
 use crate::tls::offer;
 use crate::{Case, case};
-use From::Client;
+use From::{Client, Server};
 use lockgate::inspect::quic::seal::{Initial, crypto_frame};
 use lockgate::inspect::quic::version::{V1, V2};
 use lockgate::model::Protocol;
@@ -40,6 +40,23 @@ fn simple(name: &[u8]) -> Vec<u8> {
 /// Something behind a header that only looks like a packet of the connection.
 fn short_header() -> Vec<u8> {
     [&[0x43][..], ID, &[9; 40]].concat()
+}
+
+/// The server's Retry to the first hello, which leads to `OTHER`.
+fn retried(family: Family, second: &[u8]) -> Talk {
+    let retry = [&[0xf0, 0, 0, 0, 1, 0, 8][..], OTHER, b"token", &[0; 16]].concat();
+    let packet = Initial {
+        version: V1,
+        destination: OTHER,
+        token: b"token",
+        number: 1,
+        padded_to: 1200,
+        ..Initial::default()
+    };
+    let mut talk = talk(family, &[simple(b"good.example")]);
+    talk.datagram(Server, &retry);
+    talk.datagram(Client, &packet.seal(&crypto(0, &hello(second))).unwrap());
+    talk
 }
 
 pub(crate) const CASES: &[Case] = &[
@@ -178,5 +195,43 @@ pub(crate) const CASES: &[Case] = &[
     ),
     case("an offset beyond any hello", "A bound, not memory.", |f| {
         talk(f, &[initial(ID, 0, &[crypto(1 << 20, b"x")]), simple(b"evil.example")])
+    }),
+    case("Retry, the same name", "The hello comes again with the token.", |f| {
+        retried(f, b"good.example")
+    }),
+    case("Retry, another name", "The name of a connection does not change.", |f| {
+        retried(f, b"evil.example")
+    }),
+    case("the same connection id with another hello", "Data at an offset may not change.", |f| {
+        talk(f, &[simple(b"good.example"), initial(ID, 1, &[crypto(0, &hello(b"evil.example"))])])
+    }),
+    case("the same connection id in another version", "A new connection: judged anew.", |f| {
+        let packet =
+            Initial { version: V2, destination: ID, padded_to: 1200, ..Initial::default() };
+        let evil = packet.seal(&crypto(0, &hello(b"evil.example"))).unwrap();
+        talk(f, &[simple(b"good.example"), evil])
+    }),
+    case(
+        "another connection id under the keys of the first",
+        "The first connection goes on.",
+        |f| {
+            let packet = Initial {
+                version: V1,
+                destination: OTHER,
+                keyed_by: Some(ID),
+                number: 1,
+                padded_to: 1200,
+                ..Initial::default()
+            };
+            let evil = packet.seal(&crypto(0, &hello(b"evil.example"))).unwrap();
+            talk(f, &[simple(b"good.example"), evil])
+        },
+    ),
+    case("a second connection from another port", "Another flow: it begins anew.", |f| {
+        let mut talk = talk(f, &[simple(b"good.example")]);
+        talk.tuple.src_port += 1;
+        talk.datagram(Client, &short_header());
+        talk.datagram(Client, &initial(OTHER, 0, &[crypto(0, &hello(b"evil.example"))]));
+        talk
     }),
 ];

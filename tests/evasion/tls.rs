@@ -75,6 +75,17 @@ fn retried(family: Family, second: &[u8]) -> Talk {
     talk
 }
 
+/// The same with early data behind the first hello, and half of it behind the server's answer.
+fn retried_early(family: Family, second: &[u8]) -> Talk {
+    let early = record(23, &[7; 300]);
+    let first = [with_extension(42, &[], &[GOOD]), record(20, &[1]), early.clone()].concat();
+    let mut talk = open(family, 443);
+    talk.send(Client, &first).ack(Server);
+    talk.send(Server, &[retry_request(), record(20, &[1])].concat());
+    talk.send(Client, &[early, hello(&[second])].concat());
+    talk
+}
+
 /// SMTP up to STARTTLS, then these bytes.
 fn after_starttls(family: Family, bytes: &[u8]) -> Talk {
     let mut talk = open(family, 25);
@@ -387,4 +398,18 @@ pub(crate) const CASES: &[Case] = &[
             talk
         },
     ),
+    case(
+        "early data, HelloRetryRequest, the same name",
+        "Early data is void then; all goes.",
+        |f| retried_early(f, GOOD),
+    ),
+    case("early data, HelloRetryRequest, another name", "The second hello is behind it.", |f| {
+        retried_early(f, EVIL)
+    }),
+    case("early data, then another hello at once", "It is read behind the early data.", |f| {
+        let first = [with_extension(42, &[], &[GOOD]), record(23, &[7; 300])].concat();
+        let mut talk = open(f, 443);
+        talk.send(Client, &first).ack(Server).send(Client, &hello(&[EVIL]));
+        talk
+    }),
 ];

@@ -161,6 +161,13 @@ impl Inspector {
         }
     }
 
+    /// The present message is allowed whatever later facts say: its early data need not wait for them.
+    pub const fn allow(&mut self) {
+        if let State::Tls(reader) = &mut self.state {
+            reader.allow();
+        }
+    }
+
     fn reader_wants(&self) -> Wants {
         match &self.state {
             State::Proxy(reader) if reader.is_identified() => Wants::BOTH,

@@ -31,6 +31,8 @@ pub struct TlsReader {
     client: Direction,
     fingerprints: Fingerprints,
     settled: bool,
+    /// The hello was allowed, whatever the server answers.
+    allowed: bool,
     /// Nobody asks.
     for_record: bool,
     named: bool,
@@ -58,6 +60,8 @@ struct Lanes {
     client: Lane,
     server: Lane,
     watch: Watch,
+    /// The server asked for a second hello.
+    retried: bool,
 }
 
 impl Default for TlsReader {
@@ -74,6 +78,7 @@ impl TlsReader {
             client: Direction::Original,
             fingerprints: Fingerprints::default(),
             settled: false,
+            allowed: false,
             for_record: false,
             named: false,
             stage: Stage::Hello,
@@ -117,6 +122,12 @@ impl TlsReader {
             self.finish();
             facts.tls.client_certificate = Fact::Missed;
         }
+    }
+
+    /// The hello is allowed whatever else is told: application data need not wait for that, early or
+    /// in front of the end of the handshake (RFC 7918). Further facts are told all the same.
+    pub const fn allow(&mut self) {
+        self.allowed = true;
     }
 
     /// Which directions tell more.
@@ -182,13 +193,15 @@ impl TlsReader {
         let mut at = 0_usize;
         loop {
             let rest = bytes.get(at..).unwrap_or_default();
-            let settled = self.settled;
-            let lane = &mut self.lanes.get_or_insert_default().client;
+            let lanes = self.lanes.get_or_insert_default();
+            // Early data is void once the server asks for another hello (RFC 8446 section 4.2.10).
+            let passes = self.settled || self.allowed || lanes.retried;
+            let lane = &mut lanes.client;
             let (used, event) = lane.next(rest, true)?;
             at = at.saturating_add(used);
             let rest = rest.get(used..).unwrap_or_default();
             match event {
-                Event::ApplicationData if settled => {
+                Event::ApplicationData if passes => {
                     at = at.saturating_add(lane.pass_application_data(rest));
                 }
                 Event::More | Event::ApplicationData => return Ok(Progress::more(at)),
@@ -234,7 +247,8 @@ impl TlsReader {
         let mut at = 0_usize;
         loop {
             let rest = bytes.get(at..).unwrap_or_default();
-            let lane = &mut self.lanes.get_or_insert_default().server;
+            let lanes = self.lanes.get_or_insert_default();
+            let lane = &mut lanes.server;
             let (used, event) = lane.next(rest, false)?;
             at = at.saturating_add(used);
             match event {
@@ -246,6 +260,7 @@ impl TlsReader {
                         self.answered(answer, facts);
                         return Ok(Progress::fact(at));
                     }
+                    lanes.retried = true;
                 }
                 Event::ApplicationData | Event::Handshake | Event::Message(_) => {
                     return Err(Reason::TlsMalformed);
@@ -295,12 +310,18 @@ impl TlsReader {
         bytes: &[u8],
         facts: &mut Facts,
     ) -> Result<Progress, Reason> {
+        let allowed = self.allowed;
         let lanes = self.lanes.get_or_insert_default();
         let lane = if from_client { &mut lanes.client } else { &mut lanes.server };
         let mut at = 0_usize;
         loop {
             let (used, event) = lane.next(bytes.get(at..).unwrap_or_default(), false)?;
             at = at.saturating_add(used);
+            if allowed && event == Event::ApplicationData {
+                let rest = bytes.get(at..).unwrap_or_default();
+                at = at.saturating_add(lane.pass_application_data(rest));
+                continue;
+            }
             if matches!(event, Event::More | Event::ApplicationData) {
                 return Ok(Progress::more(at));
             }

@@ -256,6 +256,39 @@ fn early_data_waits_for_the_version_unless_the_decision_is_settled() {
 }
 
 #[test]
+fn application_data_of_an_allowed_hello_does_not_wait_and_facts_are_told_all_the_same() {
+    let (mut reader, mut facts) = after_hello();
+    reader.allow();
+    let data = record(23, &[7; 100]);
+    let other = Offer { names: &[b"other.example"], ..offer() }.records(9000).unwrap();
+    assert_eq!(reader.read(ORIGINAL, &data, &mut facts), Progress::more(data.len()));
+    let answer = record(22, &server_hello(None, false));
+    assert_eq!(feed(&mut reader, &mut facts, REPLY, &answer), [Outcome::Fact]);
+    assert_eq!(facts.tls.version, Fact::Known(TlsVersion(0x0303)));
+    for direction in [ORIGINAL, REPLY] {
+        assert_eq!(reader.read(direction, &data, &mut facts), Progress::more(data.len()));
+    }
+    assert!(facts.tls.client_certificate.is_unknown());
+    let done = record(22, &handshake(14, &[]));
+    assert_eq!(feed(&mut reader, &mut facts, REPLY, &done), [Outcome::Fact]);
+    assert_eq!(facts.tls.client_certificate, Fact::Absent);
+    let (mut reader, mut facts) = after_hello();
+    reader.allow();
+    let outcome = feed(&mut reader, &mut facts, ORIGINAL, &[data, other].concat());
+    assert_eq!(outcome, [Outcome::Fault(Reason::NameChanged)]);
+}
+
+#[test]
+fn early_data_of_a_client_that_must_say_hello_again_does_not_wait() {
+    let early = record(23, &[7; 100]);
+    let (mut reader, mut facts) = after_hello();
+    assert_eq!(reader.read(ORIGINAL, &early, &mut facts), Progress::more(0));
+    let retry = record(22, &server_hello(Some(0x0304), true));
+    assert_eq!(feed(&mut reader, &mut facts, REPLY, &retry), []);
+    assert_eq!(reader.read(ORIGINAL, &early, &mut facts), Progress::more(early.len()));
+}
+
+#[test]
 fn a_server_that_answers_no_tls_is_malformed() {
     let (mut reader, mut facts) = after_hello();
     let outcome = feed(&mut reader, &mut facts, REPLY, b"HTTP/1.1 400 Bad Request\r\n");
