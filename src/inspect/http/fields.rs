@@ -10,7 +10,7 @@ use crate::model::{DomainName, Facts};
 /// What the fields of one head say.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Fields {
-    count: usize,
+    pub(super) count: usize,
     /// Where the value of Host stands.
     pub(super) host: Option<Place>,
     /// Where the value of `x-apigw-api-id` stands.

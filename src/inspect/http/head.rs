@@ -152,6 +152,27 @@ impl Head {
         .ok_or(Reason::HttpMalformed)
     }
 
+    /// Whether a request is for the host of this name, written without port or trailing dot, in the
+    /// field alone, and has neither a body nor anything else that is told.
+    #[inline]
+    pub(super) fn is_plain(&self, bytes: &[u8], name: &[u8]) -> bool {
+        let Some(Start::Request { method: Method::Other, target, .. }) = self.start else {
+            return false;
+        };
+        let Fields {
+            count: _,
+            host: Some(host),
+            api_id: None,
+            length: None,
+            transfer: None,
+            upgrade: None,
+        } = self.fields
+        else {
+            return false;
+        };
+        target.of(bytes).first() == Some(&b'/') && host.of(bytes).eq_ignore_ascii_case(name)
+    }
+
     /// The host a request is for: the field's where the target has none; where both have one they
     /// must be the same, since recipients differ in which one they believe.
     #[inline]

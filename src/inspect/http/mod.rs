@@ -135,6 +135,11 @@ impl HttpReader {
             return Ok(Progress::more(if self.begun { empty } else { 0 }));
         }
         let Some(len) = self.head.read(rest)? else { return Ok(Progress::more(0)) };
+        if self.tells_nothing_new(rest, facts) {
+            self.head = Head::new(Kind::Request);
+            self.empty_lines = 0;
+            return Ok(Progress::message(empty.saturating_add(len)));
+        }
         let (body, asked) = framing(&self.head)?;
         let told = self.head.host(rest)?.tell(facts);
         told.map_err(|_| Reason::MalformedName)?;
@@ -148,6 +153,17 @@ impl HttpReader {
         self.begun = true;
         self.empty_lines = 0;
         Ok(Progress::message(empty.saturating_add(len)))
+    }
+
+    /// Whether a request that has been read is as the one before to all that is told: for the same host,
+    /// without a body, and nothing depends on its answer. Then the facts are those of this one too.
+    #[inline]
+    fn tells_nothing_new(&self, head: &[u8], facts: &Facts) -> bool {
+        self.begun
+            && self.answers.is_none()
+            && matches!(facts.app, Fact::Known(App::Http))
+            && matches!(facts.api_id, Fact::Absent)
+            && facts.domain.known().is_some_and(|name| self.head.is_plain(head, name.as_bytes()))
     }
 
     /// The length of the empty lines at the start of `bytes`. They are counted once consumed.

@@ -384,6 +384,27 @@ proptest! {
         let every: Vec<_> = (1..bytes.len()).collect();
         prop_assert_eq!(&feed(&bytes, &every), &whole);
     }
+
+    /// A request that is as the one before is not told anew: it would say the same.
+    #[test]
+    fn a_request_behind_others_is_told_as_a_lone_one(
+        picks in prop::collection::vec((0..REQUESTS.len(), 0..2_usize), 1..12),
+    ) {
+        let (mut reader, mut facts) = (HttpReader::new(), Facts::default());
+        for (pick, again) in picks {
+            for _ in 0..=again {
+                let request = REQUESTS[pick].as_bytes();
+                let (mut lone, mut alone) = (HttpReader::new(), Facts::default());
+                let expected = lone.read(Direction::Original, request, &mut alone);
+                alone.host_address = facts.host_address.or(alone.host_address);
+                let progress = reader.read(Direction::Original, request, &mut facts);
+                facts.host_address = alone.host_address;
+                prop_assert_eq!((progress, &facts), (expected, &alone));
+                let rest = &request[progress.consumed..];
+                prop_assert!(reader.read(Direction::Original, rest, &mut facts).consumed == rest.len());
+            }
+        }
+    }
 }
 
 #[test]
@@ -411,3 +432,19 @@ fn no_bytes_make_the_reader_panic_or_read_too_far() {
         }
     }
 }
+
+/// Requests that differ in one thing, none of which changes the protocol.
+const REQUESTS: [&str; 12] = [
+    "GET / HTTP/1.1\r\nHost: a.example\r\n\r\n",
+    "GET /x HTTP/1.0\r\nAccept: */*\r\nhost:\x20\x20A.Example\x20\r\n\r\n",
+    "GET / HTTP/1.1\r\nHost: a.example.\r\n\r\n",
+    "GET / HTTP/1.1\r\nHost: a.example:80\r\n\r\n",
+    "GET / HTTP/1.1\r\nHost: b.example\r\n\r\n",
+    "GET / HTTP/1.1\r\nHost: a.example\r\nx-apigw-api-id: a1b2c3d4e5\r\n\r\n",
+    "POST / HTTP/1.1\r\nHost: a.example\r\nContent-Length: 3\r\n\r\nabc",
+    "POST / HTTP/1.1\r\nHost: a.example\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+    "GET http://a.example/ HTTP/1.1\r\nHost: a.example\r\n\r\n",
+    "OPTIONS * HTTP/1.1\r\nHost: a.example\r\n\r\n",
+    "GET / HTTP/1.1\r\nHost: 192.0.2.1\r\n\r\n",
+    "GET / HTTP/1.1\r\nHost:\r\n\r\n",
+];
