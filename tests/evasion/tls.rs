@@ -412,4 +412,13 @@ pub(crate) const CASES: &[Case] = &[
         talk.send(Client, &first).ack(Server).send(Client, &hello(&[EVIL]));
         talk
     }),
+    case("SOCKS with a method nobody has", "What is in the tunnel is a message of its own.", |f| {
+        let mut talk = open(f, 25);
+        talk.send(Client, b"\x05\x05\0\x80\x55\x01\x33").ack(Server);
+        talk.send(Server, b"\x05\0");
+        talk.send(Client, b"\x05\x01\0\x01\xc0\0\x02\x01\x01\xbb").ack(Server);
+        talk.send(Server, b"\x05\0\0\x01\0\0\0\0\0\0");
+        talk.send(Client, &hello(&[EVIL]));
+        talk
+    }),
 ];

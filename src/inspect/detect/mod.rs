@@ -60,7 +60,7 @@ pub const HTTP2_PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// excluded decides, so the answer never depends on where the bytes were cut.
 #[must_use]
 pub fn client(bytes: &[u8]) -> Detection {
-    let tries: [Try<Detection>; 7] = [
+    let tries: [Try<Detection>; 8] = [
         (tls, Detection::Tls),
         (ssl2, Detection::Tls),
         (|b| literal(b, HTTP2_PREFACE), Detection::Http2),
@@ -68,6 +68,7 @@ pub fn client(bytes: &[u8]) -> Detection {
         (http, Detection::Http),
         (dns_stream, Detection::Dns),
         (preface::socks4, Detection::Preface(Preface::Socks4)),
+        (preface::socks5_odd, Detection::Preface(Preface::Socks5Odd)),
     ];
     // Protocols whose first message is shorter than what tells DNS apart come before it.
     match preface::detect(bytes) {

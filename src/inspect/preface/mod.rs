@@ -24,6 +24,9 @@ pub enum Preface {
     Mysql,
     /// SOCKS 5 (RFC 1928): greeting, perhaps a password, request, then a tunnel.
     Socks5,
+    /// The same with methods few use, told only after DNS. If the next bytes are none of it, they were
+    /// something else that has no names.
+    Socks5Odd,
     /// SOCKS 4: request, then a tunnel.
     Socks4,
 }
@@ -38,12 +41,13 @@ impl Preface {
             Self::Postgres => "postgresql",
             Self::Rdp => "rdp",
             Self::Mysql => "mysql",
-            Self::Socks5 | Self::Socks4 => "socks",
+            Self::Socks5 | Self::Socks5Odd | Self::Socks4 => "socks",
         })
     }
 }
 
-/// The preface a client's first bytes are; SOCKS 4 is left out, which is told only after DNS.
+/// The preface a client's first bytes are; SOCKS 4 and odd SOCKS 5 are left out, which are told only
+/// after DNS.
 #[must_use]
 pub fn detect(bytes: &[u8]) -> (Likeness, Preface) {
     let tries: [Try<Preface>; 5] = [
@@ -152,7 +156,7 @@ impl Watch {
             Preface::Rdp if self.messages == 0 => (tpkt(bytes), false),
             Preface::Mysql if self.messages == 0 => (mysql_request(bytes), false),
             Preface::Socks4 => (socks4_request(bytes), true),
-            Preface::Socks5 => socks5_message(self.messages, bytes),
+            Preface::Socks5 | Preface::Socks5Odd => socks5_message(self.messages, bytes),
             _ => (Length::Wrong, false),
         };
         match len {
@@ -275,6 +279,28 @@ fn socks5(bytes: &[u8]) -> Likeness {
             pattern(bytes, places.get(..len).unwrap_or(&places))
         }
         Some(_) => Likeness::No,
+    }
+}
+
+/// A greeting with any methods, each once: so that it is no zeros of a header.
+pub(super) fn socks5_odd(bytes: &[u8]) -> Likeness {
+    let start = pattern(bytes, &[&[5], ANY]);
+    let Some((&[_, count], methods)) = bytes.split_first_chunk() else { return start };
+    let count = usize::from(count);
+    let mut seen = [0_u128; 2];
+    let fresh = |method: &u8| {
+        let bit = 1_u128 << (method & 0x7f);
+        let half = if method & 0x80 == 0 { &mut seen[0] } else { &mut seen[1] };
+        let fresh = *half & bit == 0;
+        *half |= bit;
+        fresh
+    };
+    if start == Likeness::No || count == 0 || !methods.iter().take(count).all(fresh) {
+        Likeness::No
+    } else if methods.len() < count {
+        Likeness::Unsure
+    } else {
+        Likeness::Certain
     }
 }
 
