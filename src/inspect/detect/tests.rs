@@ -57,7 +57,7 @@ fn known() -> Vec<(Vec<u8>, Detection)> {
         text(b"\x05\x04\x01\x03\x55\0", Detection::Preface(Preface::Socks5Odd)),
         text(b"\x05\x04\x01\x03\0\x55\x05", Detection::Preface(Preface::Socks5Odd)),
         text(b"\x05\x04\x01\x03\x55\x01", Detection::Other),
-        text(b"\x05\0\x0b\x03", Detection::Other),
+        text(b"\x05\0\x0b\x03\x10\0\0\0", Detection::Other),
         text(b"\x04\x01\x01\xbb\xc0\0\x02\x01a\0", Detection::Preface(Preface::Socks4)),
         text(b"<stream:stream to='a'", Detection::Preface(Preface::Xml)),
         text(b"<?xml version='1.0'?>\n<stream:stream", Detection::Preface(Preface::Xml)),
