@@ -122,11 +122,18 @@ impl Engine {
         }
     }
 
-    /// Ends a flow that is past its deadline: undecided ones by their policy's `otherwise`.
+    /// Ends a flow that is past its deadline: undecided ones by their policy's `otherwise`. Where that
+    /// allows and something is still held, which is dropped, the flow is denied.
     pub(super) fn expire_flow(&mut self, id: FlowId, out: &mut Output) {
         let Some(flow) = self.table.get(id) else { return };
         if flow.stage() == Stage::Pending && self.cases.inspects(flow.case) {
-            let verdict = self.undecided(self.policy_of(flow), Reason::Undecided);
+            let (case, policy) = (self.cases.get(flow.case), self.policy_of(flow));
+            let inspection = case.and_then(|case| case.inspection.as_deref());
+            let waits = inspection.is_some_and(|inspection| !inspection.held.is_empty());
+            let verdict = match policy {
+                Some(policy) if !waits => self.policy.undecided(policy),
+                policy => self.undecided(policy, Reason::Undecided),
+            };
             if let Some(flow) = self.table.get_mut(id) {
                 flow.set_verdict(verdict);
                 flow.set_stage(Stage::Final);

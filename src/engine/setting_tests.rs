@@ -11,6 +11,7 @@ use crate::policy::spec::{PolicySpec, PortRange, RuleSpec, SegmentKind, SegmentS
 use crate::synth::gwlb::Encapsulation;
 use crate::synth::packet;
 use crate::synth::session::{Session, Side};
+use crate::synth::speech::Speech;
 use crate::wire::Link;
 use simple_dns::rdata::{A, RData};
 use simple_dns::{CLASS, Name, Packet, QCLASS, QTYPE, Question, ResourceRecord, TYPE};
@@ -455,5 +456,28 @@ fn what_is_undecided_at_a_bound_is_denied_on_the_wire_and_in_the_record() {
             let left = bench.sent.iter().filter(|(origin, _)| *origin != Origin::Answer).count();
             assert_eq!(left, 0, "{otherwise:?}, {len} bytes: nothing held goes");
         }
+    }
+}
+
+#[test]
+fn an_undecided_flow_of_which_nothing_is_held_ends_as_otherwise_is_written() {
+    let newest = crate::model::TlsVersion(0x0304);
+    for otherwise in [Action::Allow, Action::Deny, Action::Reject] {
+        let mut spec = spec();
+        let allows = otherwise != Action::Allow;
+        let mut rule = RuleSpec::new("newest", if allows { Action::Allow } else { Action::Deny });
+        rule.tls.min_version = Some(newest);
+        spec.policies[0].rules = vec![rule];
+        spec.policies[0].otherwise = otherwise;
+        let mut bench = Bench::new(&spec);
+        let mut session = Session::new(tuple(443, Protocol::TCP));
+        for packet in session.handshake() {
+            bench.give(&packet);
+        }
+        let said = Speech::Tls { name: None, version: newest, certificate: None };
+        let (_, hello) = said.stream().remove(0);
+        assert_eq!(bench.give(&session.send(Side::Client, &hello)), Verdict::Forward);
+        bench.pass(9_999);
+        assert_eq!(outcome(&bench), Some((otherwise, Reason::Undecided)), "no answer came");
     }
 }
