@@ -23,11 +23,13 @@ impl Engine {
     /// The case of a flow, opened if its payload has not been looked at.
     pub(super) fn case_of(&mut self, id: FlowId, stream: bool) -> CaseRef {
         let held_bytes = self.held_bytes_per_flow();
+        let deadline = self.now + self.policy.defaults().pending_timeout;
         let Some(flow) = self.table.get_mut(id) else { return CaseRef::NONE };
         if let (Some(story), Some(speech)) = (flow.case.story(), flow.case.speech()) {
             return self.open_again(id, story, speech);
         }
         if flow.case != CaseRef::NONE || !flow.is(Mark::Fresh) {
+            self.cases.retell(flow.case, deadline);
             return flow.case;
         }
         let account = flow.account;
@@ -39,7 +41,6 @@ impl Engine {
         }
         flow.set(Mark::Fresh, false);
         let unasked = flow.stage() == Stage::Final || flow.is(Mark::Monitored);
-        let deadline = self.now + self.policy.defaults().pending_timeout;
         let inspector = match (flow.is(Mark::BehindProxy), stream) {
             (true, true) => Inspector::stream_behind_proxy(),
             (true, false) => Inspector::datagrams_behind_proxy(),
@@ -90,15 +91,21 @@ impl Engine {
         }
         let speech = case.speech();
         let told = match (&case.inspection, speech) {
-            (Some(_), None | Some(Speech::Quic)) => None,
+            (Some(_), None) => None,
             _ => self.cases.stories.share(&mut case, speech),
         };
         let Some(story) = told else {
             flow.case = at.speaking(speech);
             return self.cases.put(at, case);
         };
-        flow.case = CaseRef::of_story(story, speech);
-        self.cases.close(at);
+        let quic = case.inspection.as_mut().and_then(|open| open.inspector.take_quic());
+        if let Some(reader) = quic {
+            flow.case = at.speaking(speech);
+            self.cases.put_reader(at, story, reader);
+        } else {
+            flow.case = CaseRef::of_story(story, speech);
+            self.cases.close(at);
+        }
         self.cases.give_up(case);
     }
 

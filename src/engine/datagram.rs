@@ -31,6 +31,9 @@ impl Engine {
         if let Some(verdict) = self.lone_question(id, parcel, direction) {
             return verdict;
         }
+        if let Some(verdict) = self.overhear(id, parcel, direction) {
+            return verdict;
+        }
         let at = self.case_of(id, false);
         let Some(mut case) = self.cases.take(at) else { return self.without_case(id) };
         let Some(mut inspection) = case.inspection.take() else {
@@ -121,6 +124,20 @@ impl Engine {
         flow.settle(verdict, Stage::Following);
         flow.case = CaseRef::of_story(story, Some(Speech::Dns));
         self.tally.hit(question.policy, verdict);
+        Some(Verdict::Forward)
+    }
+
+    /// What a QUIC server says of a flow whose client's hello was decided: it tells the reader where the
+    /// connection is, and nobody else anything.
+    fn overhear(
+        &mut self,
+        id: FlowId,
+        parcel: &Parcel<'_>,
+        direction: Direction,
+    ) -> Option<Verdict> {
+        let flow = self.table.get(id).filter(|flow| flow.stage() == Stage::Following)?;
+        let reader = self.cases.reader_mut(flow.case).filter(|_| direction == Direction::Reply)?;
+        reader.overhear(parcel.payload);
         Some(Verdict::Forward)
     }
 

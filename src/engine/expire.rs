@@ -206,7 +206,7 @@ impl Engine {
     /// What the payload of a flow told.
     fn found(&self, at: CaseRef, case: Option<&Case>) -> Told {
         let stories = &self.cases.stories;
-        match (at.story().and_then(|story| stories.found(story)), case) {
+        match (self.cases.story(at).and_then(|story| stories.found(story)), case) {
             (Some(found), _) => found,
             (None, Some(case)) => Told::from(case.found()),
             (None, None) => Told::default(),

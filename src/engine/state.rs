@@ -6,6 +6,7 @@ use super::frame::Origin;
 use super::gate::Account;
 use super::record::{Names, RECORD_NAMES_MAX};
 use super::story::{Stories, StoryId};
+use crate::inspect::quic::QuicReader;
 use crate::inspect::stream::StreamHead;
 use crate::inspect::{Inspector, Speech};
 use crate::model::{Addr, App, Direction, Fact, Facts, FlowVerdict, Reason, Timestamp};
@@ -58,7 +59,7 @@ impl CaseRef {
         }
     }
 
-    const fn case(self) -> Option<usize> {
+    const fn place(self) -> Option<usize> {
         if self.0 & Self::STORY == 0 { Some((self.0 & Self::NUMBER) as usize) } else { None }
     }
 
@@ -225,10 +226,22 @@ impl Case {
     }
 }
 
+/// What a flow keeps that is read on.
+#[derive(Debug)]
+enum Slot {
+    /// Nothing, or its case is being worked on.
+    Empty,
+    Case(Box<Case>),
+    /// All that is known is told by a story; this reader waits for what may be said yet.
+    Told(StoryId, Box<QuicReader>),
+}
+
+const _: () = assert!(size_of::<Slot>() == 16);
+
 /// Cases by position, positions used again.
 #[derive(Debug, Default)]
 pub(super) struct Cases {
-    slots: Vec<Option<Box<Case>>>,
+    slots: Vec<Slot>,
     free: Vec<u32>,
     /// Who pays for each slot.
     payers: Vec<Account>,
@@ -275,13 +288,7 @@ impl Cases {
         if let Some(paid) = self.paid.get_mut(account.index()) {
             *paid = paid.saturating_add(1);
         }
-        let case = Some(match self.spare.pop() {
-            Some(mut spare) => {
-                *spare = case;
-                spare
-            }
-            None => Box::new(case),
-        });
+        let case = Slot::Case(self.case(case));
         if let Some(at) = self.free.pop() {
             if let Some(slot) = self.slots.get_mut(at as usize) {
                 *slot = case;
@@ -297,29 +304,98 @@ impl Cases {
         CaseRef::new(false, at, None)
     }
 
+    /// A case in memory that another left, if there is some.
+    fn case(&mut self, case: Case) -> Box<Case> {
+        match self.spare.pop() {
+            Some(mut spare) => {
+                *spare = case;
+                spare
+            }
+            None => Box::new(case),
+        }
+    }
+
+    fn slot(&self, at: CaseRef) -> Option<&Slot> {
+        self.slots.get(at.place()?)
+    }
+
+    fn slot_mut(&mut self, at: CaseRef) -> Option<&mut Slot> {
+        self.slots.get_mut(at.place()?)
+    }
+
+    /// The case of a flow; none of one whose story tells all that is known.
     pub(super) fn get(&self, at: CaseRef) -> Option<&Case> {
-        self.slots.get(at.case()?)?.as_deref()
+        match self.slot(at)? {
+            Slot::Case(case) => Some(case),
+            Slot::Empty | Slot::Told(..) => None,
+        }
     }
 
     pub(super) fn get_mut(&mut self, at: CaseRef) -> Option<&mut Case> {
-        self.slots.get_mut(at.case()?)?.as_deref_mut()
+        match self.slot_mut(at)? {
+            Slot::Case(case) => Some(case),
+            Slot::Empty | Slot::Told(..) => None,
+        }
     }
 
     /// Takes a case out, to work on it beside the rest of the engine; its place stays reserved.
     pub(super) fn take(&mut self, at: CaseRef) -> Option<Box<Case>> {
-        self.slots.get_mut(at.case()?)?.take()
+        let slot = self.slot_mut(at)?;
+        match std::mem::replace(slot, Slot::Empty) {
+            Slot::Case(case) => Some(case),
+            other => {
+                *slot = other;
+                None
+            }
+        }
     }
 
     /// Puts a taken case back.
     pub(super) fn put(&mut self, at: CaseRef, case: Box<Case>) {
-        if let Some(slot) = at.case().and_then(|at| self.slots.get_mut(at)) {
-            *slot = Some(case);
+        if let Some(slot) = self.slot_mut(at) {
+            *slot = Slot::Case(case);
         }
+    }
+
+    /// Leaves a flow whose case was taken nothing but its story and what goes on reading.
+    pub(super) fn put_reader(&mut self, at: CaseRef, story: StoryId, reader: Box<QuicReader>) {
+        if let Some(slot) = self.slot_mut(at) {
+            *slot = Slot::Told(story, reader);
+        }
+    }
+
+    /// What goes on reading a flow whose story tells all that is known.
+    pub(super) fn reader_mut(&mut self, at: CaseRef) -> Option<&mut QuicReader> {
+        match self.slot_mut(at)? {
+            Slot::Told(_, reader) => Some(reader),
+            Slot::Empty | Slot::Case(_) => None,
+        }
+    }
+
+    /// Opens the case of such a flow again, at the same place; what reads on is read by until
+    /// `deadline`. False: it is no such flow.
+    pub(super) fn retell(&mut self, at: CaseRef, deadline: Timestamp) -> bool {
+        let Some(story) = self.slot(at).and_then(Slot::story) else { return false };
+        let Some(mut case) = self.stories.retell(story) else { return false };
+        let Some(slot) = self.slot_mut(at) else { return false };
+        let Slot::Told(_, reader) = std::mem::replace(slot, Slot::Empty) else { return false };
+        self.stories.leave(story);
+        let inspector = Inspector::of_quic(reader);
+        let inspection = Inspection::of_stream(inspector, [0; 2], 0, false, deadline);
+        case.inspection = Some(self.inspection(inspection));
+        let case = self.case(case);
+        self.put(at, case);
+        true
+    }
+
+    /// The story that tells all that is known of a flow.
+    pub(super) fn story(&self, at: CaseRef) -> Option<StoryId> {
+        at.story().or_else(|| self.slot(at)?.story())
     }
 
     /// What is known of a flow's facts.
     pub(super) fn facts(&self, at: CaseRef) -> Option<&Facts> {
-        match at.story() {
+        match self.story(at) {
             Some(story) => self.stories.get(story).map(|story| &story.facts),
             None => self.get(at).map(|case| &case.facts),
         }
@@ -327,7 +403,7 @@ impl Cases {
 
     /// Whether the destination was an answer for the name when the flow was last decided.
     pub(super) fn bound(&self, at: CaseRef) -> bool {
-        match at.story() {
+        match self.story(at) {
             Some(story) => self.stories.get(story).is_some_and(|story| story.bound),
             None => self.get(at).is_some_and(|case| case.bound),
         }
@@ -335,7 +411,7 @@ impl Cases {
 
     /// Whether messages of this flow may have gone by unread, those behind the last that is known.
     pub(super) fn unread(&self, at: CaseRef) -> bool {
-        match at.story() {
+        match self.story(at) {
             Some(story) => self.stories.get(story).is_some_and(|story| story.unread),
             None => self.get(at).is_some_and(|case| case.unread),
         }
@@ -343,7 +419,7 @@ impl Cases {
 
     /// Whether the bytes of this flow are looked at for the record alone.
     pub(super) fn reads_unasked(&self, at: CaseRef) -> bool {
-        let told = at.speech().and(at.story()).and_then(|story| self.stories.get(story));
+        let told = at.speech().and(self.story(at)).and_then(|story| self.stories.get(story));
         match told {
             Some(story) => story.unasked,
             None => self.get(at).and_then(|c| c.inspection.as_ref()).is_some_and(|i| i.unasked),
@@ -372,16 +448,18 @@ impl Cases {
         if let Some(story) = at.story() {
             return self.stories.leave(story);
         }
-        let Some(place) = at.case() else { return };
+        let Some(place) = at.place() else { return };
         let Some(slot) = self.slots.get_mut(place) else { return };
-        let case = slot.take();
+        let left = std::mem::replace(slot, Slot::Empty);
         self.free.push(place as u32);
         let payer = self.payers.get(place).map(|account| account.index());
         if let Some(paid) = payer.and_then(|payer| self.paid.get_mut(payer)) {
             *paid = paid.saturating_sub(1);
         }
-        if let Some(case) = case {
-            self.give_up(case);
+        match left {
+            Slot::Case(case) => self.give_up(case),
+            Slot::Told(story, _) => self.stories.leave(story),
+            Slot::Empty => {}
         }
     }
 
@@ -453,7 +531,7 @@ impl Cases {
         if let Some(story) = at.story() {
             self.stories.prefetch(story);
         }
-        if let Some(slot) = at.case().and_then(|at| self.slots.get(at)) {
+        if let Some(slot) = at.place().and_then(|at| self.slots.get(at)) {
             prefetch(slot);
         }
     }
@@ -461,18 +539,28 @@ impl Cases {
     /// Brings a case near; its place should be near already.
     #[inline]
     pub(super) fn prefetch(&self, at: CaseRef) {
-        match at.story() {
-            Some(story) => self.stories.prefetch_found(story),
-            None => {
-                if let Some(case) = self.get(at) {
-                    prefetch(case);
-                }
+        match (at.story(), self.slot(at)) {
+            (Some(story), _) => self.stories.prefetch_found(story),
+            (None, Some(Slot::Case(case))) => prefetch(&**case),
+            (None, Some(Slot::Told(story, reader))) => {
+                self.stories.prefetch(*story);
+                prefetch(&**reader);
             }
+            (None, Some(Slot::Empty) | None) => {}
         }
     }
 
     pub(super) fn len(&self) -> usize {
         self.slots.len() - self.free.len()
+    }
+}
+
+impl Slot {
+    const fn story(&self) -> Option<StoryId> {
+        match self {
+            Self::Told(story, _) => Some(*story),
+            Self::Empty | Self::Case(_) => None,
+        }
     }
 }
 

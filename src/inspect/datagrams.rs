@@ -72,6 +72,19 @@ impl Datagrams {
         Self { proxy: None, protocol }
     }
 
+    /// A flow whose QUIC hello this reader has read.
+    pub(super) const fn of_quic(reader: Box<QuicReader>) -> Self {
+        Self { proxy: None, protocol: Protocol::Quic(reader) }
+    }
+
+    /// What has read a QUIC flow.
+    pub(super) fn into_quic(self) -> Option<Box<QuicReader>> {
+        match self.protocol {
+            Protocol::Quic(reader) => Some(reader),
+            Protocol::Dns | Protocol::Open { .. } => None,
+        }
+    }
+
     pub(super) fn speech(&self) -> Option<Speech> {
         match &self.protocol {
             _ if self.proxy.is_some() => None,

@@ -10,6 +10,7 @@ use super::http2::Http2Reader;
 use super::preface::{Preface, Step, Watch};
 use super::progress::{Outcome, Progress, Wants};
 use super::proxy::ProxyReader;
+use super::quic::QuicReader;
 use super::tls::TlsReader;
 use crate::model::{App, Direction, Facts, Reason};
 
@@ -82,6 +83,21 @@ impl Inspector {
     pub const fn speaking(speech: Speech) -> Self {
         let state = State::Datagrams(Datagrams::speaking(speech));
         Self { state, answers: false, for_record: false }
+    }
+
+    /// A UDP flow whose QUIC hello this reader has read.
+    #[must_use]
+    pub const fn of_quic(reader: Box<QuicReader>) -> Self {
+        let state = State::Datagrams(Datagrams::of_quic(reader));
+        Self { state, answers: false, for_record: false }
+    }
+
+    /// Takes the reader of a QUIC flow out; the inspector is done.
+    pub fn take_quic(&mut self) -> Option<Box<QuicReader>> {
+        match std::mem::replace(&mut self.state, State::Done) {
+            State::Datagrams(datagrams) => datagrams.into_quic(),
+            _ => None,
+        }
     }
 
     /// What a UDP flow speaks, if that alone says how to read on.

@@ -118,7 +118,7 @@ impl QuicReader {
         facts: &mut Facts,
     ) -> Progress {
         if direction == Direction::Reply {
-            self.learn(payload);
+            self.overhear(payload);
             return Progress::more(payload.len());
         }
         match self.read(payload, facts) {
@@ -297,8 +297,8 @@ impl QuicReader {
         self.plain_version = None;
     }
 
-    /// What the server's packets tell: where a Retry leads, and that Initial packets are over.
-    fn learn(&mut self, payload: &[u8]) {
+    /// Reads one datagram of the server: where a Retry leads, and that Initial packets are over.
+    pub fn overhear(&mut self, payload: &[u8]) {
         let mut rest = payload;
         while let Some(packet) = Packet::read(rest) {
             match packet.kind {
