@@ -43,9 +43,11 @@ impl Engine {
         let unasked = flow.stage() == Stage::Final || flow.is(Mark::Monitored);
         let inspector = match (flow.is(Mark::BehindProxy), stream) {
             (true, true) => Inspector::stream_behind_proxy(),
-            (true, false) => Inspector::datagrams_behind_proxy(),
+            (true, false) => {
+                Inspector::datagrams_behind_proxy().with_quic(self.cases.spare_reader())
+            }
             (false, true) => Inspector::stream(),
-            (false, false) => Inspector::datagrams(),
+            (false, false) => Inspector::datagrams().with_quic(self.cases.spare_reader()),
         };
         let inspector = inspector.with_answers(self.policy.reads_answers()).for_record(unasked);
         let bound = if unasked { self.limits.unasked_bytes } else { held_bytes };
@@ -98,8 +100,8 @@ impl Engine {
             flow.case = at.speaking(speech);
             return self.cases.put(at, case);
         };
-        let quic = case.inspection.as_mut().and_then(|open| open.inspector.take_quic());
-        if let Some(reader) = quic {
+        let open = case.inspection.as_mut().filter(|_| speech == Some(Speech::Quic));
+        if let Some(reader) = open.and_then(|open| open.inspector.take_quic()) {
             flow.case = at.speaking(speech);
             self.cases.put_reader(at, story, reader);
         } else {

@@ -255,6 +255,9 @@ pub(super) struct Cases {
     idle: Vec<Box<Inspection>>,
     /// The same of streams.
     rooms: Vec<Vec<u8>>,
+    /// The same of readers of QUIC, each as a new one.
+    #[expect(clippy::vec_box, reason = "what is kept is the memory that a box owns")]
+    readers: Vec<Box<QuicReader>>,
     /// What is known of flows that need no case.
     pub(super) stories: Stories,
     /// Bytes kept of all streams.
@@ -269,6 +272,8 @@ const SPARE_CASES_MAX: usize = 1 << 14;
 /// Memory of streams that is kept for others, by number and size of each: that of a full segment.
 const ROOMS_MAX: usize = 1 << 12;
 const ROOM_BYTES: usize = 2048;
+/// Readers of QUIC whose memory is kept.
+const READERS_MAX: usize = 1 << 12;
 
 impl Cases {
     /// Whether an account may have one case more, of so many in all: whoever keeps flows that are read
@@ -458,7 +463,10 @@ impl Cases {
         }
         match left {
             Slot::Case(case) => self.give_up(case),
-            Slot::Told(story, _) => self.stories.leave(story),
+            Slot::Told(story, reader) => {
+                self.stories.leave(story);
+                self.keep_reader(reader);
+            }
             Slot::Empty => {}
         }
     }
@@ -511,9 +519,24 @@ impl Cases {
         }
     }
 
+    /// A reader of QUIC in memory that another left, if there is some.
+    pub(super) fn spare_reader(&mut self) -> Option<Box<QuicReader>> {
+        self.readers.pop()
+    }
+
+    fn keep_reader(&mut self, mut reader: Box<QuicReader>) {
+        if self.readers.len() < READERS_MAX {
+            reader.renew();
+            self.readers.push(reader);
+        }
+    }
+
     /// Keeps the memory of an inspection that is over.
     pub(super) fn leave(&mut self, mut inspection: Box<Inspection>) {
         self.count_kept((inspection.kept_bytes, 0));
+        if let Some(reader) = inspection.inspector.take_quic() {
+            self.keep_reader(reader);
+        }
         for lane in &mut inspection.lanes {
             self.keep_room(lane.head.take_room());
         }

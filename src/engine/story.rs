@@ -32,6 +32,8 @@ pub(super) struct Story {
     pub(super) unasked: bool,
     /// It may have said more.
     pub(super) unread: bool,
+    /// The name in the facts is all there is for the record beside them.
+    one_name: bool,
 }
 
 /// A place for a story: one cache line, in which the most frequent story, that of a flow with one
@@ -87,6 +89,7 @@ impl Stories {
             question_len,
             question,
             rest: Box::new(Story {
+                one_name: case.has_one_name(),
                 facts: std::mem::take(&mut case.facts),
                 bound: case.bound,
                 speech,
@@ -225,13 +228,19 @@ impl Place {
 
     fn says(&self, case: &Case, speech: Option<Speech>, unasked: bool) -> bool {
         let rest = &*self.rest;
+        prefetch(rest);
+        let one_name = case.has_one_name();
+        let same_record = || {
+            self.found.names == case.names
+                && self.found.host_addresses == case.host_addresses
+                && self.found.questions == *case.recorded_questions()
+        };
         rest.speech == speech
             && rest.unasked == unasked
             && rest.bound == case.bound
             && rest.unread == case.unread
-            && self.found.names == case.names
-            && self.found.host_addresses == case.host_addresses
-            && self.found.questions == *case.recorded_questions()
+            && rest.one_name == one_name
+            && (one_name || same_record())
             && rest.facts == case.facts
     }
 }
@@ -282,6 +291,14 @@ impl Case {
             && self.questions == questions
             && self.facts == facts;
         lone.then_some(name)
+    }
+
+    /// Whether the name in the facts is all there is for the record beside them.
+    fn has_one_name(&self) -> bool {
+        let name = self.facts.domain.known().map(std::slice::from_ref);
+        name.is_some_and(|name| self.names.all() == name && self.names.left_out() == 0)
+            && self.host_addresses.is_empty()
+            && *self.recorded_questions() == Names::default()
     }
 
     /// The questions for the record: where only answers came by, theirs are what is known.

@@ -39,6 +39,8 @@ pub(super) struct Datagrams {
     /// Reads PROXY headers, if a trusted proxy sends.
     proxy: Option<ProxyDatagrams>,
     protocol: Protocol,
+    /// A reader for QUIC, should the flow turn out to be that.
+    spare: Option<Box<QuicReader>>,
 }
 
 /// What the flow was found to be.
@@ -55,12 +57,12 @@ enum Protocol {
 
 impl Datagrams {
     pub(super) const fn new() -> Self {
-        Self { proxy: None, protocol: Protocol::Open { settled: false } }
+        Self { proxy: None, protocol: Protocol::Open { settled: false }, spare: None }
     }
 
     pub(super) const fn behind_proxy() -> Self {
         let proxy = Some(ProxyDatagrams::new());
-        Self { proxy, protocol: Protocol::Open { settled: false } }
+        Self { proxy, protocol: Protocol::Open { settled: false }, spare: None }
     }
 
     /// A flow that is known to speak so; of QUIC there is more to know.
@@ -69,19 +71,24 @@ impl Datagrams {
             Speech::Dns => Protocol::Dns,
             Speech::Nameless | Speech::Quic => Protocol::Open { settled: true },
         };
-        Self { proxy: None, protocol }
+        Self { proxy: None, protocol, spare: None }
     }
 
     /// A flow whose QUIC hello this reader has read.
     pub(super) const fn of_quic(reader: Box<QuicReader>) -> Self {
-        Self { proxy: None, protocol: Protocol::Quic(reader) }
+        Self { proxy: None, protocol: Protocol::Quic(reader), spare: None }
     }
 
-    /// What has read a QUIC flow.
+    /// Will read QUIC with this reader, which is as a new one.
+    pub(super) fn lend(&mut self, spare: Option<Box<QuicReader>>) {
+        self.spare = spare;
+    }
+
+    /// What has read a QUIC flow, or would have.
     pub(super) fn into_quic(self) -> Option<Box<QuicReader>> {
         match self.protocol {
             Protocol::Quic(reader) => Some(reader),
-            Protocol::Dns | Protocol::Open { .. } => None,
+            Protocol::Dns | Protocol::Open { .. } => self.spare,
         }
     }
 
@@ -108,14 +115,14 @@ impl Datagrams {
         facts: &mut Facts,
     ) -> Progress {
         let Some(proxy) = self.proxy.as_mut().filter(|_| direction == Direction::Original) else {
-            return self.protocol.read(direction, payload, facts);
+            return self.protocol.read(direction, payload, &mut self.spare, facts);
         };
         let rest = match proxy.strip(payload, facts) {
             Ok(rest) if !rest.is_empty() => rest,
             Ok(_) => return Progress::fact(payload.len()),
             Err(reason) => return Progress::fault(reason),
         };
-        let progress = self.protocol.read(direction, rest, facts);
+        let progress = self.protocol.read(direction, rest, &mut self.spare, facts);
         match progress.consumed {
             0 => progress,
             _ => Progress::new(payload.len(), progress.outcome),
@@ -124,12 +131,18 @@ impl Datagrams {
 }
 
 impl Protocol {
-    fn read(&mut self, direction: Direction, payload: &[u8], facts: &mut Facts) -> Progress {
+    fn read(
+        &mut self,
+        direction: Direction,
+        payload: &[u8],
+        spare: &mut Option<Box<QuicReader>>,
+        facts: &mut Facts,
+    ) -> Progress {
         if direction == Direction::Original && !matches!(self, Self::Dns) {
             if dns_datagram(payload) {
                 *self = Self::Dns;
             } else if matches!(self, Self::Open { .. }) && is_client_start(payload) {
-                *self = Self::Quic(Box::default());
+                *self = Self::Quic(spare.take().unwrap_or_default());
             }
         }
         match self {

@@ -67,9 +67,9 @@ fn finish(mut state: [u32; 8], rest: &[u8]) -> [u8; 32] {
     let (blocks, tail) = rest.as_chunks::<BLOCK_BYTES>();
     compress256(&mut state, blocks);
     let mut last = [[0; BLOCK_BYTES]; 2];
-    let bytes = last.as_flattened_mut();
-    for (to, from) in bytes.iter_mut().zip(tail.iter().chain(&[0x80])) {
-        *to = *from;
+    if let Some((text, [end, ..])) = last.as_flattened_mut().split_at_mut_checked(tail.len()) {
+        text.copy_from_slice(tail);
+        *end = 0x80;
     }
     let used = if tail.len() < BLOCK_BYTES - LENGTH_BYTES { 1 } else { 2 };
     let bits = ((rest.len() as u64).wrapping_add(BLOCK_BYTES as u64)).wrapping_mul(8);

@@ -92,7 +92,16 @@ impl Inspector {
         Self { state, answers: false, for_record: false }
     }
 
-    /// Takes the reader of a QUIC flow out; the inspector is done.
+    /// Will read a UDP flow with this reader, which is as a new one, should it turn out to be QUIC.
+    #[must_use]
+    pub fn with_quic(mut self, spare: Option<Box<QuicReader>>) -> Self {
+        if let State::Datagrams(datagrams) = &mut self.state {
+            datagrams.lend(spare);
+        }
+        self
+    }
+
+    /// Takes the reader of a QUIC flow out, or the one it was lent; the inspector is done.
     pub fn take_quic(&mut self) -> Option<Box<QuicReader>> {
         match std::mem::replace(&mut self.state, State::Done) {
             State::Datagrams(datagrams) => datagrams.into_quic(),

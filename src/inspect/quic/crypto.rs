@@ -12,8 +12,10 @@ pub const RANGES_LIMIT: usize = 64;
 #[derive(Debug, Default)]
 pub struct Crypto {
     data: Vec<u8>,
-    /// What is there: sorted, apart from each other.
-    ranges: Vec<(usize, usize)>,
+    /// How much is there without a gap, from the start.
+    prefix: usize,
+    /// What is there behind that: sorted, apart from each other.
+    apart: Vec<(usize, usize)>,
 }
 
 impl Crypto {
@@ -44,10 +46,17 @@ impl Crypto {
     /// What is there without a gap, from the start.
     #[must_use]
     pub fn prefix(&self) -> &[u8] {
-        match self.ranges.first() {
-            Some(&(0, end)) => self.data.get(..end).unwrap_or_default(),
-            _ => &[],
+        self.data.get(..self.prefix).unwrap_or_default()
+    }
+
+    /// Forgets the stream; memory of at most so many bytes is kept for another one.
+    pub fn clear(&mut self, kept_bytes: usize) {
+        let mut data = std::mem::take(&mut self.data);
+        data.clear();
+        if data.capacity() > kept_bytes {
+            data = Vec::new();
         }
+        *self = Self { data, ..Self::default() };
     }
 
     /// Where the last byte ends.
@@ -58,7 +67,7 @@ impl Crypto {
 
     /// Bytes that are there twice must be the same.
     fn compare(&self, start: usize, end: usize, bytes: &[u8]) -> Result<(), Reason> {
-        for &(from, to) in &self.ranges {
+        for &(from, to) in std::iter::once(&(0, self.prefix)).chain(&self.apart) {
             let (from, to) = (from.max(start), to.min(end));
             if from >= to {
                 continue;
@@ -72,16 +81,22 @@ impl Crypto {
     }
 
     fn merge(&mut self, start: usize, end: usize) -> Result<(), Reason> {
-        let first = self.ranges.partition_point(|range| range.1 < start);
-        let last = self.ranges.partition_point(|range| range.0 <= end);
-        let touched = self.ranges.get(first..last).unwrap_or_default();
-        let start = touched.first().map_or(start, |range| range.0.min(start));
-        let end = touched.last().map_or(end, |range| range.1.max(end));
-        let merged = last.saturating_sub(first);
-        if merged == 0 && self.ranges.len() >= RANGES_LIMIT {
+        let first = self.apart.partition_point(|range| range.1 < start);
+        let last = self.apart.partition_point(|range| range.0 <= end);
+        let touched = self.apart.get(first..last).unwrap_or_default();
+        let from = touched.first().map_or(start, |range| range.0.min(start));
+        let to = touched.last().map_or(end, |range| range.1.max(end));
+        let grows = self.prefix > 0 && start <= self.prefix;
+        let ranges = self.apart.len().saturating_add(usize::from(self.prefix > 0));
+        if touched.is_empty() && !grows && ranges >= RANGES_LIMIT {
             return Err(Reason::LimitInspection);
         }
-        self.ranges.splice(first..last, [(start, end)]);
+        if grows || start == 0 {
+            self.prefix = self.prefix.max(to);
+            self.apart.drain(first..last);
+        } else {
+            self.apart.splice(first..last, [(from, to)]);
+        }
         Ok(())
     }
 }

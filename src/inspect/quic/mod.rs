@@ -29,6 +29,8 @@ use version::Kind;
 pub const INITIALS_LIMIT: u16 = 64;
 /// The least bytes of a datagram with a client's Initial (RFC 9000 section 14.1).
 const FIRST_DATAGRAM_BYTES: usize = 1200;
+/// The most memory of a stream that a reader keeps when it is used again: that of a large hello.
+pub const ROOM_BYTES: usize = 2048;
 
 /// Reads the QUIC datagrams of one flow.
 #[derive(Debug, Default)]
@@ -40,7 +42,10 @@ pub struct QuicReader {
     plain_version: Option<u32>,
     /// Where a Retry told the client to go on.
     retry: Option<ConnectionId>,
-    connection: Option<Box<Connection>>,
+    connection: Option<Connection>,
+    /// The hellos of that connection. Kept after they were read, so that bytes that come again are held
+    /// against them.
+    crypto: Crypto,
     /// Initial packets opened since a hello was complete.
     initials: u16,
 }
@@ -54,8 +59,6 @@ struct Connection {
     secrets: Secrets,
     /// The server is past Initial packets, and so past a Retry.
     answered: bool,
-    /// Kept after the hello, so that bytes that come again are held against it.
-    crypto: Crypto,
     /// How much of the stream is hellos that were read.
     parsed: usize,
     named: bool,
@@ -91,6 +94,13 @@ impl QuicReader {
     pub fn with_fingerprints(mut self, fingerprints: Fingerprints) -> Self {
         self.fingerprints = fingerprints;
         self
+    }
+
+    /// Becomes as a new one for another flow, of which it knows nothing; only memory is kept.
+    pub fn renew(&mut self) {
+        let mut crypto = std::mem::take(&mut self.crypto);
+        crypto.clear(ROOM_BYTES);
+        *self = Self { crypto, ..Self::default() };
     }
 
     /// Whether a hello was read, so that what can hold none passes.
@@ -175,6 +185,7 @@ impl QuicReader {
             return facts::again(facts, &hello).map(|()| Step::Pass);
         }
         self.connection = None;
+        self.crypto.clear(ROOM_BYTES);
         self.plain_version = Some(version);
         let name = facts::name(&hello);
         facts.settle_without_names(App::Quic);
@@ -228,14 +239,14 @@ impl QuicReader {
             Opened::Nobody => return Err(Reason::QuicMalformed),
         }
         let fingerprints = self.fingerprints;
-        let Some(connection) = self.connection.as_deref_mut() else { return Ok(Step::Wait) };
+        let Some(connection) = &mut self.connection else { return Ok(Step::Wait) };
         let google = packet.dialect.google;
         let plain = plain.bytes();
         let mut frames = if google { Frames::google(plain) } else { Frames::new(plain) };
         while let Some(piece) = frames.next_piece().map_err(|()| Reason::QuicMalformed)? {
-            connection.crypto.insert(piece.offset, piece.bytes)?;
+            self.crypto.insert(piece.offset, piece.bytes)?;
         }
-        let step = connection.hellos(fingerprints, facts)?;
+        let step = connection.hellos(&self.crypto, fingerprints, facts)?;
         if step == Step::Pass {
             self.initials = 0;
         }
@@ -252,7 +263,7 @@ impl QuicReader {
             Some(keys) => Ok(keys.open(packet, plain).is_some()),
             None => Err(Reason::QuicMalformed),
         };
-        let Some(connection) = self.connection.as_deref() else {
+        let Some(connection) = &self.connection else {
             let secrets = make(&packet.destination);
             let opened = opens(&secrets, plain)?;
             return Ok(if opened { Opened::New(secrets) } else { Opened::Nobody });
@@ -285,15 +296,15 @@ impl QuicReader {
     fn begin(&mut self, packet: &Packet<'_>, secrets: Secrets) {
         let retried = self.retry == Some(packet.destination);
         let named = retried && self.connection.as_ref().is_some_and(|old| old.named);
-        self.connection = Some(Box::new(Connection {
+        self.crypto.clear(ROOM_BYTES);
+        self.connection = Some(Connection {
             version: packet.version,
             id: packet.destination,
             secrets,
             answered: false,
-            crypto: Crypto::default(),
             parsed: 0,
             named,
-        }));
+        });
         self.plain_version = None;
     }
 
@@ -319,10 +330,15 @@ impl QuicReader {
 
 impl Connection {
     /// Reads the hellos that are complete: the first and, after a HelloRetryRequest, one more.
-    fn hellos(&mut self, fingerprints: Fingerprints, facts: &mut Facts) -> Result<Step, Reason> {
+    fn hellos(
+        &mut self,
+        crypto: &Crypto,
+        fingerprints: Fingerprints,
+        facts: &mut Facts,
+    ) -> Result<Step, Reason> {
         let mut step = Step::Pass;
         loop {
-            let mut reader = Reader::new(self.crypto.prefix());
+            let mut reader = Reader::new(crypto.prefix());
             reader.take(self.parsed);
             let mut ahead = reader;
             let (Some(kind), Some(len)) = (ahead.u8(), ahead.u24()) else { break };
@@ -349,7 +365,7 @@ impl Connection {
             self.parsed = self.parsed.saturating_add(MESSAGE_HEADER_BYTES).saturating_add(len);
             step = Step::Message;
         }
-        if step != Step::Message && (!self.named || self.crypto.end() > self.parsed) {
+        if step != Step::Message && (!self.named || crypto.end() > self.parsed) {
             step = Step::Wait;
         }
         Ok(step)
