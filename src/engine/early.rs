@@ -79,17 +79,29 @@ impl Engine {
     }
 }
 
-/// Brings what may be questions near as far as their headers are not all of them.
+/// Brings what may be questions near as far as their headers are not all of them, and all of what may
+/// open a QUIC connection.
 #[inline(never)]
 pub(super) fn prefetch_questions<'f>(frames: impl Iterator<Item = &'f Frame<'f>>, group: &Group) {
     for (frame, soon) in frames.zip(&group.soon) {
         if soon.may_ask() {
             near::prefetch_payload(frame.bytes, usize::from(soon.payload_len));
+        } else if soon.may_greet(frame.bytes) {
+            near::prefetch_bytes(frame.bytes);
         }
     }
 }
 
 impl Soon {
+    /// Whether it may be a QUIC packet that is read, which all have long headers.
+    #[inline]
+    fn may_greet(&self, frame: &[u8]) -> bool {
+        let payload = || wire::payload_of_usual_datagram(frame, self.payload_len);
+        self.is_usual()
+            && self.key.protocol() == Protocol::UDP
+            && payload().first().is_some_and(|first| first & 0x80 != 0)
+    }
+
     /// Whether it may be a question that opens a flow.
     #[inline]
     fn may_ask(&self) -> bool {

@@ -39,7 +39,7 @@ enum State {
     },
     /// A protocol without names in which TLS or a tunnel may start.
     Watch(Watch),
-    Tls(Box<TlsReader>),
+    Tls(TlsReader),
     Http(Box<HttpReader>),
     Http2(Box<Http2Reader>),
     Dns(DnsStreamReader),
@@ -325,7 +325,7 @@ impl Inspector {
     }
 
     fn tls(&self) -> State {
-        State::Tls(Box::new(TlsReader::new().for_record(self.for_record)))
+        State::Tls(TlsReader::new().for_record(self.for_record))
     }
 
     /// A protocol that is not read any further.
@@ -356,7 +356,7 @@ impl Inspector {
             Greeting::Hello => {
                 let reader = TlsReader::new().with_client(Direction::Reply);
                 let reader = reader.for_record(self.for_record);
-                return self.hand_over(0, State::Tls(Box::new(reader)));
+                return self.hand_over(0, State::Tls(reader));
             }
             Greeting::Preface(preface) => (preface.app(), State::Watch(Watch::new(preface))),
             Greeting::Plain(name) => (App::Greeting(name), State::Done),
