@@ -228,7 +228,6 @@ impl Engine {
             }
             Outcome::Message | Outcome::Fact | Outcome::Switch => {
                 case.note_names();
-                self.cases.stories.prefetch_shared(case, inspection.inspector.speech());
                 self.decide_datagram(id, case, inspection)
             }
             Outcome::Done => {

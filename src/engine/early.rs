@@ -10,6 +10,9 @@ use crate::wire::{self, near};
 /// Where questions are worth looking for. A hint and no more: what a datagram is, its bytes say.
 pub(super) const DNS_PORT: u16 = 53;
 
+/// The least bytes of a datagram that opens a QUIC connection (RFC 9000 section 14.1). A hint too.
+const FIRST_DATAGRAM_BYTES: u16 = 1200;
+
 /// The only question of a DNS message that opens a flow.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Early {
@@ -93,11 +96,13 @@ pub(super) fn prefetch_questions<'f>(frames: impl Iterator<Item = &'f Frame<'f>>
 }
 
 impl Soon {
-    /// Whether it may be a QUIC packet that is read, which all have long headers.
+    /// Whether it may be a QUIC packet that is read: one with a long header, in a datagram of the size
+    /// that those have at least which open a connection.
     #[inline]
     fn may_greet(&self, frame: &[u8]) -> bool {
         let payload = || wire::payload_of_usual_datagram(frame, self.payload_len);
-        self.is_usual()
+        self.payload_len >= FIRST_DATAGRAM_BYTES
+            && self.is_usual()
             && self.key.protocol() == Protocol::UDP
             && payload().first().is_some_and(|first| first & 0x80 != 0)
     }

@@ -13,7 +13,7 @@ use crate::synth::speech::Speech;
 use std::sync::Arc;
 
 /// Names below `name` are allowed, on these ports of TCP and UDP.
-fn named(name: &str) -> PolicySpec {
+pub(super) fn named(name: &str) -> PolicySpec {
     let mut spec = spec();
     let names = Arc::new(NameSet::build([NamePattern::parse(name).unwrap()]).unwrap());
     for (id, protocol, port) in

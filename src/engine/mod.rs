@@ -9,6 +9,7 @@ mod attack_tests;
 pub mod bindings;
 mod candidates;
 mod case;
+mod cases;
 mod counters;
 mod datagram;
 mod decide;
@@ -46,6 +47,8 @@ mod tally;
 #[cfg(test)]
 mod tests;
 #[cfg(test)]
+mod told_tests;
+#[cfg(test)]
 mod twin_tests;
 #[cfg(test)]
 mod upload_tests;
@@ -67,12 +70,12 @@ use crate::wire::{self, Body, Packet};
 use ahead::{Ahead, GROUP, Next, Prepared, Soon};
 use bindings::{Answered, Bindings};
 use candidates::Candidates;
+use cases::Cases;
 use early::Early;
 use entry::{Endpoints, Flow};
 use fragments::Assembly;
 use gate::Gate;
 use hashbrown::HashMap;
-use state::Cases;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use volume::Asides;

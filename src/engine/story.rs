@@ -132,11 +132,6 @@ impl Stories {
         let _ = self.known.find(hash, likely);
     }
 
-    /// Brings near what [`Stories::share`] will look at first.
-    pub(super) fn prefetch_shared(&self, case: &Case, speech: Option<Speech>) {
-        self.prefetch_question(self.hash(case, speech));
-    }
-
     /// It is true of one flow more.
     pub(super) fn join(&mut self, StoryId(at): StoryId) {
         if let Some(place) = self.places.get_mut(at as usize) {

@@ -37,9 +37,19 @@ const RUN_BYTES: usize = 1536;
 /// Brings bytes near, at most [`RUN_BYTES`] of them.
 #[inline]
 pub fn prefetch_bytes(bytes: &[u8]) {
-    let start = bytes.as_ptr().cast::<i8>();
-    for offset in (0..bytes.len().min(RUN_BYTES)).step_by(LINE) {
-        line(start.wrapping_add(offset));
+    run(bytes.as_ptr(), bytes.len());
+}
+
+/// Brings the memory of a vector near, at most [`RUN_BYTES`] of it, whether it is in use or not.
+#[inline]
+pub fn prefetch_room(bytes: &Vec<u8>) {
+    run(bytes.as_ptr(), bytes.capacity());
+}
+
+#[inline]
+fn run(start: *const u8, len: usize) {
+    for offset in (0..len.min(RUN_BYTES)).step_by(LINE) {
+        line(start.cast::<i8>().wrapping_add(offset));
     }
 }
 

@@ -2,6 +2,7 @@
 //! bytes and offsets, not what they mean.
 
 use crate::model::Reason;
+use crate::wire::near;
 
 /// The longest stream that is kept.
 pub const STREAM_LIMIT_BYTES: usize = 64 * 1024;
@@ -34,12 +35,15 @@ impl Crypto {
             return Ok(());
         }
         self.compare(start, end, bytes)?;
-        if self.data.len() < end {
-            self.data.resize(end, 0);
+        if self.data.len() < start {
+            self.data.resize(start, 0);
         }
-        if let Some(room) = self.data.get_mut(start..end) {
-            room.copy_from_slice(bytes);
+        let inside = self.data.len().min(end).saturating_sub(start);
+        let (old, new) = bytes.split_at_checked(inside).unwrap_or((bytes, &[]));
+        if let Some(room) = self.data.get_mut(start..).and_then(|room| room.get_mut(..inside)) {
+            room.copy_from_slice(old);
         }
+        self.data.extend_from_slice(new);
         self.merge(start, end)
     }
 
@@ -57,6 +61,11 @@ impl Crypto {
             data = Vec::new();
         }
         *self = Self { data, ..Self::default() };
+    }
+
+    /// Brings the memory for a stream near.
+    pub fn prefetch_room(&self) {
+        near::prefetch_room(&self.data);
     }
 
     /// Where the last byte ends.
@@ -127,6 +136,34 @@ mod tests {
             let mut crypto = Crypto::default();
             let put = (0..count).try_for_each(|at| crypto.insert(at as u64 * 2 + 1, &[1]));
             assert_eq!(put, if fits { Ok(()) } else { Err(Reason::LimitInspection) }, "{count}");
+        }
+    }
+
+    #[test]
+    fn the_first_range_counts_among_the_others() {
+        for (count, fits) in
+            [(RANGES_LIMIT - 1, true), (RANGES_LIMIT, true), (RANGES_LIMIT + 1, false)]
+        {
+            let mut crypto = Crypto::default();
+            let put = (0..count).try_for_each(|at| crypto.insert(at as u64 * 2, &[1]));
+            assert_eq!(put, if fits { Ok(()) } else { Err(Reason::LimitInspection) }, "{count}");
+            let mut crypto = Crypto::default();
+            let put = (0..count).rev().try_for_each(|at| crypto.insert(at as u64 * 2, &[1]));
+            assert_eq!(put, if fits { Ok(()) } else { Err(Reason::LimitInspection) }, "{count}");
+        }
+    }
+
+    #[test]
+    fn memory_is_kept_up_to_its_size_and_what_was_in_it_is_not() {
+        for (capacity, kept) in [(99, true), (100, true), (101, false)] {
+            let mut crypto = Crypto { data: Vec::with_capacity(capacity), ..Crypto::default() };
+            crypto.insert(0, b"abc").unwrap();
+            crypto.insert(9, b"j").unwrap();
+            crypto.clear(100);
+            assert_eq!(crypto.data.capacity() > 0, kept, "{capacity}");
+            assert_eq!((crypto.prefix(), crypto.end()), (&b""[..], 0));
+            crypto.insert(1, b"bcd").unwrap();
+            assert_eq!(crypto.prefix(), b"", "the first byte is not there");
         }
     }
 

@@ -103,6 +103,11 @@ impl QuicReader {
         *self = Self { crypto, ..Self::default() };
     }
 
+    /// Brings the memory that it keeps near.
+    pub fn prefetch_room(&self) {
+        self.crypto.prefetch_room();
+    }
+
     /// Whether a hello was read, so that what can hold none passes.
     #[must_use]
     pub const fn is_decided(&self) -> bool {

@@ -256,6 +256,67 @@ fn short_headers_wait_before_a_hello_and_pass_after_it() {
     assert!(!may_hold_initial(&short));
 }
 
+/// Datagrams of two connections of a client, and of their servers.
+fn talk() -> Vec<(Direction, Vec<u8>)> {
+    let large = hello(NAME, 1216);
+    let (front, back) = large.split_at(900);
+    let frames = [
+        whole(NAME),
+        whole(b"other.example"),
+        crypto_frame(0, front).unwrap(),
+        crypto_frame(front.len(), back).unwrap(),
+        crypto_frame(40_000, b"far behind").unwrap(),
+        vec![1],
+    ];
+    let ids = [(V1, ID), (V2, ID), (V1, b"elsewhere")];
+    let sealed = ids.iter().flat_map(|&(version, destination)| {
+        let packet = Initial { version, destination, ..initial() };
+        frames.iter().map(move |frames| (ORIGINAL, packet.seal(frames).unwrap()))
+    });
+    let long = |first: u8| {
+        [&[first, 0, 0, 0, 1, 4, 1, 2, 3, 4, 9], &b"elsewhere"[..], &[2, 0xee, 0xee]].concat()
+    };
+    let mut unreadable = initial().seal(&whole(NAME)).unwrap();
+    unreadable[1..5].copy_from_slice(&[0x1a, 0x2a, 0x3a, 0x4a]);
+    let others = [
+        (Direction::Reply, long(0xe0)),
+        (Direction::Reply, long(0xf0)),
+        (ORIGINAL, long(0xe0)),
+        (ORIGINAL, vec![0x45; 40]),
+        (ORIGINAL, unreadable),
+    ];
+    sealed.chain(others).collect()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn a_renewed_reader_reads_as_a_new_one(
+        before in prop::collection::vec(any::<prop::sample::Index>(), 0..6),
+        after in prop::collection::vec(any::<prop::sample::Index>(), 1..6),
+    ) {
+        let talk = talk();
+        let (mut used, mut facts) = (QuicReader::new(), Facts::default());
+        for at in before {
+            let (direction, datagram) = at.get(&talk);
+            used.datagram(*direction, datagram, &mut facts);
+        }
+        used.renew();
+        let mut new = QuicReader::new();
+        let mut facts = [Facts::default(), Facts::default()];
+        for at in after {
+            let (direction, datagram) = at.get(&talk);
+            let [of_used, of_new] = &mut facts;
+            let progress = used.datagram(*direction, datagram, of_used);
+            prop_assert_eq!(progress, new.datagram(*direction, datagram, of_new));
+            prop_assert_eq!(&facts[0], &facts[1]);
+            prop_assert_eq!(used.wants(), new.wants());
+            prop_assert_eq!(used.is_decided(), new.is_decided());
+        }
+    }
+}
+
 proptest! {
     #[test]
     fn any_order_and_cut_of_crypto_frames_gives_the_name(
