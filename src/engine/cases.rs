@@ -161,8 +161,8 @@ impl Cases {
         }
     }
 
-    /// Opens the case of such a flow again, at the same place; what reads on is read by until
-    /// `deadline`. False: it is no such flow.
+    /// Opens the case of such a flow again, at the same place; what it may hold waits until `deadline`.
+    /// False: it is no such flow.
     pub(super) fn retell(&mut self, at: CaseRef, deadline: Timestamp) -> bool {
         let Some(story) = self.slot(at).and_then(Slot::story) else { return false };
         let Some(mut case) = self.stories.retell(story) else { return false };
