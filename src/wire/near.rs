@@ -32,7 +32,7 @@ pub fn prefetch_payload(frame: &[u8], len: usize) {
 }
 
 /// The longest run of bytes that is asked for in one go: a datagram that goes by Ethernet.
-const RUN_BYTES: usize = 1536;
+pub const RUN_BYTES: usize = 1536;
 
 /// Brings bytes near, at most [`RUN_BYTES`] of them.
 #[inline]
