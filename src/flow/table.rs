@@ -5,9 +5,13 @@
 //! that is looked at when time passes, not when packets do. At 80 bytes of state an entry takes
 //! 128 bytes, its timer 8, its share of the index 11.
 
+mod expiry;
+
+pub use expiry::{Expired, Fate};
+
 use super::index::{Guess, Index};
 use super::key::{Far, FlowHash, FlowKey, Near, Secret};
-use super::wheel::{SPAN_TICKS, Wheel, tick, tick_start};
+use super::wheel::{Wheel, tick, tick_start};
 use crate::model::{Span, Timestamp};
 use crate::wire::near::{ask_for_large_pages, prefetch};
 
@@ -17,10 +21,6 @@ pub const FLOWS_MAX: usize = 1 << 28;
 /// Entries are allocated this many at a time: 32 MiB at 128 bytes, nearly all of it in large pages.
 const CHUNK: usize = 1 << CHUNK_SHIFT;
 const CHUNK_SHIFT: u32 = 18;
-/// Room kept for sorting what expires in one tick.
-const EXPIRING_KEPT: usize = 1 << 12;
-/// Entries brought near before the one whose deadline is looked at.
-const SORTED_AHEAD: usize = 8;
 
 /// Names an entry of a table until it is removed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -66,30 +66,6 @@ pub enum Found {
     /// An entry whose deadline has passed, not yet visited by `expire`: remove it, then go on as
     /// if there were nothing.
     Expired(FlowId),
-}
-
-/// An entry whose deadline has passed.
-#[derive(Debug)]
-pub struct Expired<'a, S> {
-    /// Its name, valid until the visit is over (and after, if kept).
-    pub id: FlowId,
-    /// Its key.
-    pub key: FlowKey,
-    /// When it expired.
-    pub deadline: Timestamp,
-    /// Its state.
-    pub state: &'a mut S,
-}
-
-/// What becomes of an expired entry.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Fate {
-    /// It goes.
-    Remove,
-    /// It stays for so long from now on.
-    Keep(Span),
-    /// It stays, with the deadline that has passed, and is visited again a tick later.
-    Overdue,
 }
 
 /// One entry; with 80 bytes of state two cache lines. The first 40 bytes of a state that is laid out
@@ -459,85 +435,6 @@ impl<S: Default> FlowTable<S> {
     #[must_use]
     pub const fn places(&self) -> usize {
         self.touched
-    }
-
-    /// Visits the entries whose deadline lies in a tick (268 ms) that is over at `now`, once
-    /// each, tick by tick and within a tick by deadline and key. Costs nothing while the tick
-    /// lasts, so it may be called for every packet; what is visited, and in which order, depends
-    /// on deadlines alone as long as none is farther away than the wheel reaches (2.4 hours).
-    #[inline]
-    pub fn expire(&mut self, now: Timestamp, visit: impl FnMut(Expired<'_, S>) -> Fate) {
-        if tick(now.as_nanos()) > self.wheel.cursor() {
-            self.expire_ticks(now, visit);
-        }
-    }
-
-    fn expire_ticks(&mut self, now: Timestamp, mut visit: impl FnMut(Expired<'_, S>) -> Fate) {
-        let end = tick(now.as_nanos());
-        let first = self.wheel.cursor();
-        // However far time jumped, each slot is looked at once.
-        let last = end.min(first.saturating_add(SPAN_TICKS));
-        let mut expiring = std::mem::take(&mut self.expiring);
-        for at in first..last {
-            if self.len == 0 {
-                break;
-            }
-            self.sort_out(at, last, end, &mut expiring);
-            for (deadline, id) in expiring.drain(..) {
-                let Some(slot) = self.slot_mut(id) else { continue };
-                let (key, state) = (slot.key(), &mut slot.state);
-                let deadline = Timestamp::from_nanos(deadline);
-                match visit(Expired { id: FlowId(id), key, deadline, state }) {
-                    Fate::Remove => drop(self.forget(id)),
-                    Fate::Keep(span) => {
-                        slot.deadline = (now + span).as_nanos();
-                        self.wheel.link_from(end, id, tick((now + span).as_nanos()));
-                    }
-                    Fate::Overdue => self.wheel.link_from(end, id, end),
-                }
-            }
-        }
-        expiring.shrink_to(EXPIRING_KEPT);
-        self.expiring = expiring;
-        self.wheel.skip_to(end);
-    }
-
-    /// Empties the slot of tick `at`: what is due goes to `expiring`, in order; what is due at a
-    /// later tick before `last` goes there, to be visited in the same call; what is not due
-    /// before `end` goes to where it belongs once time stands at `end`.
-    fn sort_out(&mut self, at: u64, last: u64, end: u64, expiring: &mut Vec<(u64, u32)>) {
-        let mut next = self.wheel.take(at);
-        let mut ahead = next;
-        for _ in 0..SORTED_AHEAD {
-            ahead = self.bring_next(ahead);
-        }
-        while let Some(id) = next {
-            ahead = self.bring_next(ahead);
-            next = self.wheel.after(id);
-            let Some(deadline) = self.slot(id).map(|slot| slot.deadline) else { continue };
-            let due = tick(deadline);
-            if due >= end {
-                self.wheel.link_from(end, id, due);
-            } else if at < due && due < last {
-                self.wheel.link_from(at, id, due);
-            } else {
-                expiring.push((deadline, id));
-            }
-        }
-        let key = |id| self.slot(id).map(Slot::key);
-        expiring.sort_unstable_by(|(one, first), (other, second)| {
-            one.cmp(other).then_with(|| key(*first).cmp(&key(*second)))
-        });
-    }
-
-    /// Brings the entry of a timer in a slot that was taken near; gives the one behind it.
-    #[inline]
-    fn bring_next(&self, id: Option<u32>) -> Option<u32> {
-        let id = id?;
-        if let Some(slot) = self.slot(id) {
-            prefetch(&slot.near);
-        }
-        self.wheel.after(id)
     }
 
     /// Takes an entry out whose timer is in no list.

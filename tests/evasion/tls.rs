@@ -86,6 +86,15 @@ fn retried_early(family: Family, second: &[u8]) -> Talk {
     talk
 }
 
+/// A mail server that was sent a byte behind the command for TLS, and goes on as if it was not.
+fn after_more_than_starttls(family: Family) -> Talk {
+    let mut talk = open(family, 25);
+    talk.send(Server, b"220 mail.example ESMTP\r\n");
+    talk.send(Client, b"STARTTLS\r\nX").ack(Server);
+    talk.send(Server, b"220 go ahead\r\n");
+    talk
+}
+
 /// SMTP up to STARTTLS, then these bytes.
 fn after_starttls(family: Family, bytes: &[u8]) -> Talk {
     let mut talk = open(family, 25);
@@ -331,19 +340,13 @@ pub(crate) const CASES: &[Case] = &[
         "STARTTLS, the rest of its segment thrown away",
         "As servers do that fear injection.",
         |f| {
-            let mut talk = open(f, 25);
-            talk.send(Server, b"220 mail.example ESMTP\r\n");
-            talk.send(Client, b"STARTTLS\r\nX").ack(Server);
-            talk.send(Server, b"220 go ahead\r\n");
+            let mut talk = after_more_than_starttls(f);
             talk.send(Client, &hello(&[EVIL]));
             talk
         },
     ),
     case("the same, in records of one byte", "As servers do that fear injection.", |f| {
-        let mut talk = open(f, 25);
-        talk.send(Server, b"220 mail.example ESMTP\r\n");
-        talk.send(Client, b"STARTTLS\r\nX").ack(Server);
-        talk.send(Server, b"220 go ahead\r\n");
+        let mut talk = after_more_than_starttls(f);
         talk.send_split(&offer(&[EVIL]).records(1).unwrap(), 1000);
         talk
     }),

@@ -72,15 +72,11 @@ pub(super) fn is_lenient_host(message: &[u8], at: usize) -> Result<bool, NameErr
     let mut bytes = 0_usize;
     for _ in 0..=POINTER_LIMIT {
         let run = Run::at(message, from)?;
-        let mut labels = run.labels;
-        while let Some((&len, rest)) = labels.split_first() {
-            let (label, rest) =
-                rest.split_at_checked(usize::from(len)).ok_or(NameError::Malformed)?;
+        for label in run.labels() {
             if !label.iter().all(|byte| is_host_byte(*byte)) {
                 return Ok(false);
             }
             bytes = bytes.saturating_add(label.len());
-            labels = rest;
         }
         match run.end {
             End::Root(_) => return Ok(bytes > 0),
@@ -97,12 +93,8 @@ fn compressed_name_at(message: &[u8], at: usize) -> Result<(DomainName, usize), 
     let mut behind = None;
     for _ in 0..=POINTER_LIMIT {
         let run = Run::at(message, from)?;
-        let mut labels = run.labels;
-        while let Some((&len, rest)) = labels.split_first() {
-            let (label, rest) =
-                rest.split_at_checked(usize::from(len)).ok_or(NameError::Malformed)?;
+        for label in run.labels() {
             name.push_label(label).map_err(malformed)?;
-            labels = rest;
         }
         match run.end {
             End::Root(after) => return Ok((name, behind.unwrap_or(after))),
@@ -157,6 +149,17 @@ impl<'a> Run<'a> {
             }
         }
         Err(NameError::Malformed)
+    }
+
+    /// Each label; their lengths were followed when the run was found, so that they fit.
+    fn labels(&self) -> impl Iterator<Item = &'a [u8]> {
+        let mut rest = self.labels;
+        std::iter::from_fn(move || {
+            let (&len, behind) = rest.split_first()?;
+            let (label, behind) = behind.split_at_checked(usize::from(len))?;
+            rest = behind;
+            Some(label)
+        })
     }
 
     fn ending(message: &'a [u8], start: usize, at: usize, end: End) -> Result<Self, NameError> {
