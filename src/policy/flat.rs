@@ -185,4 +185,13 @@ mod tests {
             }
         }
     }
+
+    #[test]
+    fn a_table_is_small_up_to_its_bound() {
+        for (count, small) in [(510, true), (511, true), (512, false)] {
+            let table = FlatTable::new(count);
+            assert_eq!((table.is_small(), table.places.len() <= SMALL_PLACES), (small, small));
+            assert!(table.places.len() >= 2 * count, "{count}");
+        }
+    }
 }

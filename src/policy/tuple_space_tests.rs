@@ -104,6 +104,26 @@ proptest! {
     }
 }
 
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+
+    #[test]
+    fn among_so_many_rules_that_a_filter_tells_where_to_look_the_same_are_found(
+        mut rules in prop::collection::vec(rule(), 1..200),
+        tuples in prop::collection::vec((tuple(), 0_u8..3), 30),
+    ) {
+        // Hosts that nobody asks for, each a key of its own.
+        rules.extend((0..600_u32).map(|n| to(&Ipv4Net::new((n << 8).into(), 32).unwrap().to_string())));
+        let matchers: Vec<Matcher> = rules.iter().map(Matcher::new).collect();
+        let space = build(&rules);
+        prop_assert!(!space.places.is_small());
+        for (tuple, kind) in tuples {
+            let probe = Probe { tuple: &tuple, icmp: (kind < 2).then_some((kind, 0)) };
+            prop_assert_eq!(found(&space, &matchers, probe), walked(&matchers, probe));
+        }
+    }
+}
+
 fn to(network: &str) -> RuleSpec {
     RuleSpec {
         destinations: Some(vec![network.parse().unwrap()]),
