@@ -4,64 +4,102 @@ use super::bytes::{array_at, u16_at};
 use super::{Fragment, Packet};
 use crate::model::Protocol;
 
-/// A ones'-complement sum on its way. Numbers are added in the machine's own byte order, which
-/// leaves the sum right (RFC 1071 section 2 (B)).
+/// Bytes from which on they are summed in lanes, which take some effort to set up.
+const LONG_BYTES: usize = 256;
+
+/// A ones'-complement sum on its way. 64-bit words are added, which leaves the sum by 16-bit words
+/// right, as 2^16 - 1 divides 2^64 - 1; their bytes stand in little-endian order, which does too
+/// (RFC 1071 section 2 (B)).
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Sum(u64);
+pub struct Sum(u128);
 
 impl Sum {
-    /// Adds bytes that start at an even offset of what is summed. At most 4 GiB in all.
+    /// Adds bytes that start at an even offset of what is summed.
     #[inline]
     #[must_use]
     pub fn bytes(self, bytes: &[u8]) -> Self {
-        // Wide chunks let the compiler add many words at once.
-        let (wide, rest) = bytes.as_chunks::<64>();
-        let mut lanes = [0u64; 16];
-        for chunk in wide {
-            for (lane, word) in lanes.iter_mut().zip(chunk.as_chunks::<4>().0) {
-                *lane = lane.wrapping_add(u64::from(u32::from_ne_bytes(*word)));
-            }
+        if bytes.len() >= LONG_BYTES {
+            return self.long(bytes);
         }
-        let (words, rest) = rest.as_chunks::<4>();
-        let words = words.iter().map(|word| u64::from(u32::from_ne_bytes(*word)));
-        let mut tail = [0; 4];
-        for (to, from) in tail.iter_mut().zip(rest) {
-            *to = *from;
-        }
-        let tail = u64::from(u32::from_ne_bytes(tail));
-        Self(lanes.into_iter().chain(words).fold(self.0.wrapping_add(tail), u64::wrapping_add))
+        self.short(bytes)
+    }
+
+    #[inline(always)]
+    fn short(self, bytes: &[u8]) -> Self {
+        let (words, rest) = bytes.as_chunks::<8>();
+        let sum = words.iter().fold(self, |sum, word| sum.word(u64::from_le_bytes(*word)));
+        sum.word(match bytes.last_chunk() {
+            // What is left, fewer than eight, are the upper ones of these: no branch waits for how many.
+            Some(last) => u64::from_le_bytes(*last) >> 8 >> (56 - 8 * rest.len()),
+            None => rest.iter().rev().fold(0, |word, byte| word << 8 | u64::from(*byte)),
+        })
+    }
+
+    /// Adds many bytes: small words in lanes, so that the compiler adds many at once.
+    #[inline(never)]
+    fn long(self, bytes: &[u8]) -> Self {
+        // The last of them is left over, so that eight bytes are left at least.
+        let chunks = bytes.as_chunks::<64>().0.split_last().map_or(&[][..], |(_, before)| before);
+        let rest = bytes.get(chunks.as_flattened().len()..).unwrap_or_default();
+        self.word(in_lanes(chunks)).short(rest)
     }
 
     /// Adds a 16-bit number.
     #[inline]
     #[must_use]
     pub fn number(self, number: u16) -> Self {
-        Self(self.0.wrapping_add(u64::from(u16::from_ne_bytes(number.to_be_bytes()))))
+        self.word(u64::from(u16::from_le_bytes(number.to_be_bytes())))
+    }
+
+    /// Carries gather in the upper half, which no input there is can fill.
+    #[inline(always)]
+    const fn word(self, word: u64) -> Self {
+        Self(self.0.wrapping_add(word as u128))
     }
 
     /// The checksum as it stands in a header.
     #[inline]
     #[must_use]
     pub const fn finish(self) -> [u8; 2] {
-        (!self.fold()).to_ne_bytes()
+        let mut sum = self.fold();
+        sum = (sum & 0xffff_ffff).wrapping_add(sum >> 32);
+        sum = (sum & 0xffff_ffff).wrapping_add(sum >> 32);
+        sum = (sum & 0xffff).wrapping_add(sum >> 16);
+        sum = (sum & 0xffff).wrapping_add(sum >> 16);
+        (!(sum as u16)).to_le_bytes()
     }
 
     /// Whether what was summed, its own checksum included, is right.
     #[inline]
     #[must_use]
     pub const fn is_valid(self) -> bool {
-        self.fold() == 0xffff
+        let sum = self.fold();
+        sum != 0 && is_multiple(sum)
+    }
+
+    /// Whether the sum is right once these bytes are added.
+    #[inline(never)]
+    fn is_right_with(self, bytes: &[u8]) -> bool {
+        self.bytes(bytes).is_valid()
     }
 
     #[inline]
-    const fn fold(self) -> u16 {
-        let mut sum = self.0;
-        sum = (sum & 0xffff_ffff).wrapping_add(sum >> 32);
-        sum = (sum & 0xffff_ffff).wrapping_add(sum >> 32);
-        sum = (sum & 0xffff).wrapping_add(sum >> 16);
-        sum = (sum & 0xffff).wrapping_add(sum >> 16);
-        sum as u16
+    const fn fold(self) -> u64 {
+        let (sum, carry) = (self.0 as u64).overflowing_add((self.0 >> 64) as u64);
+        // After a carry the sum is far from full: this one has none.
+        sum.wrapping_add(carry as u64)
     }
+}
+
+#[inline(never)]
+fn in_lanes(chunks: &[[u8; 64]]) -> u64 {
+    let mut lanes = [0u64; 16];
+    for chunk in chunks {
+        for (lane, word) in lanes.iter_mut().zip(chunk.as_chunks::<4>().0) {
+            *lane = lane.wrapping_add(u64::from(u32::from_le_bytes(*word)));
+        }
+    }
+    lanes.into_iter().fold(0, u64::wrapping_add)
 }
 
 /// Whether a header that holds its own checksum is right.
@@ -72,7 +110,8 @@ pub(super) fn is_valid(header: &[u8]) -> bool {
         return Sum::default().bytes(header).is_valid();
     };
     let (words, _) = header.as_chunks::<4>();
-    Sum(words.iter().map(|word| u64::from(u32::from_ne_bytes(*word))).sum()).is_valid()
+    let words = words.iter().map(|word| u64::from(u32::from_ne_bytes(*word)));
+    Sum(words.sum::<u64>().into()).is_valid()
 }
 
 /// What 2^16 - 1 is to be multiplied by to make one, modulo 2^64: a number times this is small just where
@@ -80,31 +119,38 @@ pub(super) fn is_valid(header: &[u8]) -> bool {
 const INVERSE: u64 = 0xfffe_fffe_fffe_ffff;
 const _: () = assert!(INVERSE.wrapping_mul(0xffff) == 1);
 
+/// Whether 2^16 - 1 divides a sum: with its own checksum, that of right bytes, unless all are zero.
+#[inline(always)]
+const fn is_multiple(sum: u64) -> bool {
+    sum.wrapping_mul(INVERSE) <= u64::MAX / 0xffff
+}
+
 /// Whether the IPv4 header without options at `at` is right.
 #[inline(always)]
 pub(super) fn is_valid_ipv4<const N: usize>(bytes: &[u8; N], at: usize) -> Option<bool> {
     let first = u64::from_ne_bytes(array_at(bytes, at)?);
     let second = u64::from_ne_bytes(array_at(bytes, at.wrapping_add(8))?);
     let third = u32::from_ne_bytes(array_at(bytes, at.wrapping_add(16))?);
-    // The sum of 64-bit words with their carries is, taken by 16-bit words, the same sum: 2^16 - 1
-    // divides 2^64 - 1. It is right where that divides it too; zero it cannot be, as the first byte of
-    // a header is not.
+    // Zero it cannot be, as the first byte of a header is not.
     let (sum, one) = first.overflowing_add(second);
     let (sum, two) = sum.overflowing_add(u64::from(third) + u64::from(one));
     // After a carry the sum is far from full: this one has none.
     let sum = sum.wrapping_add(u64::from(two));
-    Some(sum.wrapping_mul(INVERSE) <= u64::MAX / 0xffff)
+    Some(is_multiple(sum))
 }
 
 /// The pseudo-header of an IPv4 or IPv6 header (RFC 9293 section 3.1, RFC 8200 section 8.1):
 /// addresses, length, protocol. Nothing where `ip` is no IP header.
 fn pseudo_header(ip: &[u8], protocol: Protocol, len: usize) -> Option<Sum> {
-    let addresses = match ip.first()? >> 4 {
-        4 => ip.get(12..20)?,
-        _ => ip.get(8..40)?,
+    let sum = match ip.first_chunk::<20>()? {
+        header @ [0x40..=0x4f, ..] => {
+            Sum::default().word(u64::from_le_bytes(array_at(header, 12)?))
+        }
+        _ => Sum::default().bytes(ip.get(8..40)?),
     };
-    let sum = Sum::default().bytes(addresses).number(u16::from(protocol.0));
-    u16::try_from(len).ok().map(|len| sum.number(len))
+    // A number of 32 bits counts as its two halves do.
+    let numbers = u32::from(u16::try_from(len).ok()?).wrapping_add(u32::from(protocol.0));
+    Some(sum.word(u64::from(numbers.swap_bytes())))
 }
 
 /// Whether the IPv4 header checksum of a packet is right; IPv6 has none.
@@ -153,7 +199,7 @@ fn segment_ok(inner: &[u8], packet: &Packet, segment: &[u8]) -> bool {
     } else {
         Some(Sum::default())
     };
-    start.is_some_and(|sum| sum.bytes(segment).is_valid())
+    start.is_some_and(|sum| sum.is_right_with(segment))
 }
 
 /// Zero means "no checksum" over IPv4 (RFC 768); over IPv6 it is refused (RFC 8200 section 8.1).
@@ -163,7 +209,7 @@ pub(super) fn udp_checksum_ok(ip: &[u8], datagram: &[u8], is_v4: bool) -> bool {
     let Some(datagram) = datagram.get(..len) else { return false };
     match array_at(datagram, 6) {
         Some([0, 0]) => is_v4,
-        _ => pseudo_header(ip, Protocol::UDP, len).is_some_and(|s| s.bytes(datagram).is_valid()),
+        _ => pseudo_header(ip, Protocol::UDP, len).is_some_and(|s| s.is_right_with(datagram)),
     }
 }
 
@@ -184,17 +230,32 @@ mod tests {
         assert_eq!(Sum::default().bytes(&bytes).finish(), (!0xddf2u16).to_be_bytes());
     }
 
+    /// The sum as RFC 1071 section 1 has it: 16-bit words one by one.
+    fn naive(bytes: &[u8]) -> [u8; 2] {
+        let mut sum = 0u32;
+        for pair in bytes.chunks(2) {
+            sum += u32::from(pair[0]) << 8 | u32::from(*pair.get(1).unwrap_or(&0));
+            sum = (sum & 0xffff) + (sum >> 16);
+        }
+        (!(sum as u16)).to_be_bytes()
+    }
+
     #[test]
-    fn every_length_sums_as_the_definition_says() {
-        let bytes: Vec<u8> = (0..=255).collect();
-        for len in 0..bytes.len() {
-            let mut naive = 0u32;
-            for pair in bytes[..len].chunks(2) {
-                naive += u32::from(pair[0]) << 8 | u32::from(*pair.get(1).unwrap_or(&0));
-                naive = (naive & 0xffff) + (naive >> 16);
+    fn every_length_from_every_start_sums_as_the_definition_says() {
+        // Long runs of ones carry.
+        let some = |at: u32| {
+            if at / 40 % 3 == 1 { 0xff } else { (at.wrapping_mul(0x9e37_79b1) >> 24) as u8 }
+        };
+        let bytes: Vec<u8> = (0..700).map(some).collect();
+        for start in 0..17 {
+            for len in 0..=600 {
+                let bytes = &bytes[start..][..len];
+                let sum = Sum::default().bytes(bytes);
+                assert_eq!(sum.finish(), naive(bytes), "{len} bytes from {start}");
+                assert_eq!(sum.is_valid(), naive(bytes) == [0, 0], "{len} bytes from {start}");
+                let whole = sum.number(u16::from_be_bytes(sum.finish()));
+                assert!(whole.is_valid(), "{len} bytes from {start}");
             }
-            let expected = !(naive as u16);
-            assert_eq!(Sum::default().bytes(&bytes[..len]).finish(), expected.to_be_bytes());
         }
     }
 
@@ -220,8 +281,30 @@ mod tests {
     }
 
     #[test]
-    fn the_carries_of_the_longest_packet_are_kept() {
-        let ones = vec![0xff; 65_535];
-        assert_eq!(Sum::default().bytes(&ones).finish(), [0x00, 0xff]);
+    fn zeros_alone_are_never_right_and_ones_always_are() {
+        for len in [1, 2, 7, 8, 9, 20, LONG_BYTES - 1, LONG_BYTES, LONG_BYTES + 1, 65_535] {
+            assert!(!Sum::default().bytes(&vec![0; len]).is_valid(), "{len}");
+            let ones = vec![0xff; len];
+            assert_eq!(Sum::default().bytes(&ones).finish(), naive(&ones), "{len}");
+            assert_eq!(Sum::default().bytes(&ones).is_valid(), len % 2 == 0, "{len}");
+        }
+    }
+
+    #[test]
+    fn a_pseudo_header_is_the_sum_of_what_it_is_made_of() {
+        for (ip, addresses) in [([0x45; 40], 12..20), ([0x60; 40], 8..40)] {
+            let mut ip = ip;
+            ip.iter_mut().enumerate().skip(1).for_each(|(at, byte)| *byte = 255 - at as u8);
+            for len in [0, 1, 8, 255, 256, 0xffee, 0xffef, 0xfff0, 0xffff] {
+                let mut written = ip[addresses.clone()].to_vec();
+                written.extend_from_slice(&[0, 17]);
+                written.extend_from_slice(&(len as u16).to_be_bytes());
+                let sum = pseudo_header(&ip, Protocol::UDP, len).unwrap();
+                assert_eq!(sum.finish(), naive(&written), "{len}");
+            }
+            assert!(pseudo_header(&ip, Protocol::UDP, 65_536).is_none());
+            assert!(pseudo_header(&ip[..addresses.end - 1], Protocol::UDP, 8).is_none());
+            assert!(pseudo_header(&ip[..addresses.end], Protocol::UDP, 8).is_some());
+        }
     }
 }
