@@ -6,14 +6,14 @@ use super::entry::{Flow, Mark};
 use super::state::{Case, CaseRef, Inspection, Stage};
 use super::story::StoryId;
 use super::stream::{Reading, deny};
-use super::{Engine, Output, Parcel};
+use super::{Engine, Output, Parcel, Soon};
 use crate::flow::FlowId;
-use crate::inspect::dns::lone::{lone_facts, lone_name, lone_question};
+use crate::inspect::dns::lone::{lone_name, lone_question};
 use crate::inspect::proxy::headers_len;
 use crate::inspect::{Outcome, Speech};
-use crate::model::{Action, App, Direction, Fact, Facts, Reason, Verdict};
+use crate::model::{Action, App, Direction, Fact, Facts, FlowVerdict, Protocol, Reason, Verdict};
 use crate::policy::Decision;
-use crate::wire::Body;
+use crate::wire::{self, Body, Checksums};
 
 /// A client that has sent so many datagrams of no known protocol is not read further for the record
 /// alone.
@@ -80,7 +80,7 @@ impl Engine {
         {
             return None;
         }
-        let mut facts = self.question.take().unwrap_or_else(|| Box::new(lone_facts()));
+        let mut facts = self.question.take()?;
         let verdict = self.decide_lone(id, told, parcel, &mut facts);
         self.question = Some(facts);
         verdict
@@ -116,15 +116,45 @@ impl Engine {
         if verdict.action != Action::Allow {
             return None;
         }
-        if told.is_none() {
-            self.cases.stories.join(story);
-        }
+        self.follow_story(id, (story, told.is_none()), verdict)?;
+        self.tally.hit(question.policy, verdict);
+        Some(Verdict::Forward)
+    }
+
+    /// The question that opens a flow, which passes as it was decided with its flow; nothing has changed
+    /// where it does not.
+    pub(super) fn follow_question(
+        &mut self,
+        id: FlowId,
+        parcel: &Parcel<'_>,
+        verdict: FlowVerdict,
+    ) -> Option<()> {
+        let early = parcel.question.filter(|_| verdict.action == Action::Allow)?;
+        let story = self.cases.stories.of_question(&early.name, early.hash)?;
+        let policy = parcel.approach?.policy;
+        self.follow_story(id, (story, true), verdict)?;
+        self.tally.hit(policy, verdict);
+        self.tally(id, Direction::Original, parcel.packet.ip_len, Verdict::Forward);
+        self.mark_read(id);
+        Some(())
+    }
+
+    /// A flow of which nothing else is known goes on by this verdict, as the story says; it may be new
+    /// to it.
+    fn follow_story(
+        &mut self,
+        id: FlowId,
+        (story, new): (StoryId, bool),
+        verdict: FlowVerdict,
+    ) -> Option<()> {
         let flow = self.table.get_mut(id)?;
         flow.set(Mark::Fresh, false);
         flow.settle(verdict, Stage::Following);
         flow.case = CaseRef::of_story(story, Some(Speech::Dns));
-        self.tally.hit(question.policy, verdict);
-        Some(Verdict::Forward)
+        if new {
+            self.cases.stories.join(story);
+        }
+        Some(())
     }
 
     /// What a QUIC server says of a flow whose client's hello was decided: it tells the reader where the
@@ -144,19 +174,61 @@ impl Engine {
     /// Whether a datagram of a flow that is read tells nothing: it passes as the flow does. What is
     /// sealed is not read at all.
     #[inline]
-    pub(super) fn passes_over(
+    fn passes_over(
         &self,
         flow: &Flow,
-        parcel: &Parcel<'_>,
         direction: Direction,
+        payload: &[u8],
+        intact: impl FnOnce() -> bool,
     ) -> bool {
         let Some(speech) = flow.case.speech() else { return false };
         let heard = speech == Speech::Dns && self.policy.reads_answers();
         flow.stage() == Stage::Following
             && !heard
-            && parcel.packet.body == Body::Udp
-            && speech.passes_over(direction, parcel.payload)
-            && (speech == Speech::Quic || self.intact(parcel))
+            && speech.passes_over(direction, payload)
+            && (speech == Speech::Quic || intact())
+    }
+
+    /// Lets such a datagram of a flow decided in this epoch pass. False: it is something else, and nothing
+    /// has changed.
+    pub(super) fn pass_over(&mut self, id: FlowId, parcel: &Parcel<'_>) -> bool {
+        let Some(flow) = self.table.get(id) else { return false };
+        let direction = flow.direction(parcel.reversed);
+        if parcel.packet.body != Body::Udp
+            || !self.passes_over(flow, direction, parcel.payload, || self.intact(parcel))
+        {
+            return false;
+        }
+        self.count_over(id, direction, parcel.packet.ip_len);
+        true
+    }
+
+    /// The same of a frame of the usual form, most of which need not be read at length for that.
+    #[inline]
+    pub(super) fn pass_over_usual(&mut self, id: FlowId, soon: &Soon, frame: &[u8]) -> bool {
+        if soon.key.protocol() != Protocol::UDP {
+            return false;
+        }
+        let Some(flow) = self.table.get(id) else { return false };
+        let (direction, pair) = (flow.direction(soon.reversed), flow.pair);
+        let intact = || {
+            self.settings.checksums == Checksums::Ignore
+                || wire::usual_datagram_is_intact(frame, soon.ip_len)
+        };
+        let payload = wire::payload_of_usual_datagram(frame, soon.payload_len);
+        if flow.epoch(self.epoch.0) != self.epoch.0
+            || !self.passes_over(flow, direction, payload, intact)
+        {
+            return false;
+        }
+        self.tally.at(pair);
+        self.count_over(id, direction, u32::from(soon.ip_len));
+        true
+    }
+
+    fn count_over(&mut self, id: FlowId, direction: Direction, ip_len: u32) {
+        self.tally(id, direction, ip_len, Verdict::Forward);
+        self.table.touch(id, self.now, self.timeouts.udp);
     }
 
     fn read_datagram(

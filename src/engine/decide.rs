@@ -1,5 +1,6 @@
 //! Asks the policy, and carries out what it says. How rules are evaluated is `policy`'s business.
 
+use super::early::Early;
 use super::entry::{Flow, Mark};
 use super::state::{Case, Stage};
 use super::{Asked, Engine};
@@ -7,7 +8,9 @@ use crate::flow::FlowId;
 use crate::model::{
     Action, Addr, DomainName, Facts, FiveTuple, FlowVerdict, PolicyId, Reason, ScopeId,
 };
-use crate::policy::{Bound, Decision, NoTrace, Policy, Query, RecordedTrace, Shortlist, Trace};
+use crate::policy::{
+    Bound, Decision, Message, NoTrace, Opening, Policy, Query, RecordedTrace, Shortlist, Trace,
+};
 
 /// What is asked about a flow, apart from its facts.
 #[derive(Clone, Copy, Debug)]
@@ -51,16 +54,36 @@ impl Engine {
             let holds = || self.bindings.holds(question.scope, name, address, self.now);
             if question.bound || holds() { Bound::Yes } else { Bound::No }
         };
-        let query = Query {
-            policy: block,
+        let query = Query { bound: Some(&bound), ..self.query(question, block) };
+        policy.decide(&query, facts, trace)
+    }
+
+    /// What the policy says of a new TCP or UDP flow, and of the DNS question that opens it.
+    pub(super) fn ask_opening(&self, question: &Question, asked: Option<&Early>) -> Opening {
+        if self.watch.is_on() {
+            return Opening { flow: self.ask(question, &self.nothing), message: None };
+        }
+        let Some(block) = question.policy else {
+            return Opening { flow: Decision::Final(Policy::NO_POLICY), message: None };
+        };
+        let facts = self.question.as_deref();
+        let message =
+            asked.zip(facts).map(|(asked, facts)| Message { facts, question: &asked.name });
+        // No name of a DNS question is looked for among answers.
+        self.policy.decide_opening(&self.query(question, block), message)
+    }
+
+    /// A question as a policy takes it, which no answers are known to.
+    fn query(&self, question: &Question, policy: PolicyId) -> Query<'static> {
+        Query {
+            policy,
             tuple: question.tuple,
             icmp: question.icmp,
             now: self.now,
             midstream: question.missed,
-            bound: Some(&bound),
+            bound: None,
             shortlist: question.shortlist,
-        };
-        policy.decide(&query, facts, trace)
+        }
     }
 
     /// The same, written down.

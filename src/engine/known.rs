@@ -114,11 +114,10 @@ impl Engine {
         let Some(flow) = self.table.get(id) else { return Verdict::Drop(Reason::FlowDenied) };
         self.tally.at(flow.pair);
         let direction = flow.direction(parcel.reversed);
-        if self.passes_over(flow, parcel, direction) {
-            self.tally(id, direction, parcel.packet, Verdict::Forward);
-            self.table.touch(id, self.now, self.timeouts.udp);
+        if self.pass_over(id, parcel) {
             return Verdict::Forward;
         }
+        let Some(flow) = self.table.get(id) else { return Verdict::Drop(Reason::FlowDenied) };
         if self.must_verify(flow, parcel.packet) && !self.intact(parcel) {
             return Verdict::Drop(Reason::TransportChecksum);
         }
@@ -135,7 +134,7 @@ impl Engine {
             Body::Udp => self.udp_packet(id, parcel, direction, out),
             _ => self.settled(id, parcel, direction, out),
         };
-        self.tally(id, direction, parcel.packet, verdict);
+        self.tally(id, direction, parcel.packet.ip_len, verdict);
         self.rest(id, parcel.packet.tuple.protocol);
         self.mark_read(id);
         verdict
@@ -410,14 +409,14 @@ impl Engine {
         &mut self,
         id: FlowId,
         direction: Direction,
-        packet: &Packet,
+        ip_len: u32,
         verdict: Verdict,
     ) {
         let now = self.now;
         let Some(flow) = self.table.get_mut(id) else { return };
         flow.set_last(now);
         let forwarded = verdict == Verdict::Forward;
-        self.asides.count(id.index(), flow, direction, packet.ip_len, forwarded);
+        self.asides.count(id.index(), flow, direction, ip_len, forwarded);
     }
 }
 

@@ -64,6 +64,7 @@ pub use tally::{Load, PAIRS_MAX, PairTally, Tally};
 pub use watch::{ASKED_MAX, Asked};
 
 use crate::flow::{FlowHash, FlowId, FlowKey, FlowTable, Found, Secret, Timeouts};
+use crate::inspect::dns::lone::lone_facts;
 use crate::model::{EndpointId, Epoch, Facts, Reason, ScopeId, Timestamp, Verdict};
 use crate::policy::{Approach, Policy};
 use crate::wire::{self, Body, Packet};
@@ -161,7 +162,7 @@ impl Engine {
             candidates: Candidates::default(),
             asides: Asides::default(),
             endpoints: Endpoints::default(),
-            question: None,
+            question: Some(Box::new(lone_facts())),
             nothing: Facts::default(),
             first_bytes: [0; 2],
             openings: HashMap::new(),
@@ -280,13 +281,21 @@ impl Engine {
         position: usize,
         out: &mut Output,
     ) -> Verdict {
+        let key = FlowKey::from(soon.key);
+        let found = self.table.find(&key, soon.hash, self.now);
+        if let Found::Live(id) = found
+            && self.pass_over_usual(id, soon, frame.bytes)
+        {
+            wire::reflect_usual(frame.bytes);
+            return Verdict::Forward;
+        }
         let mut packet = Packet::NONE;
         if wire::at_length(frame.bytes, &mut packet).is_none() {
             return Verdict::Drop(Reason::Truncated);
         }
         let parcel = Parcel {
             scope: soon.key.scope(),
-            key: FlowKey::from(soon.key),
+            key,
             hash: soon.hash,
             reversed: soon.reversed,
             packet: &packet,
@@ -299,7 +308,7 @@ impl Engine {
             approach: ahead.approach(position),
             question: ahead.question(position),
         };
-        let verdict = self.whole(&parcel, out);
+        let verdict = self.meet(found, &parcel, out);
         if verdict == Verdict::Forward {
             wire::reflect_usual(frame.bytes);
         }
@@ -349,7 +358,13 @@ impl Engine {
 
     /// A whole packet: of a known flow, or the first of a new one.
     fn whole(&mut self, parcel: &Parcel<'_>, out: &mut Output) -> Verdict {
-        match self.table.find(&parcel.key, parcel.hash, self.now) {
+        let found = self.table.find(&parcel.key, parcel.hash, self.now);
+        self.meet(found, parcel, out)
+    }
+
+    /// A whole packet, and what the flow table has under its key.
+    fn meet(&mut self, found: Found, parcel: &Parcel<'_>, out: &mut Output) -> Verdict {
+        match found {
             Found::Live(id) => self.known(id, parcel, out),
             Found::No => self.open(parcel, out),
             Found::Expired(id) => {

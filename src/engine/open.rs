@@ -13,7 +13,7 @@ use crate::model::{
     Action, FlowVerdict, PolicyId, Protocol, Reason, SegmentId, Span, Timestamp, Verdict,
 };
 use crate::policy::spec::Mode;
-use crate::policy::{Located, Shortlist};
+use crate::policy::{Located, Opening, Shortlist};
 use crate::wire::Body;
 
 /// How long a refused flow is remembered, so that its retries are one record and not many.
@@ -89,7 +89,7 @@ impl Engine {
             return Verdict::Drop(Reason::LimitFlows);
         };
         let (now, epoch, icmp) = (self.now, self.epoch.0, super::icmp_of(parcel.packet));
-        let (decided, monitored) = self.decide_start(start, parcel);
+        let Decided { verdict: decided, message, monitored } = self.decide_start(start, parcel);
         let refused = !monitored && decided.is_some_and(|verdict| verdict.action != Action::Allow);
         let idle =
             if refused { REFUSED } else { self.idle(&start.tcp, parcel.packet.tuple.protocol) };
@@ -110,16 +110,17 @@ impl Engine {
         };
         self.counters.flows += 1;
         self.tally.open(start.pair);
-        self.first_packet(id, parcel, out)
+        self.first_packet(id, parcel, message, out)
     }
 
-    /// What is decided of a flow before anything is read of it, and whether its policy is enforced.
-    fn decide_start(&mut self, start: &Start, parcel: &Parcel<'_>) -> (Option<FlowVerdict>, bool) {
+    /// What is decided of a flow before anything is read of it; with it the question that opens it, if
+    /// that was read before.
+    fn decide_start(&mut self, start: &Start, parcel: &Parcel<'_>) -> Decided {
         let policy =
             if start.behind_proxy { None } else { self.policy.block(start.from, start.to) };
         let monitored = policy.is_some_and(|policy| self.policy.mode(policy) == Mode::Monitor);
         if start.behind_proxy || start.met.is_some() {
-            return (start.met, monitored);
+            return Decided { verdict: start.met, message: None, monitored };
         }
         let tuple = &parcel.packet.tuple;
         let along = start.reversed == parcel.reversed;
@@ -133,26 +134,41 @@ impl Engine {
             shortlist: parcel.shortlist(policy).filter(|_| along),
         };
         let named = matches!(tuple.protocol, Protocol::TCP | Protocol::UDP);
-        let decision = if named {
-            self.ask(&question, &self.nothing)
+        let opening = if named {
+            let asks = along && !monitored && !self.policy.reads_answers();
+            self.ask_opening(&question, parcel.question.filter(|_| asks))
         } else {
-            self.ask(&question, &nameless())
+            Opening { flow: self.ask(&question, &nameless()), message: None }
         };
-        let verdict = decision.verdict().copied();
+        let verdict = opening.flow.verdict().copied();
         if let Some(verdict) = verdict {
             self.tally.hit(policy, verdict);
         }
-        (verdict, monitored)
+        let message = opening.message.filter(|_| verdict.is_none());
+        let message = message.and_then(|message| message.verdict().copied());
+        Decided { verdict, message, monitored }
     }
 
     /// Judges the first packet of a flow that has just got its place.
-    fn first_packet(&mut self, id: FlowId, parcel: &Parcel<'_>, out: &mut Output) -> Verdict {
+    fn first_packet(
+        &mut self,
+        id: FlowId,
+        parcel: &Parcel<'_>,
+        message: Option<FlowVerdict>,
+        out: &mut Output,
+    ) -> Verdict {
+        if let Some(verdict) = message
+            && self.follow_question(id, parcel, verdict).is_some()
+        {
+            return Verdict::Forward;
+        }
         let Some(flow) = self.table.get(id) else { return Verdict::Drop(Reason::LimitFlows) };
         let direction = flow.direction(parcel.reversed);
         if flow.is_refused() {
             let verdict = flow.verdict();
             self.refuse(parcel, verdict, out);
-            self.tally(id, direction, parcel.packet, Verdict::Drop(verdict.reason));
+            let dropped = Verdict::Drop(verdict.reason);
+            self.tally(id, direction, parcel.packet.ip_len, dropped);
             self.start_event(id, out);
             return Verdict::Drop(verdict.reason);
         }
@@ -165,7 +181,7 @@ impl Engine {
             Body::Udp => self.datagram(id, parcel, direction, out),
             _ => Verdict::Forward,
         };
-        self.tally(id, direction, parcel.packet, verdict);
+        self.tally(id, direction, parcel.packet.ip_len, verdict);
         if !unread {
             self.rest(id, parcel.packet.tuple.protocol);
             self.mark_read(id);
@@ -216,6 +232,16 @@ pub(super) struct Start {
     pub(super) behind_proxy: bool,
     /// Met in the middle: what was decided of it.
     pub(super) met: Option<FlowVerdict>,
+}
+
+/// What is decided of a flow by its first packet.
+struct Decided {
+    /// By its headers; none while it is pending.
+    verdict: Option<FlowVerdict>,
+    /// Of the question that opens a pending flow, if that was asked about too.
+    message: Option<FlowVerdict>,
+    /// Its policy is not enforced.
+    monitored: bool,
 }
 
 /// What the first packet of an unknown flow is.

@@ -2,7 +2,7 @@
 //! about and how it is answered stand in the files beside.
 
 use super::decide::Block;
-use super::decision::{Approach, Decision, Query, Trace};
+use super::decision::{Approach, Decision, Message, Opening, Query, Trace};
 use super::info::{BlockInfo, RuleInfo, SegmentInfo};
 use super::pairs::{Pairs, SEGMENTS_LIMIT};
 use super::segments::{Located, Locator};
@@ -191,6 +191,19 @@ impl Policy {
         match self.blocks.get(query.policy.0 as usize) {
             Some(block) => block.decide(query, facts, &self.defaults, trace),
             None => Decision::Final(Self::NO_POLICY),
+        }
+    }
+
+    /// Decides a new flow by its headers alone, and with it the message that opens it: says of each what
+    /// [`Policy::decide`] says, in one walk over the rules.
+    #[must_use]
+    pub fn decide_opening(&self, query: &Query<'_>, message: Option<Message<'_>>) -> Opening {
+        match self.blocks.get(query.policy.0 as usize) {
+            Some(block) => block.decide_opening(query, message, &self.defaults),
+            None => {
+                let decision = Decision::Final(Self::NO_POLICY);
+                Opening { flow: decision, message: message.map(|_| decision) }
+            }
         }
     }
 

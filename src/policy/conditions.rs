@@ -8,8 +8,8 @@ use super::spec::{
     Answer, AppMatch, CertificateSpec, DefaultsSpec, EncryptedClientHello, RuleSpec,
 };
 use crate::model::{
-    Action, Addr, ApiId, App, Certificate, DomainName, Ech, Fact, Facts, Ja4, Reason, Timestamp,
-    TlsVersion,
+    Action, Addr, ApiId, App, Certificate, DomainName, Ech, Fact, Facts, FiveTuple, Ja4, PolicyId,
+    Reason, Timestamp, TlsVersion,
 };
 use std::sync::Arc;
 
@@ -74,8 +74,10 @@ pub(super) struct Conditions {
     midstream: Answer,
     /// The first moment at which the rule no longer stands.
     pub(super) ends: Option<Timestamp>,
-    /// Something of what follows is asked for.
-    asks: bool,
+    /// Which of [`Condition::ON_FACTS`] are asked for: a bit each.
+    asked: u16,
+    /// How the rule stands, but for its end, while nothing is known.
+    opening: Standing,
     app: Option<AppMatch>,
     domains: Option<Arc<NameSet>>,
     dns: Option<Arc<NameSet>>,
@@ -99,19 +101,12 @@ enum Holds {
 impl Conditions {
     pub(super) fn new(rule: &RuleSpec) -> Self {
         let tls = &rule.tls;
-        Self {
+        let mut conditions = Self {
             action: rule.action,
             midstream: rule.midstream,
             ends: rule.expires.map(|day| Timestamp::from_secs((u64::from(day) + 1) * SECS_PER_DAY)),
-            asks: rule.app.is_some()
-                || rule.domains.is_some()
-                || rule.dns.is_some()
-                || rule.answers.is_some()
-                || rule.api_ids.is_some()
-                || rule.bind_dns
-                || tls.ja4.is_some()
-                || tls.min_version.is_some()
-                || tls.client_certificate.is_some(),
+            asked: 0,
+            opening: Standing::HOLDS,
             app: rule.app,
             domains: rule.domains.clone(),
             dns: rule.dns.clone(),
@@ -121,7 +116,22 @@ impl Conditions {
             ja4: tls.ja4.as_ref().map(|list| list.clone().into_boxed_slice()),
             min_version: tls.min_version,
             certificate: tls.client_certificate.clone().map(Box::new),
+        };
+        conditions.see_opening();
+        conditions
+    }
+
+    /// Notes what is asked for, and how the rule stands while nothing is known. Which five-tuple it is,
+    /// and what the defaults are, makes no difference then.
+    fn see_opening(&mut self) {
+        let query = Query::new(PolicyId(0), FiveTuple::default(), Timestamp::ZERO);
+        let (facts, defaults) = (Facts::default(), DefaultsSpec::default());
+        let question = Case::no_question(&query, &facts);
+        let case = Case { query: &query, facts: &facts, defaults: &defaults, question };
+        for (condition, at) in Condition::ON_FACTS.into_iter().zip(0..) {
+            self.asked |= u16::from(self.holds(condition, &case).is_some()) << at;
         }
+        self.opening = self.stand_on(&case);
     }
 
     /// What the rule asks of DNS answers, as ranges of addresses.
@@ -131,22 +141,37 @@ impl Conditions {
 
     /// Whether the rule holds whatever is known and whenever.
     pub(super) const fn always_hold(&self) -> bool {
-        self.ends.is_none() && !self.asks
+        self.ends.is_none() && self.asked == 0
     }
 
-    /// How the rule stands, its five-tuple conditions being met. The first condition that is
-    /// false settles it; one that cannot be seen counts as true or false as it leans.
+    /// How the rule stands, its five-tuple conditions being met.
+    #[inline]
     pub(super) fn stand(&self, case: &Case<'_>) -> Standing {
-        if self.ends.is_some_and(|ends| case.query.now >= ends) {
-            return Standing::refused(Condition::Expires, None);
-        }
+        self.expired(case.query.now).unwrap_or_else(|| self.stand_on(case))
+    }
+
+    /// The same of a flow of which nothing is known and that was met at its start.
+    #[inline]
+    pub(super) fn stand_opening(&self, now: Timestamp) -> Standing {
+        self.expired(now).unwrap_or(self.opening)
+    }
+
+    #[inline]
+    fn expired(&self, now: Timestamp) -> Option<Standing> {
+        let ends = self.ends?;
+        (now >= ends).then_some(Standing::refused(Condition::Expires, None))
+    }
+
+    /// How its conditions on facts stand. The first that is false settles it; one that cannot be seen
+    /// counts as true or false as it leans.
+    fn stand_on(&self, case: &Case<'_>) -> Standing {
         let mut standing = Standing::HOLDS;
         let mut leaning: Option<(Condition, Reason)> = None;
-        let certificate: &[Condition] = match self.certificate {
-            Some(_) => &Condition::ON_CERTIFICATES,
-            None => &[],
-        };
-        for &condition in Condition::ON_FACTS.iter().chain(certificate) {
+        let mut left = self.asked;
+        while left != 0 {
+            let at = left.trailing_zeros() as usize;
+            left &= left.wrapping_sub(1);
+            let Some(&condition) = Condition::ON_FACTS.get(at) else { break };
             let Some(holds) = self.holds(condition, case) else { continue };
             match holds {
                 Holds::Yes => {}
@@ -272,7 +297,7 @@ impl Conditions {
 }
 
 impl Condition {
-    const ON_FACTS: [Self; 8] = [
+    const ON_FACTS: [Self; 13] = [
         Self::App,
         Self::Domains,
         Self::Dns,
@@ -281,9 +306,6 @@ impl Condition {
         Self::Bind,
         Self::Ja4,
         Self::MinVersion,
-    ];
-    /// Those of a certificate, for the few rules that ask for one.
-    const ON_CERTIFICATES: [Self; 5] = [
         Self::ClientCertificate,
         Self::CertificateIssuer,
         Self::CertificateSan,

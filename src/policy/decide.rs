@@ -10,7 +10,7 @@
 //! pending flow, never change its outcome.
 
 use super::conditions::{Case, Conditions, Seen, Standing};
-use super::decision::{Condition, Decision, Needs, Query, Trace, Truth};
+use super::decision::{Condition, Decision, Message, Needs, NoTrace, Opening, Query, Trace, Truth};
 use super::listed::Head;
 use super::matcher::{Matcher, Probe};
 use super::names::NameSet;
@@ -114,54 +114,86 @@ impl Block {
         }
     }
 
+    /// Decides a new flow by its headers, and the message that opens it by what it tells, in one walk:
+    /// a rule that stands open for the flow is looked at again for the message, any other stands as it
+    /// does. Says what [`Block::decide`] says of each.
+    pub(super) fn decide_opening(
+        &self,
+        query: &Query<'_>,
+        message: Option<Message<'_>>,
+        defaults: &DefaultsSpec,
+    ) -> Opening {
+        let case = message.map(|Message { facts, question }| {
+            let question = Seen::Known(question);
+            Case { query, facts, defaults, question }
+        });
+        let mut flow = Judgement::default();
+        let mut told = case.is_some().then(Judgement::default);
+        self.walk::<NoTrace>(query, |at, Head { action, plain }, _| {
+            let rule = self.rule(at);
+            let conditions = if plain { None } else { self.conditions.get(at) };
+            let standing = conditions.map_or(Standing::HOLDS, |c| c.stand_opening(query.now));
+            flow.take(rule, action, &standing);
+            if let (Some(told), Some(case)) = (&mut told, &case) {
+                match conditions {
+                    Some(conditions) if standing.truth == Truth::Unknown => {
+                        told.take(rule, action, &conditions.stand(case));
+                    }
+                    _ => told.take(rule, action, &standing),
+                }
+            }
+            let ends = |judgement: &Judgement| judgement.ends(self.asks_server);
+            if ends(&flow) && told.as_ref().is_none_or(ends) {
+                return ControlFlow::Break(());
+            }
+            ControlFlow::Continue(())
+        });
+        Opening {
+            flow: flow.settle(self.otherwise),
+            message: told.map(|told| told.settle(self.otherwise)),
+        }
+    }
+
     fn judge<T: Trace>(&self, case: &Case<'_>, trace: &mut T) -> Decision {
-        let mut possible = Possible::default();
-        let mut hint = None;
-        let mut decided = None;
-        self.walk::<T>(case, |at, Head { action, plain }, failing| {
-            let rule = RuleId(self.first.0.saturating_add(u32::try_from(at).unwrap_or(u32::MAX)));
+        let mut judgement = Judgement::default();
+        self.walk::<T>(case.query, |at, Head { action, plain }, failing| {
+            let rule = self.rule(at);
             let standing = match (failing, self.conditions.get(at)) {
                 (Some(condition), _) => Standing::refused(condition, None),
                 (None, Some(conditions)) if !plain => conditions.stand(case),
                 (None, _) => Standing::HOLDS,
             };
             trace.rule(rule, standing.truth, standing.condition);
-            let reason = standing.cause.unwrap_or(Reason::Rule);
-            let verdict = FlowVerdict { action, rule: Some(rule), reason };
-            match standing.truth {
-                Truth::True => {
-                    decided = Some(verdict);
-                    return ControlFlow::Break(());
-                }
-                Truth::False => hint = hint.or(standing.cause),
-                Truth::Unknown => possible.add(verdict, standing.needs),
-            }
-            if !T::WATCHES && possible.cannot_change(self.asks_server) {
-                return ControlFlow::Break(());
-            }
-            ControlFlow::Continue(())
+            judgement.take(rule, action, &standing);
+            let ends = if T::WATCHES {
+                judgement.decided.is_some()
+            } else {
+                judgement.ends(self.asks_server)
+            };
+            if ends { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         });
-        possible.settle(decided.unwrap_or_else(|| {
-            let hint = hint.filter(|_| self.otherwise != Action::Allow);
-            let reason = hint.unwrap_or(Reason::Otherwise);
-            FlowVerdict { action: self.otherwise, rule: None, reason }
-        }))
+        judgement.settle(self.otherwise)
+    }
+
+    /// The rule at a place of this policy.
+    #[inline]
+    fn rule(&self, at: usize) -> RuleId {
+        RuleId(self.first.0.saturating_add(u32::try_from(at).unwrap_or(u32::MAX)))
     }
 
     /// Visits rules in order, each with its first five-tuple condition that fails: watched, all
     /// of them; else those that match.
     fn walk<T: Trace>(
         &self,
-        case: &Case<'_>,
+        query: &Query<'_>,
         mut visit: impl FnMut(usize, Head, Option<Condition>) -> ControlFlow<()>,
     ) {
-        let probe = Probe { tuple: &case.query.tuple, icmp: case.query.icmp };
+        let probe = Probe { tuple: &query.tuple, icmp: query.icmp };
         let _: ControlFlow<()> = if T::WATCHES {
             let mut all = self.matchers.iter().zip(&self.heads).enumerate();
             all.try_for_each(|(at, (rule, head))| visit(at, *head, rule.failing(probe)))
         } else {
-            let known = case.query.shortlist;
-            let shortlist = known.unwrap_or_else(|| self.shortlist(probe.tuple));
+            let shortlist = query.shortlist.unwrap_or_else(|| self.shortlist(probe.tuple));
             self.classifier.visit(&self.matchers, probe, shortlist, |listed| {
                 visit(listed.rule as usize, listed.head, None)
             })
@@ -199,6 +231,49 @@ fn question_sets(rules: &[RuleSpec]) -> Box<[Arc<NameSet>]> {
 impl Head {
     fn new((rule, conditions): (&RuleSpec, &Conditions)) -> Self {
         Self { action: rule.action, plain: conditions.always_hold() }
+    }
+}
+
+/// What the rules visited so far say.
+#[derive(Default)]
+struct Judgement {
+    /// Of the rules that may yet be true.
+    possible: Possible,
+    /// Of the first rule that is true.
+    decided: Option<FlowVerdict>,
+    /// Why the first rule was false that was so for want of something seen.
+    hint: Option<Reason>,
+}
+
+impl Judgement {
+    /// Takes in how the next rule stands; nothing once one was true.
+    #[inline]
+    fn take(&mut self, rule: RuleId, action: Action, standing: &Standing) {
+        if self.decided.is_some() {
+            return;
+        }
+        let reason = standing.cause.unwrap_or(Reason::Rule);
+        let verdict = FlowVerdict { action, rule: Some(rule), reason };
+        match standing.truth {
+            Truth::True => self.decided = Some(verdict),
+            Truth::False => self.hint = self.hint.or(standing.cause),
+            Truth::Unknown => self.possible.add(verdict, standing.needs),
+        }
+    }
+
+    /// Whether no further rule can make a difference.
+    #[inline]
+    const fn ends(&self, asks_server: bool) -> bool {
+        self.decided.is_some() || self.possible.cannot_change(asks_server)
+    }
+
+    fn settle(self, otherwise: Action) -> Decision {
+        let last = self.decided.unwrap_or_else(|| {
+            let hint = self.hint.filter(|_| otherwise != Action::Allow);
+            let reason = hint.unwrap_or(Reason::Otherwise);
+            FlowVerdict { action: otherwise, rule: None, reason }
+        });
+        self.possible.settle(last)
     }
 }
 

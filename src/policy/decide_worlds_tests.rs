@@ -94,3 +94,48 @@ proptest! {
         }
     }
 }
+
+/// A rule that may ask for anything.
+fn any_rule() -> impl Strategy<Value = String> {
+    let sides = ["", "", "port=443", "port=80"];
+    let on_dns = ["", "dns=a.example", "dns=.a.example", "app=dns dns=*", "answers=10.0.0.0/8"];
+    let on_hello =
+        ["", "", "names=a.example bind=", "min=1.3", "ja4=x", "cert=CN", "api=abcdefghij"];
+    let other =
+        ["", "", "", "app=dns", "app=tls", "until=99", "until=100", "midstream=", "in_date="];
+    let actions = ["allow", "deny", "reject"];
+    (0..sides.len(), 0..on_dns.len(), 0..on_hello.len(), 0..other.len(), 0..actions.len()).prop_map(
+        move |(side, dns, hello, other_at, action)| {
+            let asks = [sides[side], on_dns[dns], on_hello[hello], other[other_at]];
+            format!("r {} {}", actions[action], asks.join(" "))
+        },
+    )
+}
+
+proptest! {
+    #[test]
+    fn an_opening_is_decided_as_its_flow_and_its_message_are_each_alone(
+        rules in prop::collection::vec(any_rule(), 0..8),
+        otherwise in 0_usize..3,
+        port in prop::sample::select(vec![443_u16, 80]),
+        hidden_denies in any::<bool>(),
+        name in prop::sample::select(NAMES.to_vec()),
+        asks in any::<bool>(),
+    ) {
+        let texts: Vec<&str> = rules.iter().map(String::as_str).collect();
+        let block = Block::build(&block(&texts, ["allow", "deny", "reject"][otherwise]), RuleId(0));
+        let mut defaults = DefaultsSpec::default();
+        if hidden_denies {
+            defaults.encrypted_client_hello = EncryptedClientHello::Deny;
+            defaults.client_certificate_not_visible = Answer::Deny;
+        }
+        let mut message = Facts::default();
+        message.settle_without_names(App::Dns);
+        message.questions = Fact::Known(vec![domain(name)]);
+        let shown = Message { facts: &message, question: &domain(name) };
+        let opening = block.decide_opening(&query(port), asks.then_some(shown), &defaults);
+        let alone = |facts: &Facts| decide(&block, &query(port), facts, &defaults);
+        prop_assert_eq!(opening.flow, alone(&Facts::default()), "{:?}", rules);
+        prop_assert_eq!(opening.message, asks.then(|| alone(&message)), "{:?}", rules);
+    }
+}

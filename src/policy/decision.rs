@@ -3,7 +3,7 @@
 
 use super::segments::Located;
 use super::tuple_space::Shortlist;
-use crate::model::{Addr, DomainName, FiveTuple, FlowVerdict, PolicyId, RuleId, Timestamp};
+use crate::model::{Addr, DomainName, Facts, FiveTuple, FlowVerdict, PolicyId, RuleId, Timestamp};
 
 /// Tells whether an address is an unexpired DNS answer for a name in the flow's scope.
 pub type BindingLookup<'a> = dyn Fn(&DomainName, Addr) -> Bound + 'a;
@@ -102,6 +102,24 @@ impl Decision {
             Self::Pending { .. } => None,
         }
     }
+}
+
+/// The message that opens a flow, where it is a DNS query with one question.
+#[derive(Clone, Copy, Debug)]
+pub struct Message<'a> {
+    /// What it tells beside its question.
+    pub facts: &'a Facts,
+    /// What it asks.
+    pub question: &'a DomainName,
+}
+
+/// What is decided of a new flow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Opening {
+    /// By its headers alone.
+    pub flow: Decision,
+    /// Of the message that opens it, if it was shown.
+    pub message: Option<Decision>,
 }
 
 /// How a condition or a rule stands against what is known.

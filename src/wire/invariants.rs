@@ -3,7 +3,7 @@
 use super::answer::{self, Toward};
 use super::{
     Checksums, Fragment, Link, Packet, Settings, TcpGlimpse, at_length, glimpse, parse, reflect,
-    reflect_usual, timestamp, transport_checksum_ok,
+    reflect_usual, timestamp, transport_checksum_ok, usual_datagram_is_intact,
 };
 use crate::model::{Addr, FiveTuple, Protocol, Reason};
 
@@ -53,6 +53,10 @@ fn a_glimpse_says_the_same(
     assert_eq!(packet.tuple, FiveTuple { src, dst, src_port, dst_port, protocol });
     assert!(!packet.is_fragment());
     assert_eq!((packet.ip_len, packet.payload_len), (glimpse.ip_len.into(), glimpse.payload_len));
+    if protocol == Protocol::UDP {
+        let intact = usual_datagram_is_intact(frame, glimpse.ip_len);
+        assert_eq!(intact, transport_checksum_ok(frame, packet));
+    }
     let tcp = packet.tcp().map_or_else(TcpGlimpse::default, |segment| TcpGlimpse {
         seq: segment.seq,
         ack: segment.ack,

@@ -232,6 +232,17 @@ pub fn payload_of_usual_datagram(frame: &[u8], payload_len: u16) -> &[u8] {
     behind.get(..usize::from(payload_len)).unwrap_or_default()
 }
 
+/// Whether the transport checksum of the UDP datagram in a frame is right that [`glimpse`] has read, as
+/// [`super::transport_checksum_ok`] has it. `ip_len` is the length of the inner packet.
+#[must_use]
+pub fn usual_datagram_is_intact(frame: &[u8], ip_len: u16) -> bool {
+    let inner = frame.get(INNER..).and_then(|inner| inner.get(..usize::from(ip_len)));
+    inner.is_some_and(|inner| {
+        let datagram = inner.get(IPV4_LEN..).unwrap_or_default();
+        checksum::udp_checksum_ok(inner, datagram, true)
+    })
+}
+
 /// Everything of a frame that [`glimpse`] has read, into a place that is there: it is large, and is not
 /// to be moved. `None`: it has not been read, and the place is as it was.
 #[inline(always)]
