@@ -112,9 +112,9 @@ fn a_capture_shows_which_real_flows_a_change_touches() {
     let captures = ["pcaps/partner-dmz.pcap".to_owned()];
     let options = ReplayOptions::default();
     let policies = (Arc::new(old.policy), Arc::new(new.policy));
-    let same = replayed(&policies.0, &policies.0, &captures, &options).unwrap();
+    let (same, _) = replayed(&policies.0, &policies.0, &captures, &options).unwrap();
     assert!(same.compared > 5 && same.changed.is_empty() && same.not_compared == 0, "{same:?}");
-    let found = replayed(&policies.0, &policies.1, &captures, &options).unwrap();
+    let (found, _) = replayed(&policies.0, &policies.1, &captures, &options).unwrap();
     assert_eq!(found.directions(), (0, 2));
     for flow in &found.changed {
         assert_eq!(flow.old.rule.as_deref(), Some("acme-payments-api"), "{flow:?}");

@@ -3,10 +3,10 @@
 use super::clock::{self, date};
 use super::inputs;
 use super::reading::{Reading, load};
-use super::say::{Failed, fail, note};
+use super::say::{Failed, complain, fail, note};
 use crate::model::Timestamp;
 use crate::policy::Policy;
-use crate::prove::diff::{self, Diff, FlowDiff};
+use crate::prove::diff::{self, Diff, FlowDiff, FlowFault};
 use crate::ruleset::{Date, Options};
 use clap::{Args, ValueEnum};
 use std::fs::File;
@@ -106,7 +106,12 @@ fn flows(
             }
         });
         let found = diff::replayed(&old, &new, &args.capture, &options);
-        all = Some(found.map_err(|fault| fail(&fault))?);
+        let (found, warnings) = found.map_err(|FlowFault::Captures(errors)| {
+            errors.iter().for_each(|error| complain(error));
+            Failed
+        })?;
+        warnings.iter().for_each(|warning| note(warning));
+        all = Some(found);
     }
     let now = Timestamp::from_secs(u64::from(today.days()).saturating_mul(SECS_PER_DAY));
     for path in &args.flows {

@@ -67,6 +67,12 @@ impl Captures {
         &self.faults
     }
 
+    /// The same, for who is done with them.
+    #[must_use]
+    pub fn into_faults(self) -> Vec<CaptureError> {
+        self.faults
+    }
+
     /// What the user should know about the captures, so far.
     #[must_use]
     pub fn warnings(&self) -> Vec<Warning> {

@@ -3,7 +3,7 @@
 
 use super::Outcome;
 use crate::io::merge::Captures;
-use crate::io::pcap::CaptureError;
+use crate::io::pcap::{CaptureError, Warning};
 use crate::model::{EndpointId, FiveTuple, Reason, Timestamp};
 use crate::pipeline::ReplayOptions;
 use crate::policy::Policy;
@@ -57,7 +57,7 @@ pub struct FlowDiff {
 /// Why flows could not be compared.
 #[derive(Debug)]
 pub enum FlowFault {
-    /// Captures that cannot be read.
+    /// Captures that cannot be read, or not to their end.
     Captures(Vec<CaptureError>),
 }
 
@@ -105,17 +105,20 @@ impl FlowDiff {
     }
 }
 
-/// Replays captures under two policies and compares flow by flow.
+/// Replays captures under two policies and compares flow by flow; with what the user should know about
+/// the captures.
 ///
 /// # Errors
-/// [`FlowFault`] if a capture cannot be opened; what is wrong inside one ends that capture.
+/// [`FlowFault`] if a capture cannot be opened, or not be read to its end: of what comes behind
+/// nobody could say that it is judged as before.
 pub fn replayed(
     old: &Arc<Policy>,
     new: &Arc<Policy>,
     captures: &[String],
     options: &ReplayOptions,
-) -> Result<FlowDiff, FlowFault> {
+) -> Result<(FlowDiff, Vec<Warning>), FlowFault> {
     let mut left_out = 0u64;
+    let mut warnings = Vec::new();
     let mut run = |policy: &Arc<Policy>| -> Result<Vec<Sighting>, FlowFault> {
         let mut captures = Captures::open(captures).map_err(FlowFault::Captures)?;
         let (mut seen, mut beyond) = (Vec::new(), 0u64);
@@ -127,6 +130,11 @@ pub fn replayed(
             }
         };
         gather(policy, &mut captures, options, take, &mut |_| ());
+        warnings = captures.warnings();
+        let faults = captures.into_faults();
+        if !faults.is_empty() {
+            return Err(FlowFault::Captures(faults));
+        }
         left_out = left_out.max(beyond);
         Ok(seen)
     };
@@ -148,7 +156,7 @@ pub fn replayed(
     }
     let alone: usize = by_key.values().map(Vec::len).sum();
     diff.not_compared = diff.not_compared.saturating_add(u64::try_from(alone).unwrap_or(u64::MAX));
-    Ok(diff)
+    Ok((diff, warnings))
 }
 
 /// The same flow in two runs.
