@@ -183,24 +183,10 @@ impl NameSet {
             + size_of::<Self>()
     }
 
-    /// Goes from the last label to the first: each suffix below which something matches, then the
-    /// whole name.
     fn contains_suffix(&self, name: &[u8]) -> bool {
-        if name.is_empty() || self.table.is_empty() {
-            return false;
-        }
-        let mut labels = 1;
-        for (at, _) in name.iter().enumerate().rev().filter(|&(_, &byte)| byte == b'.') {
-            if at > 0
-                && self.below_labels & label_bit(labels) != 0
-                && let Some(suffix) = name.get(at + 1..)
-                && self.flags(suffix) & BELOW != 0
-            {
-                return true;
-            }
-            labels += 1;
-        }
-        self.exact_labels & label_bit(labels) != 0 && self.flags(name) & EXACT != 0
+        !name.is_empty()
+            && !self.table.is_empty()
+            && self.any_probe(name, |flag, suffix| self.flags(suffix) & flag != 0)
     }
 
     /// Brings near what [`NameSet::contains`] will look at for a name, four entries at most.
@@ -208,24 +194,36 @@ impl NameSet {
         if self.any {
             return;
         }
-        let name = name.as_bytes();
         let mut left = NEAR_MAX;
-        let mut labels = 1;
-        for (at, _) in name.iter().enumerate().rev().filter(|&(_, &byte)| byte == b'.') {
-            if self.below_labels & label_bit(labels) != 0
+        self.any_probe(name.as_bytes(), |_, suffix| {
+            self.prefetch_flags(suffix);
+            left = left.saturating_sub(1);
+            left == 0
+        });
+    }
+
+    /// Goes from the last label to the first until `look` says so: each suffix below which something
+    /// may match, then the whole name, with the flag that matters there.
+    #[inline(always)]
+    fn any_probe(&self, name: &[u8], mut look: impl FnMut(u8, &[u8]) -> bool) -> bool {
+        // The lowest bits are those of the labels so far: the last one stays however often they are
+        // shifted.
+        let mut below = self.below_labels.cast_signed() >> 1;
+        let mut exact = self.exact_labels.cast_signed() >> 1;
+        for at in Dots::of(name) {
+            if below & 1 != 0
+                && at > 0
                 && let Some(suffix) = name.get(at + 1..)
+                && look(BELOW, suffix)
             {
-                if left == 0 {
-                    return;
-                }
-                left -= 1;
-                self.prefetch_flags(suffix);
+                return true;
             }
-            labels += 1;
+            (below, exact) = (below >> 1, exact >> 1);
+            if below | exact == 0 {
+                return false;
+            }
         }
-        if left > 0 && self.exact_labels & label_bit(labels) != 0 {
-            self.prefetch_flags(name);
-        }
+        exact & 1 != 0 && look(EXACT, name)
     }
 
     fn prefetch_flags(&self, name: &[u8]) {
@@ -243,6 +241,66 @@ impl NameSet {
         let found = self.table.find(hash(name), same);
         found.and_then(|&at| self.arena.get(at as usize)).copied().unwrap_or(0)
     }
+}
+
+/// Where the dots of a name are, from the last to the first, found eight bytes at a time.
+struct Dots<'n> {
+    name: &'n [u8],
+    /// How many bytes are yet to be looked at.
+    left: usize,
+    /// Behind the eight bytes that were looked at last.
+    end: usize,
+    /// The highest bit of each of these that is a dot and was not given yet.
+    found: u64,
+}
+
+impl<'n> Dots<'n> {
+    const fn of(name: &'n [u8]) -> Self {
+        Self { name, left: name.len(), end: 0, found: 0 }
+    }
+
+    /// The last eight bytes of those that are left; where they are fewer, zeros before them.
+    #[inline(always)]
+    fn word(&self) -> Option<u64> {
+        let left = self.name.get(..self.left)?;
+        if let Some(word) = left.last_chunk() {
+            return Some(u64::from_le_bytes(*word));
+        }
+        // Fewer are the highest of the first eight of the name; of none at all nothing is left.
+        let first =
+            self.name.first_chunk().map_or_else(|| short(left), |word| u64::from_le_bytes(*word));
+        first.checked_shl(8 * (8 - left.len() as u32))
+    }
+}
+
+impl Iterator for Dots<'_> {
+    type Item = usize;
+
+    #[inline(always)]
+    fn next(&mut self) -> Option<usize> {
+        while self.found == 0 {
+            self.found = dots(self.word()?);
+            self.end = self.left;
+            self.left = self.left.saturating_sub(8);
+        }
+        let behind = self.found.leading_zeros();
+        self.found ^= 1 << 63 >> behind;
+        self.end.checked_sub(1 + behind as usize / 8)
+    }
+}
+
+/// A name shorter than a word, the first byte lowest.
+#[cold]
+fn short(name: &[u8]) -> u64 {
+    name.iter().rev().fold(0, |word, byte| word << 8 | u64::from(*byte))
+}
+
+/// The highest bit of every byte that is a dot, exactly (no carry crosses a byte).
+#[inline(always)]
+const fn dots(word: u64) -> u64 {
+    const LOW: u64 = u64::MAX / 0xff * 0x7f;
+    let other = word ^ (u64::MAX / 0xff * b'.' as u64);
+    !(((other & LOW) + LOW) | other | LOW)
 }
 
 impl fmt::Debug for NameSet {

@@ -69,6 +69,32 @@ fn a_name_of_many_labels_is_found() {
 }
 
 #[test]
+fn a_name_of_more_labels_than_any_listed_is_found_by_those_above() {
+    let deep = |labels: usize| format!("{}z", "a.".repeat(labels - 1));
+    for listed in [1, 2, 61, 62, 63, 64, 65, 100, 126] {
+        let exact = set(&[&deep(listed)]);
+        let below = set(&[&format!("*.{}", deep(listed))]);
+        for asked in 1..=127 {
+            assert_eq!(
+                exact.contains_bytes(deep(asked).as_bytes()),
+                asked == listed,
+                "{listed} {asked}"
+            );
+            assert_eq!(
+                below.contains_bytes(deep(asked).as_bytes()),
+                asked > listed,
+                "{listed} {asked}"
+            );
+        }
+    }
+}
+
+#[test]
+fn a_leading_dot_is_below_nothing() {
+    table(&["*.a"], ".a no; b.a yes; .b.a yes");
+}
+
+#[test]
 fn dns_bytes_compare_as_bytes() {
     let name = DomainName::from_labels([&b"a\xff\0"[..], b"EXAMPLE", b"com"]).unwrap();
     assert!(set(&[".example.com"]).contains(&name));
@@ -108,6 +134,14 @@ fn pattern() -> impl Strategy<Value = NamePattern> {
 }
 
 proptest! {
+    #[test]
+    fn dots_are_found_wherever_they_are(
+        name in prop::collection::vec(prop_oneof![Just(b'.'), Just(b'/'), Just(b'-'), Just(0xae), any::<u8>()], 0..80),
+    ) {
+        let naive: Vec<usize> = (0..name.len()).rev().filter(|&at| name[at] == b'.').collect();
+        prop_assert_eq!(Dots::of(&name).collect::<Vec<_>>(), naive);
+    }
+
     #[test]
     fn a_set_is_the_union_of_its_patterns(
         patterns in prop::collection::vec(pattern(), 0..12),
