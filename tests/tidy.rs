@@ -110,6 +110,25 @@ fn nothing_is_left_undone() {
     assert!(found.is_empty(), "left undone:\n{}", found.join("\n"));
 }
 
+/// The macros stop the program where nobody reads on (`2>&1 | head`), and its work is lost.
+#[test]
+fn commands_write_to_streams_without_stopping_where_nobody_reads() {
+    let macros = ["eprintln!(", "eprint!(", "println!(", "print!("];
+    let mut found = Vec::new();
+    for (path, text) in sources().into_iter().filter(|(path, _)| path.starts_with("src/cli")) {
+        for (number, line) in text.lines().enumerate() {
+            if macros.iter().any(|name| line.contains(name)) {
+                found.push(format!("{}:{}: {}", path.display(), number + 1, line.trim()));
+            }
+        }
+    }
+    assert!(
+        found.is_empty(),
+        "src/cli/say.rs tells what goes to standard error:\n{}",
+        found.join("\n")
+    );
+}
+
 #[test]
 fn unsafe_stays_in_its_files() {
     let mut found = Vec::new();

@@ -1,5 +1,7 @@
 //! `lockgate bench`: how fast the engine is here. No logic of its own.
 
+use super::output::{Inputs, Output};
+use super::say::{complain, hint, note};
 use crate::bench::figures::Figures;
 use crate::bench::load::Load;
 use crate::bench::mix::Mix;
@@ -9,7 +11,6 @@ use crate::bench::{captures, clock, report, subject};
 use crate::io::merge::Captures;
 use crate::ruleset::{self, Options};
 use clap::{Args, ValueEnum};
-use std::fs::{self, File};
 use std::io::{self, BufWriter, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
@@ -88,7 +89,7 @@ pub(super) fn run(args: &BenchArgs) -> ExitCode {
     match try_run(args) {
         Ok(()) => ExitCode::SUCCESS,
         Err(problem) => {
-            eprintln!("error: {problem}");
+            complain(&problem);
             ExitCode::FAILURE
         }
     }
@@ -103,11 +104,13 @@ fn try_run(args: &BenchArgs) -> Result<(), String> {
     if let Some(path) = &args.write_capture {
         return write_capture(args, path);
     }
+    let page = args.html.as_ref().map(|path| page(args, path)).transpose()?;
     let rules = Rules::new(args.rules as usize);
     if args.weigh {
         let policy = Arc::new(rules.compile().map_err(|fault| told(&fault))?);
         for mix in &args.mix {
-            println!("{}", subject::weigh(*mix, &rules, &policy));
+            let weight = subject::weigh(*mix, &rules, &policy);
+            writeln!(io::stdout(), "{weight}").map_err(|error| told(&error))?;
         }
         return Ok(());
     }
@@ -115,22 +118,23 @@ fn try_run(args: &BenchArgs) -> Result<(), String> {
         let screen = io::stderr().is_terminal();
         let mut tell = |what: &str| {
             if screen {
-                eprint!("\r\x1b[Kmeasuring {what}");
+                hint(&format_args!("\r\x1b[Kmeasuring {what}"));
             }
         };
         let rules = args.rules.to_string();
         let figures = plan::run(&plan_of(args), &|mix| weigh(mix, &rules), &mut tell);
         if screen {
-            eprint!("\r\x1b[K");
+            hint(&"\r\x1b[K");
         }
         figures.map_err(|fault| told(&fault))?
     } else {
         by_captures(args, &rules)?
     };
     match write(args, &figures) {
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
-        written => written.map_err(|error| told(&error)),
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => return Err(told(&error)),
+        _ => {}
     }
+    page.map_or(Ok(()), |page| page.write(&report::page(&figures)))
 }
 
 fn by_captures(args: &BenchArgs, rules: &Rules) -> Result<Figures, String> {
@@ -148,7 +152,7 @@ fn by_captures(args: &BenchArgs, rules: &Rules) -> Result<Figures, String> {
         return Err("no packet of the captures can be used".to_owned());
     }
     let (frames, flows, left_out) = (loaded.tape.len(), loaded.flows, loaded.left_out);
-    eprintln!("note: {frames} packets of {flows} flows; {left_out} cannot be varied, left out");
+    note(&format_args!("{frames} packets of {flows} flows; {left_out} cannot be varied, left out"));
     let load = Load::of_captures(loaded, args.flows as usize);
     let (rounds, rules) = (usize::from(args.rounds), policy.rules().len());
     Ok(plan::run_captures(load, rounds, rules, &Arc::new(policy)))
@@ -185,16 +189,27 @@ fn write_capture(args: &BenchArgs, path: &Path) -> Result<(), String> {
     let [mix] = args.mix.as_slice() else {
         return Err("--write-capture writes one mix; name it with --mix".to_owned());
     };
-    let file = File::create(path).map_err(|error| format!("{}: {error}", path.display()))?;
+    let file = Output::new(path, &Inputs::default())?.create()?;
     let frames = args.frames.map_or(0, |frames| frames as usize);
     let rules = Rules::new(args.rules as usize);
     let written = captures::write_mix(*mix, &rules, frames, BufWriter::new(file));
     written.map(drop).map_err(|error| format!("{}: {error}", path.display()))
 }
 
+/// Where the page goes; looked at before anything is measured.
+fn page(args: &BenchArgs, path: &Path) -> Result<Output, String> {
+    let inputs = Inputs::default().captures(&args.captures);
+    let Some(ruleset) = &args.ruleset else { return Output::new(path, &inputs) };
+    let loaded = ruleset::load(ruleset, &Options::default());
+    let loaded = loaded.map_err(|refused| refused.to_string())?;
+    Output::new(path, &inputs.ruleset(&loaded.sources))
+}
+
 fn list() {
+    let mut out = io::stdout().lock();
     for mix in Mix::ALL {
-        println!("{:<11} {}", mix, mix.about());
+        // Nobody may read on (`| head`): that is no fault.
+        let _ = writeln!(out, "{:<11} {}", mix, mix.about());
     }
 }
 
@@ -204,11 +219,5 @@ fn write(args: &BenchArgs, figures: &Figures) -> io::Result<()> {
         Format::Text => write!(out, "{}", report::text(figures))?,
         Format::Json => writeln!(out, "{}", report::json(figures))?,
     }
-    out.flush()?;
-    if let Some(path) = &args.html {
-        fs::write(path, report::page(figures)).map_err(|error| {
-            io::Error::new(error.kind(), format!("{}: {error}", path.display()))
-        })?;
-    }
-    Ok(())
+    out.flush()
 }

@@ -1,6 +1,7 @@
 //! `lockgate check`: reads a ruleset, proves and checks it, says what it holds. No logic of its own.
 
 use super::clock::{self, date};
+use super::say::tell;
 use super::terminal;
 use crate::observe::plural;
 use crate::prove::lint::{LintOptions, lint};
@@ -81,20 +82,25 @@ pub(super) fn run(args: &CheckArgs) -> ExitCode {
 type Outcome = Result<ruleset::Loaded, Box<ruleset::Refused>>;
 
 fn text(result: &Outcome, warnings: &[Diagnostic]) -> std::io::Result<()> {
-    let mut stderr = std::io::stderr().lock();
     let (errors, sources) = parts(result);
     let findings = ruleset::render(errors.iter().chain(warnings), sources, terminal::errors());
     if !findings.is_empty() {
-        writeln!(stderr, "{findings}")?;
+        tell(&findings);
     }
     let counted = plural(warnings.len() as u64, "warning");
     match result {
         Ok(loaded) => {
             write!(std::io::stdout().lock(), "{}", loaded.summary)?;
-            if warnings.is_empty() { Ok(()) } else { writeln!(stderr, "{counted}") }
+            if !warnings.is_empty() {
+                tell(&counted);
+            }
         }
-        Err(_) => writeln!(stderr, "refused: {}, {counted}", plural(errors.len() as u64, "error")),
+        Err(_) => {
+            let errors = plural(errors.len() as u64, "error");
+            tell(&format_args!("refused: {errors}, {counted}"));
+        }
     }
+    Ok(())
 }
 
 fn parts(result: &Outcome) -> (&[Diagnostic], &Sources) {

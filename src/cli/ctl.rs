@@ -1,5 +1,6 @@
 //! `lockgate ctl`: asks a running instance. No logic of its own.
 
+use super::say::{self, tell};
 use super::terminal;
 use crate::appliance::config::CONTROL_SOCKET;
 use crate::appliance::control::{ExplainRequest, Request, client, text};
@@ -150,7 +151,8 @@ pub(super) fn run(args: &CtlArgs) -> ExitCode {
     if let (Command::Denied { write }, true) = (&args.command, answer.is_ok()) {
         return match text::write_capture(&answer, write) {
             Ok(count) => {
-                eprintln!("{} written to {}", plural(count as u64, "packet"), write.display());
+                let count = plural(count as u64, "packet");
+                tell(&format_args!("{count} written to {}", write.display()));
                 ExitCode::SUCCESS
             }
             Err(error) => complain(&error),
@@ -196,6 +198,6 @@ fn request(command: &Command) -> Result<Request, String> {
 }
 
 fn complain(what: &str) -> ExitCode {
-    eprintln!("error: {what}");
+    say::complain(&what);
     ExitCode::FAILURE
 }

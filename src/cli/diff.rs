@@ -1,7 +1,7 @@
 //! `lockgate diff`: what a change of a ruleset does. No logic of its own.
 
 use super::clock::{self, date};
-use super::inputs;
+use super::output::{Inputs, Output};
 use super::reading::{Reading, load};
 use super::say::{Failed, complain, fail, note};
 use crate::model::Timestamp;
@@ -78,6 +78,10 @@ fn try_run(args: &DiffArgs) -> Result<bool, Failed> {
     let options = Options { today: Some(today), ..Options::default() };
     let (old, new) = (load(&args.old, &options), load(&args.new, &options));
     let (old, new) = (old?, new?);
+    let inputs = Inputs::default().ruleset(&old.sources).ruleset(&new.sources);
+    let inputs = inputs.captures(&args.capture).flows(&args.flows);
+    let output = args.output.as_ref().map(|path| Output::new(path, &inputs)).transpose();
+    let output = output.map_err(|why| fail(&why))?;
     let mut diff = diff::diff(&old, &new, today);
     diff.flows = flows(args, Arc::new(old.policy), Arc::new(new.policy), today)?;
     let (before, after) = (args.old.display().to_string(), args.new.display().to_string());
@@ -87,7 +91,7 @@ fn try_run(args: &DiffArgs) -> Result<bool, Failed> {
         Format::Markdown => diff::markdown(&diff, &after),
         Format::Html => diff::html(&diff, &before, &after),
     };
-    write(args.output.as_ref(), &written)?;
+    write(output.as_ref(), &written)?;
     Ok(Diff::is_empty(&diff))
 }
 
@@ -124,12 +128,12 @@ fn flows(
     Ok(all)
 }
 
-fn write(path: Option<&PathBuf>, text: &str) -> Result<(), Failed> {
-    let Some(path) = path else {
+fn write(output: Option<&Output>, text: &str) -> Result<(), Failed> {
+    let Some(output) = output else {
         return match std::io::stdout().lock().write_all(text.as_bytes()) {
             Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(fail(&error)),
             _ => Ok(()),
         };
     };
-    inputs::write(path, text)
+    output.write(text).map_err(|why| fail(&why))
 }

@@ -1,6 +1,7 @@
 //! `lockgate explain`: why a flow is judged as it is. No logic of its own.
 
 use super::clock::{date, today};
+use super::say::{note, tell};
 use crate::model::{
     self, Addr, ApiId, App, DomainName, Ech, EndpointId, FiveTuple, Ja4, Protocol, Span, Timestamp,
     TlsVersion,
@@ -180,7 +181,7 @@ pub(super) fn run(args: &ExplainArgs) -> ExitCode {
             ExitCode::SUCCESS
         }
         Err(why) => {
-            eprintln!("{why}");
+            tell(&why);
             ExitCode::FAILURE
         }
     }
@@ -215,7 +216,7 @@ fn captured(
     }
     let text = write(args, &explained, loaded);
     if all > explained.len() {
-        eprintln!("note: {} of {all} flows are explained", explained.len());
+        note(&format_args!("{} of {all} flows are explained", explained.len()));
     }
     Ok(text)
 }

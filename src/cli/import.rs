@@ -1,7 +1,7 @@
 //! `lockgate import`: rules of AWS Network Firewall and Suricata into a ruleset. No logic of its own.
 
-use super::inputs::write;
-use super::say::{Failed, complain, fail, refuse};
+use super::output::{Inputs, Output};
+use super::say::{Failed, complain, fail, hint, refuse};
 use crate::io::pcap::STANDARD_INPUT;
 use crate::model::Action;
 use crate::prove::import::{
@@ -96,6 +96,9 @@ fn try_run(args: &ImportArgs) -> Result<(), Failed> {
             &"--format json writes the report to standard output; name the ruleset with --output",
         ));
     }
+    let files = Inputs::default().rules(&args.files);
+    let output = args.output.as_ref().map(|path| Output::new(path, &files)).transpose();
+    let output = output.map_err(|why| fail(&why))?;
     let inputs =
         args.files.iter().map(|name| read(name)).collect::<Result<Vec<Input>, Failed>>()?;
     let options = Options {
@@ -119,27 +122,31 @@ fn try_run(args: &ImportArgs) -> Result<(), Failed> {
     let text = ruleset(&imported);
     rulesets::load_text("imported.yaml", &text, &LoadOptions::default())
         .map_err(|refused| refuse(&refused))?;
-    tell(args, &imported, &text)?;
+    report(args, &imported)?;
     let lossy = imported.count(Fidelity::Refused) + imported.count(Fidelity::Approximated);
     let refused_all = imported.count(Fidelity::Refused) == imported.findings.len() && lossy > 0;
     if refused_all {
         complain(&"not one rule was taken over: the ruleset says nothing of what these rules say");
     }
-    if refused_all || args.strict && lossy > 0 { Err(Failed) } else { Ok(()) }
+    if refused_all || args.strict && lossy > 0 {
+        return Err(Failed);
+    }
+    match &output {
+        Some(output) => output.write(&text).map_err(|why| fail(&why)),
+        None => io::stdout().write_all(text.as_bytes()).map_err(|error| fail(&error)),
+    }
 }
 
-fn tell(args: &ImportArgs, imported: &Imported, text: &str) -> Result<(), Failed> {
+/// What became of every rule.
+fn report(args: &ImportArgs, imported: &Imported) -> Result<(), Failed> {
     match args.format {
-        Format::Text => eprint!("{}", imported.text()),
+        Format::Text => hint(&imported.text()),
         Format::Json => {
             let report = format!("{:#}\n", imported.json());
             io::stdout().write_all(report.as_bytes()).map_err(|error| fail(&error))?;
         }
     }
-    match &args.output {
-        Some(path) => write(path, text),
-        None => io::stdout().write_all(text.as_bytes()).map_err(|error| fail(&error)),
-    }
+    Ok(())
 }
 
 fn read(name: &str) -> Result<Input, Failed> {

@@ -1,5 +1,6 @@
 //! `lockgate init`: starts a ruleset from a shipped pattern. No logic of its own.
 
+use super::say::complain;
 use crate::ruleset::{SHIPPED, Shipped};
 use clap::Args;
 use clap::builder::PossibleValuesParser;
@@ -36,7 +37,7 @@ pub(super) fn run(args: &InitArgs) -> ExitCode {
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("error: {error}");
+            complain(&error);
             ExitCode::FAILURE
         }
     }

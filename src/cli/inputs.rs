@@ -1,6 +1,7 @@
 //! What suggestions and reports are made from: captures through the engine, or flow logs. Shared by
 //! the commands that take either. No logic of its own.
 
+use super::output;
 use super::reading::{self, Reading};
 use super::say::{Failed, fail, note};
 use crate::io::pcap::STANDARD_INPUT;
@@ -9,10 +10,10 @@ use crate::policy::Policy;
 use crate::prove::flow_log::read_log;
 use crate::prove::gather::gather;
 use crate::prove::sighting::Sighting;
+use crate::ruleset::Sources;
 use clap::Args;
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{self, BufRead, BufReader};
-use std::path::PathBuf;
 use std::sync::Arc;
 
 /// Captures and flow logs.
@@ -29,6 +30,12 @@ pub(super) struct Inputs {
 }
 
 impl Inputs {
+    /// The files among them and those of the ruleset, none of which is written.
+    pub(super) fn files(&self, ruleset: &Sources) -> output::Inputs {
+        let flows = self.flows.iter().filter(|name| *name != STANDARD_INPUT);
+        output::Inputs::default().captures(&self.captures).flows(flows).ruleset(ruleset)
+    }
+
     /// Hands on every flow of every capture and log.
     pub(super) fn each(
         &self,
@@ -70,12 +77,4 @@ impl Inputs {
         bar.clear();
         reading::close(&captures).map(|()| replayed)
     }
-}
-
-/// Writes a file; its folder is made if it is missing.
-pub(super) fn write(path: &PathBuf, text: &str) -> Result<(), Failed> {
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
-    let made = folder.map_or(Ok(()), fs::create_dir_all);
-    let place = |error| fail(&format_args!("{}: cannot be written ({error})", path.display()));
-    made.and_then(|()| fs::write(path, text)).map_err(place)
 }

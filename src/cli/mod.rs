@@ -9,6 +9,7 @@ mod explain;
 mod import;
 mod init;
 mod inputs;
+mod output;
 mod reading;
 mod replay;
 mod report;

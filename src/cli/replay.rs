@@ -1,7 +1,8 @@
 //! `lockgate replay`: captures through the engine, a line for each flow. No logic of its own.
 
+use super::output::{Inputs, Output};
 use super::reading::{self, Reading};
-use super::say::{Failed, fail, note};
+use super::say::{Failed, fail, note, tell};
 use super::terminal;
 use crate::io::merge::Captures;
 use crate::io::pcap::{CaptureWriter, Format as CaptureFormat};
@@ -9,9 +10,8 @@ use crate::model::{Action, Reason};
 use crate::observe::{Layout, Out, Recorder, RecorderError, Style, Summary, plural, summary_json};
 use crate::pipeline::{ReplayOptions, Replayed, replay};
 use crate::policy::Policy;
-use crate::ruleset::Options;
+use crate::ruleset::{Options, Sources};
 use clap::{Args, ValueEnum};
-use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -80,15 +80,15 @@ pub(super) fn run(args: &ReplayArgs) -> ExitCode {
 }
 
 fn try_run(args: &ReplayArgs) -> Result<(), Failed> {
-    let policy = load(args);
+    let loaded = load(args);
     let captures = reading::open(&args.captures);
-    let (policy, mut captures) = (policy?, captures?);
-    spare_inputs(args)?;
+    let ((policy, sources), mut captures) = (loaded?, captures?);
+    let [forwarded, dropped] = outputs(args, &sources)?;
     let options = args.reading.options(&args.captures, |sample| note(sample));
     let recorder = Recorder::new(&*policy, style(args), Box::new(BufWriter::new(io::stdout())))
         .only((!args.only.is_empty()).then(|| args.only.iter().map(|only| only.action()).collect()))
-        .forwarded(writer(args.write_forwarded.as_ref())?)
-        .dropped(writer(args.write_dropped.as_ref())?);
+        .forwarded(writer(forwarded.as_ref())?)
+        .dropped(writer(dropped.as_ref())?);
     match judge(args, &policy, &mut captures, &options, recorder) {
         Ok(()) => {}
         Err(error) if error.is_broken_pipe() => return Ok(()),
@@ -118,13 +118,13 @@ fn judge(
     Ok(())
 }
 
-fn load(args: &ReplayArgs) -> Result<Arc<Policy>, Failed> {
+fn load(args: &ReplayArgs) -> Result<(Arc<Policy>, Sources), Failed> {
     let loaded = reading::load(&args.ruleset, &Options::default())?;
     if !loaded.warnings.is_empty() {
         let warnings = plural(loaded.warnings.len() as u64, "warning");
         note(&format_args!("{warnings} about the ruleset; `lockgate check` tells which"));
     }
-    Ok(Arc::new(loaded.policy))
+    Ok((Arc::new(loaded.policy), loaded.sources))
 }
 
 /// Columns that text is laid out for; none: as wide as it is.
@@ -152,7 +152,7 @@ fn write_summary(
 ) -> io::Result<()> {
     match args.format {
         Format::Json => writeln!(lines, "{}", summary_json(summary, policy))?,
-        Format::Csv => eprintln!("{}", summary.text(policy, None)),
+        Format::Csv => tell(&summary.text(policy, None)),
         Format::Text => {
             let gap = if args.summary_only || summary.flows() == 0 { "" } else { "\n" };
             write!(lines, "{gap}{}", summary.text(policy, columns(args)))?;
@@ -176,34 +176,26 @@ fn hints(args: &ReplayArgs, policy: &Policy, summary: &Summary, replayed: &Repla
     }
 }
 
-/// Output files that are inputs too would be emptied before they are read.
-fn spare_inputs(args: &ReplayArgs) -> Result<(), Failed> {
-    let outputs: Vec<&PathBuf> = args.write_forwarded.iter().chain(&args.write_dropped).collect();
-    let real = |path: &PathBuf| fs::canonicalize(path).ok();
-    for output in &outputs {
-        let input = args.captures.iter().any(|name| {
-            real(output).is_some_and(|path| fs::canonicalize(name).is_ok_and(|input| input == path))
-        });
-        if input {
-            let output = output.display();
-            return Err(fail(&format_args!(
-                "{output}: is read as a capture and cannot be written"
-            )));
+/// The captures to write: none of the files that are read, and not one file twice.
+fn outputs(args: &ReplayArgs, ruleset: &Sources) -> Result<[Option<Output>; 2], Failed> {
+    let inputs = Inputs::default().captures(&args.captures).ruleset(ruleset);
+    let output = |path: &Option<PathBuf>| {
+        let output = path.as_ref().map(|path| Output::new(path, &inputs)).transpose();
+        output.map_err(|why| fail(&why))
+    };
+    let outputs = [output(&args.write_forwarded)?, output(&args.write_dropped)?];
+    match &outputs {
+        [Some(first), Some(second)] if first.is(second) => {
+            Err(fail(&"--write-forwarded and --write-dropped name the same file"))
         }
+        _ => Ok(outputs),
     }
-    if let [first, second] = outputs.as_slice()
-        && (first == second || (real(first).is_some() && real(first) == real(second)))
-    {
-        return Err(fail(&"--write-forwarded and --write-dropped name the same file"));
-    }
-    Ok(())
 }
 
-fn writer(path: Option<&PathBuf>) -> Result<Option<CaptureWriter<Out<'static>>>, Failed> {
-    let Some(path) = path else { return Ok(None) };
-    let file = File::create(path)
-        .map_err(|error| fail(&format_args!("{}: cannot be written ({error})", path.display())))?;
-    let format = CaptureFormat::for_name(&path.to_string_lossy());
+fn writer(output: Option<&Output>) -> Result<Option<CaptureWriter<Out<'static>>>, Failed> {
+    let Some(output) = output else { return Ok(None) };
+    let file = output.create().map_err(|why| fail(&why))?;
+    let format = CaptureFormat::for_name(&output.path().to_string_lossy());
     Ok(Some(CaptureWriter::new(Box::new(BufWriter::new(file)), format)))
 }
 

@@ -1,8 +1,9 @@
 //! `lockgate report`: one HTML page over captures or flow logs. No logic of its own.
 
-use super::inputs::{Inputs, write};
+use super::inputs::Inputs;
+use super::output::Output;
 use super::reading::load;
-use super::say::Failed;
+use super::say::{Failed, fail, tell};
 use crate::observe::plural;
 use crate::prove::report::{About, Report, html};
 use crate::ruleset::Options;
@@ -35,15 +36,18 @@ pub(super) fn run(args: &ReportArgs) -> ExitCode {
 }
 
 fn try_run(args: &ReportArgs) -> Result<(), Failed> {
-    let policy = Arc::new(load(&args.ruleset, &Options::default())?.policy);
+    let loaded = load(&args.ruleset, &Options::default())?;
+    let output = Output::new(&args.output, &args.inputs.files(&loaded.sources));
+    let output = output.map_err(|why| fail(&why))?;
+    let policy = Arc::new(loaded.policy);
     let mut report = Report::default();
     let replayed = args.inputs.each(&policy, |sighting| report.add(&sighting))?;
     report.counters = replayed.map(|replayed| replayed.counters);
     let inputs = args.inputs.captures.iter().chain(&args.inputs.flows).cloned().collect();
     let about = About { ruleset: args.ruleset.display().to_string(), inputs };
-    write(&args.output, &html(&report, &policy, &about))?;
+    output.write(&html(&report, &policy, &about)).map_err(|why| fail(&why))?;
     let refused = report.sums.refused();
     let flows = plural(report.sums.total(), "flow");
-    eprintln!("wrote {}: {flows}, {refused} refused", args.output.display());
+    tell(&format_args!("wrote {}: {flows}, {refused} refused", args.output.display()));
     Ok(())
 }

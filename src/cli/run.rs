@@ -1,6 +1,6 @@
 //! `lockgate run`: the live instance. No logic of its own.
 
-use super::say::{Failed, fail, refuse};
+use super::say::{Failed, fail, refuse, tell};
 use super::terminal;
 use crate::appliance::check::{Checked, check};
 use crate::appliance::start::{self, StartError};
@@ -46,9 +46,9 @@ pub(super) fn run(args: &RunArgs) -> ExitCode {
 fn told(checked: &Checked) {
     let findings = checked.findings(terminal::errors());
     if !findings.is_empty() {
-        eprintln!("{findings}");
+        tell(&findings);
     }
-    eprintln!("{checked}");
+    tell(&checked);
 }
 
 const fn failed(_: Failed) -> ExitCode {

@@ -1,8 +1,9 @@
 //! `lockgate suggest`: the smallest policy that allows what was seen. No logic of its own.
 
-use super::inputs::{Inputs, write};
+use super::inputs::Inputs;
+use super::output::Output;
 use super::reading::load;
-use super::say::{Failed, fail, note, refuse};
+use super::say::{Failed, fail, note, refuse, tell};
 use crate::observe::plural;
 use crate::policy::Policy;
 use crate::policy::spec::Mode;
@@ -65,6 +66,7 @@ fn try_run(args: &SuggestArgs) -> Result<(), Failed> {
         let folder = folder.display();
         return Err(fail(&format_args!("{folder} is there already; --force writes into it")));
     }
+    let files = args.inputs.files(&loaded.sources);
     let policy = if args.denied {
         let watching = Policy::compile(&watching(&loaded.spec), None);
         watching.map_err(|fault| fail(&fault))?
@@ -86,15 +88,20 @@ fn try_run(args: &SuggestArgs) -> Result<(), Failed> {
     }
     let mode = if args.monitor { Mode::Monitor } else { Mode::Enforce };
     let text = single(&suggestion, &loaded.spec, mode);
-    tell(&suggestion, &tallies, &text)?;
+    about(&suggestion, &tallies, &text)?;
     match &args.output {
         None => {
             io::stdout().write_all(text.as_bytes()).map_err(|error| fail(&error))?;
         }
         Some(folder) => {
-            for document in documents(&suggestion, &loaded.spec, mode) {
-                write(&folder.join(&document.path), &document.text)?;
-                eprintln!("wrote {}", folder.join(&document.path).display());
+            let outputs = documents(&suggestion, &loaded.spec, mode).into_iter().map(|document| {
+                Output::below(folder, &document.path, &files).map(|output| (output, document.text))
+            });
+            // All are looked at before one is written.
+            let outputs: Result<Vec<_>, String> = outputs.collect();
+            for (output, text) in outputs.map_err(|why| fail(&why))? {
+                output.write(&text).map_err(|why| fail(&why))?;
+                tell(&format_args!("wrote {}", output.path().display()));
             }
         }
     }
@@ -102,14 +109,15 @@ fn try_run(args: &SuggestArgs) -> Result<(), Failed> {
 }
 
 /// What was seen, what somebody should look at, and whether the suggestion does what it says.
-fn tell(suggestion: &Suggestion, tallies: &Tallies, text: &str) -> Result<(), Failed> {
+fn about(suggestion: &Suggestion, tallies: &Tallies, text: &str) -> Result<(), Failed> {
     let rules: usize = suggestion.policies.iter().map(|draft| draft.rules.len()).sum();
     let policies = match suggestion.policies.len() {
         1 => "1 policy".to_owned(),
         count => format!("{count} policies"),
     };
     let rules = plural(rules as u64, "rule");
-    eprintln!("{} of {} flows: {policies}, {rules}", suggestion.allowed, suggestion.flows);
+    let (allowed, flows) = (suggestion.allowed, suggestion.flows);
+    tell(&format_args!("{allowed} of {flows} flows: {policies}, {rules}"));
     suggestion.warnings.iter().for_each(|warning| note(warning));
     let compiled = ruleset::load_text("suggestion.yaml", text, &Options::default());
     let loaded = compiled.map_err(|refused| refuse(&refused))?;

@@ -1,7 +1,7 @@
 //! `lockgate test`: the tests of rulesets, and their mutants. No logic of its own.
 
 use super::clock::{date, today};
-use super::say::refuse;
+use super::say::{complain, note, refuse};
 use super::terminal;
 use crate::model::EndpointId;
 use crate::observe::Layout;
@@ -81,7 +81,7 @@ pub(super) fn run(args: &TestArgs) -> ExitCode {
         return match record(args, capture) {
             Ok(()) => ExitCode::SUCCESS,
             Err(why) => {
-                eprintln!("error: {why}");
+                complain(&why);
                 ExitCode::from(2)
             }
         };
@@ -115,17 +115,17 @@ fn record(args: &TestArgs, capture: &Path) -> Result<(), String> {
     };
     let recorded = recording.record(&loaded)?;
     if recorded.midstream > 0 && !args.as_flows {
-        eprintln!(
-            "note: {} of {} flows begin in the middle, as in captures of dropped packets; \
+        note(&format_args!(
+            "{} of {} flows begin in the middle, as in captures of dropped packets; \
              --as-flows judges them from their start",
             recorded.midstream, recorded.flows
-        );
+        ));
     }
     if recorded.left_out > 0 {
-        eprintln!(
-            "note: {} of {} flows left out: written down they would be judged otherwise",
+        note(&format_args!(
+            "{} of {} flows left out: written down they would be judged otherwise",
             recorded.left_out, recorded.flows
-        );
+        ));
     }
     match &args.output {
         None => {
@@ -168,7 +168,7 @@ fn once(args: &TestArgs) -> Vec<(PathBuf, Outcome)> {
 fn wait(outcomes: &[(PathBuf, Outcome)]) {
     let before: Vec<Fingerprint> =
         outcomes.iter().map(|(path, outcome)| Fingerprint::of(path, Some(outcome))).collect();
-    eprintln!("note: waiting for a change");
+    note(&"waiting for a change");
     loop {
         thread::sleep(LOOK);
         let same = outcomes.iter().zip(&before).all(|((path, _), old)| old.again(path) == *old);

@@ -1,14 +1,17 @@
 //! `lockgate wrap`: a bare capture as GWLB would have delivered it. No logic of its own.
 
+use super::output::{Inputs, Output};
+use super::say::{complain, tell};
 use crate::io::pcap::{CaptureReader, CaptureWriter, CapturedPacket, Format};
 use crate::model::EndpointId;
 use crate::observe::plural;
 use crate::synth::wrap::Wrapper;
 use crate::wire::Link;
 use clap::Args;
-use std::fs::{self, File};
 use std::io::BufWriter;
+use std::path::Path;
 use std::process::ExitCode;
+use std::slice;
 
 /// Wrap a bare capture as GWLB would have delivered it.
 #[derive(Args, Debug)]
@@ -27,11 +30,12 @@ pub(super) struct WrapArgs {
 pub(super) fn run(args: &WrapArgs) -> ExitCode {
     match wrap(args) {
         Ok((wrapped, left_out)) => {
-            eprintln!("{} wrapped, {left_out} left out that are no IP", plural(wrapped, "packet"));
+            let wrapped = plural(wrapped, "packet");
+            tell(&format_args!("{wrapped} wrapped, {left_out} left out that are no IP"));
             ExitCode::SUCCESS
         }
         Err(error) => {
-            eprintln!("error: {error}");
+            complain(&error);
             ExitCode::FAILURE
         }
     }
@@ -39,12 +43,9 @@ pub(super) fn run(args: &WrapArgs) -> ExitCode {
 
 fn wrap(args: &WrapArgs) -> Result<(u64, u64), String> {
     let mut reader = CaptureReader::open(&args.input).map_err(|error| error.to_string())?;
+    let inputs = Inputs::default().captures(slice::from_ref(&args.input));
+    let file = Output::new(Path::new(&args.output), &inputs)?.create()?;
     let place = |error: &dyn std::fmt::Display| format!("{}: {error}", args.output);
-    let real = |name: &String| fs::canonicalize(name).ok();
-    if real(&args.output).is_some_and(|output| real(&args.input) == Some(output)) {
-        return Err(place(&"is read as a capture and cannot be written"));
-    }
-    let file = File::create(&args.output).map_err(|error| place(&error))?;
     let format = Format::for_name(&args.output);
     let mut writer = CaptureWriter::new(BufWriter::new(file), format);
     let wrapper = Wrapper::new(args.endpoint);

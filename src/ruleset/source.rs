@@ -88,6 +88,11 @@ impl Sources {
         self.get(id).map_or("", |s| s.name.as_str())
     }
 
+    /// The name of every text; of one that was read from a file, its path.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.all.iter().map(|source| source.name.as_str())
+    }
+
     /// How many texts there are.
     #[must_use]
     pub fn len(&self) -> usize {
