@@ -2,7 +2,7 @@
 //! segments may do to each other is not known here.
 
 use super::compiled::CompileFault;
-use super::networks::{Held, Holders, Prefix};
+use super::networks::{Holders, Prefix};
 use super::spec::{CommonEndpoints, PolicySpec, SegmentKind, SegmentSpec};
 use crate::model::{Addr, EndpointId, ScopeId, SegmentId};
 use foldhash::fast::FixedState;
@@ -11,6 +11,10 @@ use std::sync::Arc;
 
 /// The scope of endpoints whose traffic is told apart by address alone.
 pub const COMMON_SCOPE: ScopeId = ScopeId(0);
+
+/// A scope of as many networks or fewer, those of workload and shared segments included, has them all
+/// in one table. More would take much memory where there are many partners.
+const ONE_TABLE_MAX: usize = 16;
 
 /// Whose the two sides of a packet are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -123,6 +127,8 @@ pub(super) struct Locator {
 struct Owner {
     segment: SegmentId,
     networks: Holders,
+    /// Those of workload and shared segments are among the networks.
+    with_home: bool,
     /// A partner without networks: what nobody else holds is its own.
     rest: bool,
 }
@@ -141,6 +147,8 @@ impl Locator {
         if let CommonEndpoints::List(list) = &spec.common {
             by_endpoint.extend(list.iter().map(|&endpoint| (endpoint, COMMON_SCOPE)));
         }
+        let home: Vec<(Prefix, SegmentId)> =
+            numbered().filter(|(s, _)| s.kind != SegmentKind::Partner).flat_map(networks).collect();
         let mut by_proxy_endpoint = HashMap::default();
         let mut owners: Vec<Option<Owner>> = Vec::new();
         for (segment, id) in numbered() {
@@ -155,14 +163,17 @@ impl Locator {
                 owners.resize_with(at + 1, || None);
             }
             if let Some(slot) = owners.get_mut(at) {
+                let with_home = home.len() + segment.networks.len() <= ONE_TABLE_MAX;
+                // Of equal networks the first counts, which is none of the owner's.
+                let others = home.iter().copied().filter(|_| with_home);
                 *slot = Some(Owner {
                     segment: id,
-                    networks: Holders::build(networks((segment, id))),
+                    networks: Holders::build(others.chain(networks((segment, id)))),
+                    with_home,
                     rest: segment.kind == SegmentKind::Partner && segment.networks.is_empty(),
                 });
             }
         }
-        let home = numbered().filter(|(s, _)| s.kind != SegmentKind::Partner).flat_map(networks);
         Ok(Self {
             by_endpoint: Endpoints::build(&by_endpoint),
             by_proxy_endpoint,
@@ -226,13 +237,16 @@ impl Locator {
 
     /// The longest network wins; between equals the workload or shared segment, so that a partner
     /// never takes an address by writing the same network.
+    #[inline]
     fn holder(&self, owner: &Owner, addr: Addr) -> Option<SegmentId> {
-        let longer = |own: Held, home: Option<Held>| home.is_none_or(|home| own.len > home.len);
-        let home = self.home.find(addr);
-        match owner.networks.find(addr) {
-            Some(own) if longer(own, home) => Some(owner.segment),
-            _ => home.map(|home| home.segment).or(owner.rest.then_some(owner.segment)),
+        let mut held = owner.networks.find(addr);
+        if !owner.with_home
+            && let Some(home) = self.home.find(addr)
+            && held.is_none_or(|own| own.len <= home.len)
+        {
+            held = Some(home);
         }
+        held.map(|held| held.segment).or(owner.rest.then_some(owner.segment))
     }
 }
 

@@ -106,6 +106,50 @@ fn a_partner_without_networks_has_what_nobody_holds() {
 }
 
 #[test]
+fn one_table_and_two_tell_what_a_walk_over_all_networks_tells() {
+    let mut state = 1_u64;
+    let mut random = |below: u64| {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        (state >> 33) % below
+    };
+    // Networks of all lengths over few addresses: nested, equal, and next to each other.
+    let mut network = |bits: u64| match random(4) {
+        0 => format!("2001:db8::{:x}/{}", random(bits), 128 - random(9)),
+        _ => format!("10.0.0.{}/{}", random(bits), 32 - random(9)),
+    };
+    for all in [2, ONE_TABLE_MAX - 1, ONE_TABLE_MAX, ONE_TABLE_MAX + 1, 40] {
+        for round in 0..40 {
+            let networks: Vec<String> = (0..all).map(|_| network(256)).collect();
+            let (own, home) = networks.split_at(1 + round % (all - 1));
+            let own: Vec<&str> = own.iter().map(String::as_str).collect();
+            let mut segments = vec![segment("own", SegmentKind::Partner, &[ACME], &own)];
+            for (network, kind) in
+                home.iter().zip([SegmentKind::Workload, SegmentKind::Shared].iter().cycle())
+            {
+                segments.push(segment(network, *kind, &[], &[network]));
+            }
+            let locator =
+                locator(&PolicySpec { segments: segments.clone(), ..PolicySpec::default() });
+            assert_eq!(locator.owners[1].as_ref().unwrap().with_home, all <= ONE_TABLE_MAX);
+            for last in 0..=255 {
+                let low = std::net::Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, last);
+                for ip in [
+                    std::net::Ipv4Addr::new(10, 0, 0, last as u8).into(),
+                    std::net::IpAddr::from(low),
+                ] {
+                    let held = segments.iter().enumerate().flat_map(|(id, s)| {
+                        let of = s.networks.iter().filter(move |n| n.contains(&ip));
+                        of.map(move |n| (n.prefix_len(), id > 0, std::cmp::Reverse(id)))
+                    });
+                    let naive = held.max().map(|(.., id)| SegmentId(id.0 as u16));
+                    assert_eq!(locator.find(ScopeId(1), ip.into()), naive, "{ip} {own:?} {home:?}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
 fn the_common_scope_tells_all_segments_by_address() {
     table(
         "common  2001:db8::1  10.100.53.1   payments>resolvers
