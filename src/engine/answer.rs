@@ -6,7 +6,22 @@ use super::state::{Case, Cleared, Inspection, Stage};
 use super::{Engine, Output, Parcel};
 use crate::flow::{FlowId, TcpState};
 use crate::model::{Action, Direction, FlowVerdict, Reason, Verdict};
-use crate::wire::{Body, answer};
+use crate::wire::{Body, Packet, answer};
+
+/// A packet that is answered, and before which frame of the batch the answer leaves.
+pub(super) struct Prompt<'a> {
+    packet: &'a Packet,
+    bytes: &'a [u8],
+    before: usize,
+}
+
+impl<'a> From<&Parcel<'a>> for Prompt<'a> {
+    /// Answers leave right behind the packet.
+    fn from(parcel: &Parcel<'a>) -> Self {
+        let before = parcel.position.saturating_add(1);
+        Self { packet: parcel.packet, bytes: parcel.bytes, before }
+    }
+}
 
 impl Engine {
     /// Ends a stream on a denial: held frames are dropped; a flow whose handshake passed is reset
@@ -22,13 +37,38 @@ impl Engine {
     ) -> Verdict {
         self.drop_held(id, inspection, Reason::HeldDenied, out);
         inspection.done = true;
-        let sent = inspection.lanes.each_ref().map(|lane| match lane.cleared {
-            Cleared::To(seq) => Some(seq),
-            Cleared::All => None,
-        });
         self.end_flow(id, verdict);
-        self.reset(id, parcel, direction, verdict, sent, out);
+        self.reset(id, &parcel.into(), direction, verdict, inspection.sent(), out);
         Verdict::Drop(verdict.reason)
+    }
+
+    /// Ends a flow that has waited for its decision as long as one may, on the first frame it holds;
+    /// like any other denial it is remembered. False: it holds none, and nothing has changed.
+    pub(super) fn end_waiting(&mut self, id: FlowId, before: usize, out: &mut Output) -> bool {
+        let Some(flow) = self.table.get(id) else { return false };
+        let (at, policy) = (flow.case, self.present_policy_of(flow));
+        let Some(mut case) = self.cases.take(at) else { return false };
+        let Some(mut inspection) = case.inspection.take_if(|open| !open.held.is_empty()) else {
+            self.cases.put(at, case);
+            return false;
+        };
+        let whole = inspection.held.iter().find(|held| !held.packet.is_fragment());
+        let heard = whole.map(|held| (held.packet, held.bytes.clone(), held.direction));
+        self.drop_held(id, &mut inspection, Reason::HeldDenied, out);
+        let verdict = self.deny_undecided(policy);
+        self.end_flow(id, verdict);
+        if let Some((packet, bytes, direction)) = &heard {
+            let prompt = Prompt { packet, bytes, before };
+            match packet.body {
+                Body::Tcp(_) => {
+                    self.reset(id, &prompt, *direction, verdict, inspection.sent(), out);
+                }
+                _ => self.answer_refusal(&prompt, verdict, out),
+            }
+        }
+        self.cases.leave(inspection);
+        self.shelve(id, at, case);
+        true
     }
 
     /// Writes a denial into a flow.
@@ -47,7 +87,7 @@ impl Engine {
     pub(super) fn reset(
         &mut self,
         id: FlowId,
-        parcel: &Parcel<'_>,
+        prompt: &Prompt<'_>,
         direction: Direction,
         verdict: FlowVerdict,
         sent: [Option<u32>; 2],
@@ -73,15 +113,19 @@ impl Engine {
                 answer::Toward::Sender
             };
             if self.gate.answer(self.now) {
-                let frame = answer::rst(parcel.bytes, parcel.packet, seq, Some(ack), toward);
-                self.send_answer(frame, parcel, out);
+                let frame = answer::rst(prompt.bytes, prompt.packet, seq, Some(ack), toward);
+                self.send_answer(frame, prompt, out);
             }
         }
     }
 
     /// Answers the packet on which a flow was refused, as its action says.
     pub(super) fn refuse(&mut self, parcel: &Parcel<'_>, verdict: FlowVerdict, out: &mut Output) {
-        let packet = parcel.packet;
+        self.answer_refusal(&parcel.into(), verdict, out);
+    }
+
+    fn answer_refusal(&mut self, prompt: &Prompt<'_>, verdict: FlowVerdict, out: &mut Output) {
+        let packet = prompt.packet;
         if verdict.action != Action::Reject || !answer::is_answerable(packet) {
             return;
         }
@@ -89,10 +133,10 @@ impl Engine {
             return;
         }
         let frame = match packet.body {
-            Body::Tcp(_) => answer::rst_to_sender(parcel.bytes, packet),
-            _ => answer::icmp_prohibited(parcel.bytes, packet),
+            Body::Tcp(_) => answer::rst_to_sender(prompt.bytes, packet),
+            _ => answer::icmp_prohibited(prompt.bytes, packet),
         };
-        self.send_answer(frame, parcel, out);
+        self.send_answer(frame, prompt, out);
     }
 
     /// A packet of a flow that was refused before: a rejected TCP client that comes again is told
@@ -130,21 +174,27 @@ impl Engine {
                 Direction::Reply => answer::Toward::Receiver,
             };
             let frame = answer::dns_refused(parcel.bytes, parcel.packet, message_at, toward);
-            self.send_answer(frame, parcel, out);
+            self.send_answer(frame, &parcel.into(), out);
         }
         if let Some(record) = self.record_with(id, case) {
             out.events.push(Event::MessageDenied(record));
         }
     }
 
-    fn send_answer(&mut self, frame: Option<Vec<u8>>, parcel: &Parcel<'_>, out: &mut Output) {
+    fn send_answer(&mut self, frame: Option<Vec<u8>>, prompt: &Prompt<'_>, out: &mut Output) {
         let Some(bytes) = frame else { return };
         self.counters.answers += 1;
-        out.extras.push(Extra {
-            before: parcel.position.saturating_add(1),
-            origin: Origin::Answer,
-            link: parcel.packet.link,
-            bytes,
-        });
+        let (before, link) = (prompt.before, prompt.packet.link);
+        out.extras.push(Extra { before, origin: Origin::Answer, link, bytes });
+    }
+}
+
+impl Inspection {
+    /// Up to where either direction of a stream was let go, where that is not all of it.
+    fn sent(&self) -> [Option<u32>; 2] {
+        self.lanes.each_ref().map(|lane| match lane.cleared {
+            Cleared::To(seq) => Some(seq),
+            Cleared::All => None,
+        })
     }
 }

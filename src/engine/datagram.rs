@@ -38,7 +38,7 @@ impl Engine {
         let Some(mut case) = self.cases.take(at) else { return self.without_case(id) };
         let Some(mut inspection) = case.inspection.take() else {
             self.cases.put(at, case);
-            return Verdict::Forward;
+            return self.uninspected(id);
         };
         let verdict = self.read_datagram(id, &mut case, &mut inspection, parcel, direction, out);
         let keeps = self.table.get(id).is_some_and(|flow| {
@@ -134,7 +134,7 @@ impl Engine {
         let policy = parcel.approach?.policy;
         self.follow_story(id, (story, true), verdict)?;
         self.tally.hit(policy, verdict);
-        self.tally(id, Direction::Original, parcel.packet.ip_len, Verdict::Forward);
+        self.count_packet(id, Direction::Original, parcel.packet.ip_len, Verdict::Forward);
         self.mark_read(id);
         Some(())
     }
@@ -149,7 +149,7 @@ impl Engine {
     ) -> Option<()> {
         let flow = self.table.get_mut(id)?;
         flow.set(Mark::Fresh, false);
-        flow.settle(verdict, Stage::Following);
+        flow.take_verdict(verdict, Stage::Following);
         flow.case = CaseRef::of_story(story, Some(Speech::Dns));
         if new {
             self.cases.stories.join(story);
@@ -227,7 +227,7 @@ impl Engine {
     }
 
     fn count_over(&mut self, id: FlowId, direction: Direction, ip_len: u32) {
-        self.tally(id, direction, ip_len, Verdict::Forward);
+        self.count_packet(id, direction, ip_len, Verdict::Forward);
         self.table.touch(id, self.now, self.timeouts.udp);
     }
 
@@ -344,9 +344,7 @@ impl Engine {
         case.bound = self.is_bound(&question, &case.facts);
         let decision = match self.ask(&question, &case.facts) {
             Decision::Final(verdict) => verdict,
-            Decision::Pending { .. } if inspection.done => {
-                self.undecided(question.policy, Reason::Undecided)
-            }
+            Decision::Pending { .. } if inspection.done => self.deny_undecided(question.policy),
             Decision::Pending { .. } => {
                 if let Some(flow) = self.table.get_mut(id) {
                     flow.set_stage(Stage::Pending);
@@ -360,7 +358,7 @@ impl Engine {
             let denied =
                 flow.stage() == Stage::Following && flow.action() != crate::model::Action::Allow;
             if !denied || flow.is(Mark::Monitored) {
-                flow.settle(decision, Stage::Following);
+                flow.take_verdict(decision, Stage::Following);
             }
             return Reading::Goes;
         }

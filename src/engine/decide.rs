@@ -110,6 +110,12 @@ impl Engine {
         if flow.is(Mark::BehindProxy) { None } else { self.policy.block(flow.from, flow.to) }
     }
 
+    /// The same, none either under a ruleset newer than its last packet: nobody has looked yet which
+    /// policy is its own.
+    pub(super) fn present_policy_of(&self, flow: &Flow) -> Option<PolicyId> {
+        if flow.epoch(self.epoch.0) == self.epoch.0 { self.policy_of(flow) } else { None }
+    }
+
     /// What to ask the policy about a flow.
     pub(super) fn question(&self, id: FlowId) -> Option<Question> {
         let flow: &Flow = self.table.get(id)?;
@@ -140,20 +146,21 @@ impl Engine {
             })
     }
 
-    /// What becomes of a flow that is still undecided at a bound: its policy's `otherwise`, as far as
-    /// that denies. A rule that may yet deny what was asked for stands open, or the flow would have
-    /// been decided: padding or patience must not carry a denied name past it.
-    pub(super) fn undecided(&self, policy: Option<PolicyId>, reason: Reason) -> FlowVerdict {
-        let otherwise = policy.map(|policy| self.policy.undecided(policy).action);
+    /// What becomes of a flow of which something is held and that is still undecided at a bound: its
+    /// policy's `otherwise`, as far as that denies. A rule that may yet deny what was asked for stands
+    /// open, or the flow would have been decided: padding or patience must not carry a denied name past
+    /// it.
+    pub(super) fn deny_undecided(&self, policy: Option<PolicyId>) -> FlowVerdict {
+        let otherwise = policy.map(|policy| self.policy.otherwise(policy).action);
         let action = otherwise.filter(|action| *action != Action::Allow).unwrap_or(Action::Deny);
-        FlowVerdict { action, rule: None, reason }
+        FlowVerdict { action, rule: None, reason: Reason::Undecided }
     }
 }
 
 impl Flow {
     /// Takes a decision into the flow. In monitor mode the verdict is only written down, and of
     /// several the first denial stays.
-    pub(super) fn settle(&mut self, verdict: FlowVerdict, stage: Stage) {
+    pub(super) fn take_verdict(&mut self, verdict: FlowVerdict, stage: Stage) {
         if self.is(Mark::Monitored)
             && self.action() != Action::Allow
             && self.stage() != Stage::Pending

@@ -66,9 +66,7 @@ impl Engine {
                     match self.ask(&question, &facts) {
                         Decision::Final(verdict) if verdict.action == Action::Allow => None,
                         Decision::Final(verdict) => Some(verdict),
-                        Decision::Pending { .. } => {
-                            Some(self.undecided(question.policy, Reason::Undecided))
-                        }
+                        Decision::Pending { .. } => Some(self.deny_undecided(question.policy)),
                     }
                 });
                 case.facts.answer = if denied.is_some() { facts.answer } else { Fact::Unknown };
@@ -78,7 +76,7 @@ impl Engine {
         self.tally.hit(question.policy, verdict);
         let flow = self.table.get_mut(id)?;
         if flow.is(Mark::Monitored) {
-            flow.settle(verdict, Stage::Following);
+            flow.take_verdict(verdict, Stage::Following);
             return None;
         }
         Some(verdict)

@@ -3,6 +3,7 @@
 use super::Engine;
 use super::entry::{Flow, Mark};
 use super::frame::Output;
+use super::open::REFUSED;
 use super::record::{Ended, Event, FlowRecord, Told};
 use super::state::{Case, CaseRef, Stage};
 use crate::flow::{Fate, FlowId};
@@ -19,25 +20,25 @@ const REMOVAL_AHEAD: usize = 8;
 const CASE_AHEAD: usize = 4;
 
 impl Engine {
-    /// Lets time pass up to `now`; it never runs backwards.
+    /// Lets time pass up to `now`, before the frame at `position`; it never runs backwards.
     #[inline]
-    pub(super) fn advance(&mut self, now: Timestamp, out: &mut Output) {
+    pub(super) fn advance(&mut self, now: Timestamp, position: usize, out: &mut Output) {
         let later = now > self.now;
         self.now = self.now.max(now);
         if self.now >= self.wake || self.has_fragments() {
-            self.wake_up(later, out);
+            self.wake_up(later, position, out);
         }
     }
 
     /// Sees to everything that time brings: expired rules, flows and fragments.
     #[inline(never)]
-    fn wake_up(&mut self, later: bool, out: &mut Output) {
+    fn wake_up(&mut self, later: bool, position: usize, out: &mut Output) {
         if later && self.now >= self.next_expiry {
             self.pass_expiry();
         }
         self.find_due();
         for _ in 0..DUE_AT_ONCE {
-            if !self.expire_next(out) {
+            if !self.expire_next(position, out) {
                 break;
             }
         }
@@ -60,9 +61,9 @@ impl Engine {
         }
     }
 
-    /// Lets time pass without frames.
+    /// Lets time pass without frames. What leaves for it leaves behind those of the batch before.
     pub fn tick(&mut self, now: Timestamp, out: &mut Output) {
-        self.advance(now, out);
+        self.advance(now, usize::MAX, out);
         self.expire_due(out);
         self.find_due();
         self.expire_due(out);
@@ -88,16 +89,16 @@ impl Engine {
 
     /// Ends the flows found due.
     fn expire_due(&mut self, out: &mut Output) {
-        while self.expire_next(out) {}
+        while self.expire_next(usize::MAX, out) {}
     }
 
     /// Ends the next of the flows found due; false: there is none.
-    fn expire_next(&mut self, out: &mut Output) -> bool {
+    fn expire_next(&mut self, position: usize, out: &mut Output) -> bool {
         self.look_ahead_of_due();
         let Some(id) = self.due.pop_front() else { return false };
         // Since it was found due it may have met its next packet, and given its place away.
         if self.table.deadline(id).is_some_and(|deadline| deadline <= self.now) {
-            self.expire_flow(id, out);
+            self.expire_flow(id, position, out);
         }
         true
     }
@@ -122,24 +123,28 @@ impl Engine {
         }
     }
 
-    /// Ends a flow that is past its deadline: undecided ones by their policy's `otherwise`. Where that
-    /// allows and something is still held, which is dropped, the flow is denied.
-    pub(super) fn expire_flow(&mut self, id: FlowId, out: &mut Output) {
-        let Some(flow) = self.table.get(id) else { return };
-        if flow.stage() == Stage::Pending && self.cases.inspects(flow.case) {
-            let (case, policy) = (self.cases.get(flow.case), self.policy_of(flow));
-            let inspection = case.and_then(|case| case.inspection.as_deref());
-            let waits = inspection.is_some_and(|inspection| !inspection.held.is_empty());
-            let verdict = match policy {
-                Some(policy) if !waits => self.policy.undecided(policy),
-                policy => self.undecided(policy, Reason::Undecided),
-            };
+    /// Ends a flow that is past its deadline, before the frame at `position`: undecided ones by their
+    /// policy's `otherwise`. True: it waited with something held, and is remembered as refused.
+    pub(super) fn expire_flow(&mut self, id: FlowId, position: usize, out: &mut Output) -> bool {
+        let Some((_, due, flow)) = self.table.entry(id) else { return false };
+        let undecided = flow.stage() == Stage::Pending && self.cases.inspects(flow.case);
+        let policy = self.present_policy_of(flow);
+        if undecided && self.end_waiting(id, position, out) {
+            // However late that is noticed, it is remembered from when its time was up.
+            self.table.touch(id, due, REFUSED);
+            if due + REFUSED > self.now {
+                return true;
+            }
+        } else if undecided {
+            let verdict = policy.map(|policy| self.policy.otherwise(policy));
+            let verdict = verdict.unwrap_or(self.deny_undecided(None));
             if let Some(flow) = self.table.get_mut(id) {
                 flow.set_verdict(verdict);
                 flow.set_stage(Stage::Final);
             }
         }
         self.forget(id, Ended::Expired, out);
+        false
     }
 
     /// Ends a flow and writes its record.

@@ -10,7 +10,6 @@ use crate::flow::{
 };
 use crate::inspect::Speech;
 use crate::model::{Direction, Protocol, Reason, Span, Timestamp, Verdict};
-use crate::policy::spec::Midstream;
 use crate::wire::{self, Body, Packet, TcpSegment};
 
 impl Engine {
@@ -107,17 +106,21 @@ impl Engine {
 
     /// Judges a packet of a known flow.
     pub(super) fn known(&mut self, id: FlowId, parcel: &Parcel<'_>, out: &mut Output) -> Verdict {
-        let Some(flow) = self.table.get(id) else { return Verdict::Drop(Reason::Truncated) };
+        let Some(flow) = self.table.get(id) else { return GONE };
         if flow.epoch(self.epoch.0) != self.epoch.0 {
             self.decide_again(id, parcel, out);
         }
-        let Some(flow) = self.table.get(id) else { return Verdict::Drop(Reason::FlowDenied) };
+        let Some(flow) = self.table.get(id) else { return GONE };
         self.tally.at(flow.pair);
         let direction = flow.direction(parcel.reversed);
         if self.pass_over(id, parcel) {
             return Verdict::Forward;
         }
-        let Some(flow) = self.table.get(id) else { return Verdict::Drop(Reason::FlowDenied) };
+        if direction == Direction::Reply && self.opens_refused(id, parcel) {
+            self.forget(id, Ended::Replaced, out);
+            return self.open(parcel, out);
+        }
+        let Some(flow) = self.table.get(id) else { return GONE };
         if self.must_verify(flow, parcel.packet) && !self.intact(parcel) {
             return Verdict::Drop(Reason::TransportChecksum);
         }
@@ -132,9 +135,9 @@ impl Engine {
                 }
             },
             Body::Udp => self.udp_packet(id, parcel, direction, out),
-            _ => self.settled(id, parcel, direction, out),
+            _ => self.by_verdict(id, parcel, direction, out),
         };
-        self.tally(id, direction, parcel.packet.ip_len, verdict);
+        self.count_packet(id, direction, parcel.packet.ip_len, verdict);
         self.rest(id, parcel.packet.tuple.protocol);
         self.mark_read(id);
         verdict
@@ -149,15 +152,20 @@ impl Engine {
         flow.set_half_read(attention == Attention::Half && !flow.is(Mark::Midstream));
     }
 
+    /// A packet with payload that no inspection looks at.
+    pub(super) fn uninspected(&self, id: FlowId) -> Verdict {
+        self.table.get(id).map_or(GONE, unread)
+    }
+
     /// A packet of a flow whose payload is of no interest.
-    pub(super) fn settled(
+    pub(super) fn by_verdict(
         &mut self,
         id: FlowId,
         parcel: &Parcel<'_>,
         direction: Direction,
         out: &mut Output,
     ) -> Verdict {
-        let Some(flow) = self.table.get(id) else { return Verdict::Drop(Reason::FlowDenied) };
+        let Some(flow) = self.table.get(id) else { return GONE };
         if flow.passes() {
             return Verdict::Forward;
         }
@@ -174,9 +182,9 @@ impl Engine {
         direction: Direction,
         out: &mut Output,
     ) -> Verdict {
-        let Some(flow) = self.table.get(id) else { return Verdict::Drop(Reason::FlowDenied) };
+        let Some(flow) = self.table.get(id) else { return GONE };
         if flow.is_refused() {
-            return self.settled(id, parcel, direction, out);
+            return self.by_verdict(id, parcel, direction, out);
         }
         if !(flow.is(Mark::Fresh) || self.cases.inspects(flow.case)) {
             return unread(flow);
@@ -211,9 +219,9 @@ impl Engine {
         direction: Direction,
         out: &mut Output,
     ) -> Verdict {
-        let Some(flow) = self.table.get(id) else { return Verdict::Drop(Reason::FlowDenied) };
+        let Some(flow) = self.table.get(id) else { return GONE };
         if flow.is_refused() {
-            return self.settled(id, parcel, direction, out);
+            return self.by_verdict(id, parcel, direction, out);
         }
         if parcel.payload.is_empty() {
             return Self::without_payload(flow, parcel);
@@ -244,7 +252,7 @@ impl Engine {
         out: &mut Output,
     ) -> Tracked {
         let input = super::segment_of(segment, parcel.packet);
-        let Some(flow) = self.table.get_mut(id) else { return Tracked::Ends(Verdict::Forward) };
+        let Some(flow) = self.table.get_mut(id) else { return Tracked::Ends(GONE) };
         if segment.flags.syn()
             && segment.flags.ack()
             && let Some(candidate) = self.candidates.get_mut(id)
@@ -267,14 +275,14 @@ impl Engine {
         if first {
             self.begin_reply(id, segment.seq.wrapping_add(1));
         }
-        let Some(flow) = self.table.get_mut(id) else { return Tracked::Ends(Verdict::Forward) };
+        let Some(flow) = self.table.get_mut(id) else { return Tracked::Ends(GONE) };
         let refused = flow.is_refused();
         match event {
             TcpEvent::Reopen => return Tracked::Anew,
             TcpEvent::CandidateSyn { .. } => {
                 let noted = self.note_candidate(id, &input, direction);
                 let verdict = if refused {
-                    self.settled(id, parcel, direction, out)
+                    self.by_verdict(id, parcel, direction, out)
                 } else if !noted {
                     Verdict::Drop(Reason::LimitFlows)
                 } else if !parcel.payload.is_empty() {
@@ -306,7 +314,7 @@ impl Engine {
         let Some((from, to)) = self.table.get(id).map(|flow| (flow.from, flow.to)) else {
             return refused;
         };
-        let tolerated = matches!(self.midstream_of(from, to), Midstream::Allow | Midstream::Adopt);
+        let tolerated = self.tolerates_middle(from, to);
         let Some(flow) = self.table.get_mut(id) else { return refused };
         if !tolerated {
             return refused;
@@ -405,7 +413,7 @@ impl Engine {
     }
 
     /// Counts a packet into its flow.
-    pub(super) fn tally(
+    pub(super) fn count_packet(
         &mut self,
         id: FlowId,
         direction: Direction,
@@ -494,6 +502,9 @@ fn settle(
     flow.roll(direction, room);
     Some(idle)
 }
+
+/// Of a packet whose flow is not in the table any more: nobody allowed it.
+const GONE: Verdict = Verdict::Drop(Reason::FlowDenied);
 
 /// A packet of a flow that nobody reads: what is decided passes, what is not never does.
 const fn unread(flow: &Flow) -> Verdict {

@@ -36,8 +36,8 @@ impl Engine {
         self.open_midstream(sides, verdict, parcel, out)
     }
 
-    /// The SYN+ACK of a candidate, or any packet whose flow's beginning was seen elsewhere in time:
-    /// its flow opens with the tracker as it is.
+    /// The SYN+ACK of a candidate: its flow, which the packet travels against, opens with the tracker as
+    /// it is.
     pub(super) fn open_replacement(
         &mut self,
         tracker: TcpTracker,
@@ -62,6 +62,11 @@ impl Engine {
     pub(super) fn midstream_of(&self, from: SegmentId, to: SegmentId) -> Midstream {
         let of = |id| self.policy.segment(id).and_then(|segment| segment.midstream);
         of(from).or_else(|| of(to)).unwrap_or(self.policy.defaults().midstream)
+    }
+
+    /// Whether the middle of a flow between two segments may pass.
+    pub(super) fn tolerates_middle(&self, from: SegmentId, to: SegmentId) -> bool {
+        matches!(self.midstream_of(from, to), Midstream::Allow | Midstream::Adopt)
     }
 
     /// Judges both orientations; exactly one must be allowed.
@@ -108,18 +113,19 @@ impl Engine {
         };
         match self.ask(&question, &Facts::missed()) {
             Decision::Final(verdict) => verdict,
-            Decision::Pending { .. } => self.undecided(policy, Reason::Undecided),
+            Decision::Pending { .. } => self.deny_undecided(policy),
         }
     }
 
     /// Who opened the flow, as far as one packet tells: a SYN+ACK comes from the server, a
     /// ClientHello or a request from the client, and what comes from the lower port most likely from
-    /// the server.
+    /// the server. Of datagrams only the middle of QUIC connections comes here.
     fn guess(&self, parcel: &Parcel<'_>, from: SegmentId, to: SegmentId) -> Sides {
         let tuple = parcel.packet.tuple;
         let answer = match parcel.packet.body {
             Body::Tcp(segment) if segment.flags.syn() => true,
             Body::Tcp(_) => tuple.src_port < tuple.dst_port && !detect::asks(parcel.payload),
+            Body::Udp => tuple.src_port < tuple.dst_port,
             Body::Echo { reply } => reply,
             _ => false,
         };

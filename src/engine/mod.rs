@@ -32,6 +32,8 @@ mod known;
 mod last_tests;
 mod limits;
 mod midstream;
+#[cfg(test)]
+mod midstream_tests;
 mod open;
 pub mod record;
 mod related;
@@ -246,7 +248,7 @@ impl Engine {
         position: usize,
         out: &mut Output,
     ) {
-        self.advance(frame.at, out);
+        self.advance(frame.at, position, out);
         let len = frame.bytes.len();
         let settled = match next {
             Next::Usual(soon) => self.settled_usual(soon, frame.bytes),
@@ -367,10 +369,10 @@ impl Engine {
         match found {
             Found::Live(id) => self.known(id, parcel, out),
             Found::No => self.open(parcel, out),
-            Found::Expired(id) => {
-                self.expire_flow(id, out);
-                self.open(parcel, out)
+            Found::Expired(id) if self.expire_flow(id, parcel.position, out) => {
+                self.known(id, parcel, out)
             }
+            Found::Expired(_) => self.open(parcel, out),
         }
     }
 

@@ -9,11 +9,12 @@ use super::state::Stage;
 use super::tally::PairRef;
 use super::{Engine, Output, Parcel};
 use crate::flow::{FlowId, TcpState, TcpTracker};
+use crate::inspect::quic::is_middle;
 use crate::model::{
     Action, FlowVerdict, PolicyId, Protocol, Reason, SegmentId, Span, Timestamp, Verdict,
 };
 use crate::policy::spec::Mode;
-use crate::policy::{Located, Opening, Shortlist};
+use crate::policy::{Decision, Located, Opening, Shortlist};
 use crate::wire::Body;
 
 /// How long a refused flow is remembered, so that its retries are one record and not many.
@@ -38,7 +39,7 @@ impl Engine {
         if self.draining {
             return Verdict::Drop(Reason::Draining);
         }
-        let tcp = match Self::first_segment(parcel) {
+        let tcp = match self.first_of(parcel, (from, to)) {
             First::Opens(tcp) => tcp,
             First::Middle => return self.meet_midstream(parcel, (from, to), out),
             First::Refused(reason) => return Verdict::Drop(reason),
@@ -100,7 +101,7 @@ impl Engine {
             (flow.account, flow.endpoint) = (account, endpoint);
             flow.set(Mark::Monitored, monitored);
             if let Some(verdict) = decided {
-                flow.settle(verdict, Stage::Final);
+                flow.take_verdict(verdict, Stage::Final);
             }
         });
         let Ok(id) = opened else {
@@ -168,7 +169,7 @@ impl Engine {
             let verdict = flow.verdict();
             self.refuse(parcel, verdict, out);
             let dropped = Verdict::Drop(verdict.reason);
-            self.tally(id, direction, parcel.packet.ip_len, dropped);
+            self.count_packet(id, direction, parcel.packet.ip_len, dropped);
             self.start_event(id, out);
             return Verdict::Drop(verdict.reason);
         }
@@ -181,7 +182,7 @@ impl Engine {
             Body::Udp => self.datagram(id, parcel, direction, out),
             _ => Verdict::Forward,
         };
-        self.tally(id, direction, parcel.packet.ip_len, verdict);
+        self.count_packet(id, direction, parcel.packet.ip_len, verdict);
         if !unread {
             self.rest(id, parcel.packet.tuple.protocol);
             self.mark_read(id);
@@ -207,14 +208,73 @@ impl Engine {
         }
     }
 
-    /// What a flow's first packet is to TCP.
-    fn first_segment(parcel: &Parcel<'_>) -> First {
+    /// Whether a packet from the other side of a refused flow opens a flow of its own. Without a
+    /// handshake the first packet that is seen need not have been the first: a late answer must not
+    /// keep its client out.
+    pub(super) fn opens_refused(&self, id: FlowId, parcel: &Parcel<'_>) -> bool {
+        let handshake = !matches!(parcel.packet.body, Body::Udp | Body::Other);
+        if handshake || !self.table.get(id).is_some_and(Flow::is_refused) || !self.intact(parcel) {
+            return false;
+        }
+        let tuple = parcel.packet.tuple;
+        let Located::Pair { from, to, from_proxy } =
+            self.policy.locate(parcel.scope, tuple.src, tuple.dst)
+        else {
+            return false;
+        };
+        from_proxy || self.may_open(parcel, (from, to))
+    }
+
+    /// Whether a flow that this packet opened would not be refused by its headers.
+    fn may_open(&self, parcel: &Parcel<'_>, (from, to): (SegmentId, SegmentId)) -> bool {
+        match self.ask_headers(parcel, (from, to)) {
+            Decision::Final(verdict) => {
+                let policy = self.policy.block(from, to);
+                let monitored = policy.is_some_and(|id| self.policy.mode(id) == Mode::Monitor);
+                monitored || verdict.action == Action::Allow
+            }
+            Decision::Pending { .. } => true,
+        }
+    }
+
+    /// What the headers of a TCP or UDP packet, or of one without ports, say of the flow it opens.
+    fn ask_headers(&self, parcel: &Parcel<'_>, (from, to): (SegmentId, SegmentId)) -> Decision {
+        let policy = self.policy.block(from, to);
+        let question = Question {
+            scope: parcel.scope,
+            policy,
+            tuple: parcel.packet.tuple,
+            icmp: None,
+            missed: false,
+            bound: false,
+            shortlist: parcel.shortlist(policy),
+        };
+        match parcel.packet.body {
+            Body::Other => self.ask(&question, &nameless()),
+            _ => self.ask(&question, &self.nothing),
+        }
+    }
+
+    /// What a flow's first packet is. Where the middle of flows may pass, that of a QUIC connection is
+    /// told from its beginning, as far as headers alone do not allow it; and what ends a connection
+    /// passes too.
+    fn first_of(&self, parcel: &Parcel<'_>, (from, to): (SegmentId, SegmentId)) -> First {
         match parcel.packet.body {
             Body::Tcp(segment) if segment.flags.syn() && !segment.flags.ack() => {
                 First::Opens(TcpTracker::open(&super::segment_of(&segment, parcel.packet)))
             }
-            Body::Tcp(segment) if segment.flags.rst() => First::Refused(Reason::Midstream),
+            Body::Tcp(segment) if segment.flags.rst() && !self.tolerates_middle(from, to) => {
+                First::Refused(Reason::Midstream)
+            }
             Body::Tcp(_) | Body::Echo { reply: true } => First::Middle,
+            Body::Udp if is_middle(parcel.payload) && self.tolerates_middle(from, to) => {
+                match self.ask_headers(parcel, (from, to)) {
+                    Decision::Final(verdict) if verdict.action == Action::Allow => {
+                        First::Opens(TcpTracker::default())
+                    }
+                    _ => First::Middle,
+                }
+            }
             _ => First::Opens(TcpTracker::default()),
         }
     }

@@ -136,7 +136,11 @@ impl Engine {
         let Some(flow) = self.table.get_mut(id) else { return true };
         flow.set_epoch(self.epoch.0);
         flow.pair = PairRef::NONE;
-        let Some((from, to)) = placed else { return false };
+        let Some((from, to)) = placed else {
+            // Numbers of the ruleset before would name others in this one.
+            (flow.from, flow.to) = (SegmentId(u16::MAX), SegmentId(u16::MAX));
+            return false;
+        };
         let case = self.cases.get(flow.case);
         let held = case.and_then(|case| case.inspection.as_ref()).map_or(0, |i| i.held_bytes);
         let account = self.gate.account(from);
@@ -192,7 +196,7 @@ impl Engine {
         match self.ask_of(policy, &question, &facts) {
             Decision::Final(verdict) => Some(verdict),
             Decision::Pending { .. } if flow.is(Mark::Fresh) => None,
-            Decision::Pending { .. } => block.map(|block| policy.undecided(block)),
+            Decision::Pending { .. } => block.map(|block| policy.otherwise(block)),
         }
     }
 
@@ -245,7 +249,7 @@ impl Engine {
             let told = crate::model::FlowVerdict { action: Action::Reject, ..verdict };
             let Some(flow) = self.table.get(id) else { return };
             let direction = flow.direction(parcel.reversed);
-            self.reset(id, parcel, direction, told, [None, None], out);
+            self.reset(id, &parcel.into(), direction, told, [None, None], out);
         }
     }
 

@@ -41,7 +41,7 @@ impl Engine {
         let Some(mut case) = self.cases.take(at) else { return self.without_case(id) };
         let Some(mut inspection) = case.inspection.take() else {
             self.cases.put(at, case);
-            return Verdict::Forward;
+            return self.uninspected(id);
         };
         let asks_server = self.table.get(id).is_none_or(|flow| flow.stage() != Stage::Following);
         let reading = self.read_segment(id, &mut case, &mut inspection, parcel, segment, direction);
@@ -85,9 +85,7 @@ impl Engine {
         segment: &TcpSegment,
         direction: Direction,
     ) -> Result<Reading, Reason> {
-        let Some(lane) = inspection.lanes.get_mut(direction.index()) else {
-            return Ok(Reading::Goes);
-        };
+        let lane = direction.of_mut(&mut inspection.lanes);
         let first = segment.seq.wrapping_add(u32::from(segment.flags.syn()));
         if inspection.done {
             // What was read and is not acknowledged yet must not change on its way.
@@ -152,7 +150,7 @@ impl Engine {
         let mut idle = 0;
         for _ in 0..LOOKS_MAX {
             let wants = inspection.inspector.wants().has(turn);
-            let Some(lane) = inspection.lanes.get_mut(turn.index()) else { break };
+            let lane = turn.of_mut(&mut inspection.lanes);
             if inspection.done {
                 break;
             }
@@ -274,7 +272,7 @@ impl Engine {
                 if flow.stage() == Stage::Pending || flow.verdict() != verdict {
                     self.tally.hit(question.policy, verdict);
                 }
-                flow.settle(verdict, Stage::Following);
+                flow.take_verdict(verdict, Stage::Following);
                 inspection.handshake = false;
                 inspection.inspector.allow();
                 (!flow.passes()).then_some(verdict)
@@ -309,7 +307,7 @@ impl Engine {
             inspection.unasked |= flow.is(Mark::Monitored);
             return None;
         };
-        flow.settle(verdict, Stage::Final);
+        flow.take_verdict(verdict, Stage::Final);
         if !flow.passes() {
             return Some(Some(verdict));
         }
@@ -333,10 +331,8 @@ impl Engine {
             Decision::Pending { needs } => needs.may_allow,
             Decision::Final(verdict) => verdict.action == Action::Allow,
         };
-        if let Some(lane) = inspection.lanes.get_mut(turn.index())
-            && may_allow
-            && lane.cleared != Cleared::All
-        {
+        let lane = turn.of_mut(&mut inspection.lanes);
+        if may_allow && lane.cleared != Cleared::All {
             lane.cleared = Cleared::To(lane.head.read_seq());
         }
     }
@@ -356,7 +352,7 @@ impl Engine {
             }
             let flow = self.table.get(id)?;
             if flow.stage() == Stage::Pending && !inspection.unasked {
-                return Some(self.undecided(self.policy_of(flow), Reason::Undecided));
+                return Some(self.deny_undecided(self.policy_of(flow)));
             }
         }
         self.table.get_mut(id)?.set_stage(Stage::Final);
@@ -376,7 +372,7 @@ impl Engine {
         if flow.stage() == Stage::Pending && !inspection.handshake {
             return;
         }
-        let Some(lane) = inspection.lanes.get_mut(turn.index()) else { return };
+        let lane = turn.of_mut(&mut inspection.lanes);
         if lane.cleared != Cleared::All {
             lane.cleared = Cleared::To(lane.head.read_seq());
         }
@@ -408,7 +404,7 @@ impl Engine {
         }
         let Some(flow) = self.table.get(id) else { return Reading::Goes };
         if !inspection.done && unread >= self.held_bytes_per_flow() {
-            return Reading::Ends(self.undecided(self.policy_of(flow), Reason::Undecided));
+            return Reading::Ends(self.deny_undecided(self.policy_of(flow)));
         }
         Reading::Goes
     }
@@ -431,7 +427,7 @@ impl Engine {
     ) -> Verdict {
         self.release(id, inspection, parcel, out);
         let end = end_of(segment, parcel.payload.len());
-        let Some(lane) = inspection.lanes.get(direction.index()) else { return Verdict::Forward };
+        let lane = direction.of(&inspection.lanes);
         if lane.lies_in_front(end, parcel.payload.len()) && !inspection.unasked {
             return Verdict::Drop(Reason::TcpWindow);
         }
@@ -456,9 +452,7 @@ impl Engine {
         let at = flow.case;
         let Some(case) = self.cases.get_mut(at) else { return };
         let Some(inspection) = case.inspection.as_mut() else { return };
-        if let Some(lane) = inspection.lanes.get_mut(direction.flip().index()) {
-            lane.head.acked(ack);
-        }
+        direction.flip().of_mut(&mut inspection.lanes).head.acked(ack);
         let (before, kept) = inspection.recount();
         let over = inspection.done && inspection.held.is_empty() && kept == 0;
         let rooms = (kept == 0).then(|| inspection.lanes.each_mut().map(|l| l.head.take_room()));

@@ -98,6 +98,7 @@ impl Bench {
         self.now = self.now + crate::model::Span::from_secs(seconds);
         let mut out = Output::default();
         self.engine.tick(self.now, &mut out);
+        self.sent.extend(out.extras.into_iter().map(|extra| (extra.origin, extra.bytes)));
         self.events.extend(out.events);
     }
 

@@ -190,6 +190,9 @@ impl TcpTracker {
         tracker.meet(direction, segment);
         tracker.account(direction, segment);
         tracker.close_step(direction, segment);
+        if segment.has(flag::RST) {
+            tracker.set_state(TcpState::Reset);
+        }
         tracker
     }
 

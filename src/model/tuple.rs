@@ -56,6 +56,22 @@ impl Direction {
         }
     }
 
+    /// What is kept for this direction, of a pair that has the original one first.
+    pub const fn of<T>(self, [original, reply]: &[T; 2]) -> &T {
+        match self {
+            Self::Original => original,
+            Self::Reply => reply,
+        }
+    }
+
+    /// The same, to change.
+    pub const fn of_mut<T>(self, [original, reply]: &mut [T; 2]) -> &mut T {
+        match self {
+            Self::Original => original,
+            Self::Reply => reply,
+        }
+    }
+
     /// Position in two-element arrays kept per direction.
     #[must_use]
     pub const fn index(self) -> usize {

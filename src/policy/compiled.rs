@@ -221,9 +221,9 @@ impl Policy {
         }
     }
 
-    /// The verdict for a flow still pending at the bound of held bytes or time.
+    /// The verdict of a policy's `otherwise` for a flow that nothing decided in time.
     #[must_use]
-    pub fn undecided(&self, policy: PolicyId) -> FlowVerdict {
+    pub fn otherwise(&self, policy: PolicyId) -> FlowVerdict {
         let action = self.policy(policy).map_or(Action::Deny, |block| block.otherwise);
         FlowVerdict { action, rule: None, reason: Reason::Undecided }
     }

@@ -71,7 +71,7 @@ fn ids_lead_to_what_was_specified() {
 #[test]
 fn verdicts_without_a_rule_have_their_reason() {
     let policy = Policy::compile(&spec(), None).unwrap();
-    let undecided = policy.undecided(PolicyId(0));
+    let undecided = policy.otherwise(PolicyId(0));
     assert_eq!((undecided.action, undecided.reason), (Action::Reject, Reason::Undecided));
     assert_eq!(policy.unknown_segment().reason, Reason::UnknownSegment);
     let query = Query::new(PolicyId(9), FiveTuple::default(), Timestamp::ZERO);

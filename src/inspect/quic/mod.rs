@@ -385,6 +385,21 @@ pub fn is_short(datagram: &[u8]) -> bool {
     datagram.first().is_none_or(|first| first & 0x80 == 0) && gquic::version(datagram).is_none()
 }
 
+/// The least bytes of a packet with a short header: the first byte, then as much as its protection
+/// samples from (RFC 9001 section 5.4.2).
+const SHORT_BYTES_MIN: usize = 21;
+
+/// Whether a datagram seems to be from the middle of a QUIC connection: a short header with its fixed bit
+/// (RFC 9000 section 17.3.1) before bytes that are no text.
+#[must_use]
+pub fn is_middle(datagram: &[u8]) -> bool {
+    let text = |byte: &u8| byte.is_ascii_graphic() || byte.is_ascii_whitespace();
+    match datagram.first_chunk::<SHORT_BYTES_MIN>() {
+        Some(start) => start[0] & 0xc0 == 0x40 && !start.iter().all(text),
+        None => false,
+    }
+}
+
 /// Whether a datagram can be the first of a QUIC client: an Initial packet of a version that can be
 /// read, or a full-size long header of another version that is in use.
 #[must_use]

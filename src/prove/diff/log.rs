@@ -52,7 +52,7 @@ fn judge(policy: &Policy, flow: &Sighting, now: Timestamp) -> Outcome {
     };
     let decide = |facts: &Facts| match policy.decide(&query, facts, &mut NoTrace) {
         Decision::Final(verdict) => verdict,
-        Decision::Pending { .. } => policy.undecided(block),
+        Decision::Pending { .. } => policy.otherwise(block),
     };
     // What becomes of a flow with several messages is what becomes of the first not allowed.
     let verdicts: Vec<FlowVerdict> = messages(flow).iter().map(decide).collect();
