@@ -85,15 +85,43 @@ fn the_report_for_programs_is_json_and_strictness_fails() {
     let strict = run(&["domain-list.json", "--strict", "--output", output]);
     assert_eq!(strict.status.code(), Some(1), "one target is refused");
     assert_eq!(run(&["domain-list.json", "--format", "json"]).status.code(), Some(1));
-    let refused = Path::new(env!("CARGO_TARGET_TMPDIR")).join("refused.rules");
-    for (rules, code) in [("drop ssh any any -> any any (sid:1;)\n", 1), ("", 0)] {
-        fs::write(&refused, rules).unwrap();
-        let out = run(&[refused.to_str().unwrap(), "--output", output]);
-        assert_eq!(out.status.code(), Some(code), "{rules}: {}", text(&out.stderr));
-    }
     let nothing = run(&["../suggest/partner-dmz.yaml", "no/such.rules"]);
     assert_eq!(nothing.status.code(), Some(1));
     assert!(text(&nothing.stderr).contains("no/such.rules"), "{}", text(&nothing.stderr));
+}
+
+#[test]
+fn an_import_that_fails_writes_nothing() {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("import-nothing");
+    let _ = fs::remove_dir_all(&folder);
+    fs::create_dir_all(&folder).unwrap();
+    let (rules, output) = (folder.join("a.rules"), folder.join("a.yaml"));
+    let (rules, to) = (rules.to_str().unwrap(), output.to_str().unwrap());
+    let good = "drop tcp any any -> any 23 (sid:1;)\n";
+    let refused = "drop ssh any any -> any any (sid:2;)\n";
+    let alert = "alert tcp any any -> any 80 (sid:3;)\n";
+    let both = format!("{good}{refused}");
+    for (text_of, flag, why) in [
+        ("", None, "there is no rule in"),
+        ("# a comment\n", Some("--strict"), "there is no rule in"),
+        ("{}", None, "a.rules"),
+        (refused, None, "not one rule can be taken over of"),
+        (alert, None, "not one rule decides anything of"),
+        (&both, Some("--strict"), "1 rule is refused or only approximated"),
+    ] {
+        fs::write(rules, text_of).unwrap();
+        for arguments in [vec![rules], vec![rules, "-o", to]] {
+            let arguments: Vec<&str> = arguments.into_iter().chain(flag).collect();
+            let out = run(&arguments);
+            let said = text(&out.stderr);
+            assert_eq!(out.status.code(), Some(1), "{text_of}: {said}");
+            assert!(said.contains(why) && out.stdout.is_empty(), "{text_of}: {said}");
+            assert!(!output.exists(), "{text_of}");
+        }
+    }
+    fs::write(rules, &both).unwrap();
+    assert_eq!(run(&[rules, "-o", to]).status.code(), Some(0));
+    assert!(output.exists());
 }
 
 /// Pieces that rules are made of, good ones and bad ones.

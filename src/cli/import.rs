@@ -4,6 +4,7 @@ use super::output::{Inputs, Output};
 use super::say::{Failed, complain, fail, hint, refuse};
 use crate::io::pcap::STANDARD_INPUT;
 use crate::model::Action;
+use crate::observe::plural;
 use crate::prove::import::{
     Fidelity, INPUT_LIMIT_BYTES, Imported, Input, Options, Order, import, ruleset,
 };
@@ -41,7 +42,7 @@ pub(super) struct ImportArgs {
     /// Import alerts as rules that deny, to see what they are about
     #[arg(long)]
     alerts: bool,
-    /// Fail if a rule was refused or is only approximated
+    /// Fail, and write nothing, if a rule was refused or is only approximated
     #[arg(long)]
     strict: bool,
 }
@@ -80,8 +81,8 @@ fn variable(text: &str) -> Result<(String, String), String> {
     Ok((name.trim_start_matches(['$', '@']).to_owned(), value.to_owned()))
 }
 
-/// Imports; 0 is a ruleset written, 1 a file that cannot be read (or, with --strict, a rule not
-/// taken over; or if not one was).
+/// Imports; 0 is a ruleset written. 1 is none: a file cannot be read, not one rule was taken over, or,
+/// with --strict, one was not.
 #[must_use]
 pub(super) fn run(args: &ImportArgs) -> ExitCode {
     match try_run(args) {
@@ -124,17 +125,29 @@ fn try_run(args: &ImportArgs) -> Result<(), Failed> {
         .map_err(|refused| refuse(&refused))?;
     report(args, &imported)?;
     let lossy = imported.count(Fidelity::Refused) + imported.count(Fidelity::Approximated);
-    let refused_all = imported.count(Fidelity::Refused) == imported.findings.len() && lossy > 0;
-    if refused_all {
-        complain(&"not one rule was taken over: the ruleset says nothing of what these rules say");
+    if imported.ordered.rules.is_empty() {
+        return Err(fail(&nothing(args, &imported)));
     }
-    if refused_all || args.strict && lossy > 0 {
-        return Err(Failed);
+    if args.strict && lossy > 0 {
+        let strict = "is refused or only approximated: with --strict nothing is written";
+        return Err(fail(&format_args!("{} {strict}", plural(lossy as u64, "rule"))));
     }
     match &output {
         Some(output) => output.write(&text).map_err(|why| fail(&why)),
         None => io::stdout().write_all(text.as_bytes()).map_err(|error| fail(&error)),
     }
+}
+
+/// Why no rule was made: a ruleset without one would say nothing of what the files say.
+fn nothing(args: &ImportArgs, imported: &Imported) -> String {
+    let why = match imported.findings.len() {
+        0 => "there is no rule in",
+        refused if imported.count(Fidelity::Refused) == refused => {
+            "not one rule can be taken over of"
+        }
+        _ => "not one rule decides anything of",
+    };
+    format!("{why} {}; nothing is written", args.files.join(", "))
 }
 
 /// What became of every rule.

@@ -24,6 +24,8 @@ pub(super) fn check(lint: &mut Lint<'_>) {
         }
         if block.mode == Mode::Monitor {
             monitor(lint, &stage, block);
+        } else if allows_everything(block) {
+            open(lint, &stage);
         }
         for at in 0..block.rules.len() {
             check_rule(lint, &stage, block, at);
@@ -85,6 +87,24 @@ fn monitor(lint: &mut Lint<'_>, stage: &Stage, block: &BlockSpec) {
         Diagnostic::warning("monitor-policy", "this policy only monitors: it lets everything pass")
             .at(place, "mode: monitor")
             .help("write `mode: enforce` once its records show what is to be allowed")
+            .shown_by(witness),
+    );
+}
+
+/// Whether a policy cannot deny any flow.
+fn allows_everything(block: &BlockSpec) -> bool {
+    let rules = || block.rules.iter().map(|rule| rule.action);
+    block.otherwise == Action::Allow && rules().all(|action| action == Action::Allow)
+}
+
+fn open(lint: &mut Lint<'_>, stage: &Stage) {
+    let found = left(stage.areas.iter().cloned(), &[], &mut lint.values);
+    let witness = found.flow().and_then(|flow| lint.space.witness(stage.id, flow));
+    let places = lint.policy_places(stage.id.0 as usize);
+    lint.findings.push(
+        Diagnostic::warning("open-policy", "this policy allows everything")
+            .at(places.otherwise.unwrap_or(places.from), "and no rule denies anything")
+            .help("write `otherwise: deny`, and a rule for each thing that is to be allowed")
             .shown_by(witness),
     );
 }
