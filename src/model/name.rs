@@ -105,7 +105,8 @@ impl DomainName {
                 return Err(NameFault::Empty);
             }
             *dot = b'.';
-            at = at.saturating_add(1).saturating_add(usize::from(length));
+            // A position in the text, and little more.
+            at = at.wrapping_add(1 + usize::from(length));
         }
         if at != text.len() || first == 0 {
             return Err(NameFault::LabelTooLong);
@@ -224,17 +225,17 @@ impl fmt::Debug for DomainName {
 #[inline]
 fn copy_labels(text: &[u8], room: &mut [u8]) {
     for (text, room) in text.as_chunks().0.iter().zip(room.as_chunks_mut().0) {
-        copy_block::<16>(text, room);
+        copy_block(text, room);
     }
     if let (Some(text), Some(room)) = (text.last_chunk(), room.last_chunk_mut()) {
-        return copy_block::<16>(text, room);
+        return copy_block(text, room);
     }
     if let (Some(first), Some(last)) = (text.first_chunk(), text.last_chunk()) {
         if let Some(room) = room.first_chunk_mut() {
-            copy_block::<8>(first, room);
+            *room = label_word(*first);
         }
         if let Some(room) = room.last_chunk_mut() {
-            copy_block::<8>(last, room);
+            *room = label_word(*last);
         }
         return;
     }
@@ -244,7 +245,7 @@ fn copy_labels(text: &[u8], room: &mut [u8]) {
 }
 
 #[inline(always)]
-fn copy_block<const N: usize>(text: &[u8; N], room: &mut [u8; N]) {
+fn copy_block(text: &[u8; 16], room: &mut [u8; 16]) {
     *room = *text;
     for byte in room {
         *byte = label_byte(*byte);
@@ -258,6 +259,22 @@ fn copy_block<const N: usize>(text: &[u8; N], room: &mut [u8; N]) {
 const fn label_byte(byte: u8) -> u8 {
     const _: () = assert!(DOT_IN_LABEL == b'.' | 1 << 7);
     byte | (byte.is_ascii_uppercase() as u8) << 5 | ((byte == b'.') as u8) << 7
+}
+
+/// The same of eight bytes at once, which the compiler would take one by one.
+#[inline(always)]
+const fn label_word(bytes: [u8; 8]) -> [u8; 8] {
+    const ONES: u64 = u64::MAX / 0xff;
+    const LOW: u64 = ONES * 0x7f;
+    let word = u64::from_ne_bytes(bytes);
+    // The highest bit of each byte tells; as it is left out of what is added, no carry crosses a byte.
+    let low = word & LOW;
+    let from_a = low + ONES * (0x80 - b'A' as u64);
+    let behind_z = low + ONES * (0x7f - b'Z' as u64);
+    let no_dot = (low ^ (ONES * b'.' as u64)) + LOW;
+    let capitals = from_a & !behind_z & !word & !LOW;
+    let dots = !no_dot & !word & !LOW;
+    (word | capitals >> 2 | dots).to_ne_bytes()
 }
 
 /// What the bytes of a host become: lower case for letters, digits, hyphen, underscore and dot; 0
@@ -357,6 +374,19 @@ mod tests {
         }
         for wire in [&b"\x00"[..], b"\x02a", b"\x01a\x00", b"\x01a\x02b", b"\x00a"] {
             assert!(DomainName::from_wire(wire).is_err(), "{wire:?}");
+        }
+    }
+
+    #[test]
+    fn eight_bytes_at_once_become_what_each_becomes() {
+        for byte in 0..=u8::MAX {
+            for at in 0..8 {
+                for around in [0, b'.', b'A', b'Z', b'z', 0x7f, 0x80, 0xae, 0xff] {
+                    let mut bytes = [around; 8];
+                    bytes[at] = byte;
+                    assert_eq!(label_word(bytes), bytes.map(label_byte), "{bytes:?}");
+                }
+            }
         }
     }
 

@@ -6,6 +6,9 @@ use crate::model::{DomainName, NameFault};
 /// with every pointer, so this only shortens hostile ones.
 pub const POINTER_LIMIT: usize = 16;
 
+/// Most labels of a name, the root not counted (RFC 1035 section 2.3.4).
+const LABELS_MAX: usize = 127;
+
 /// Why bytes of a message are no name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NameError {
@@ -131,13 +134,13 @@ impl<'a> Run<'a> {
     #[inline]
     fn at(message: &'a [u8], start: usize) -> Result<Self, NameError> {
         let mut at = start;
-        // A name has at most 127 labels (RFC 1035 section 2.3.4).
-        for _ in 0..=127 {
+        for _ in 0..LABELS_MAX + 1 {
             let &len = message.get(at).ok_or(NameError::Truncated)?;
-            let next = at.saturating_add(1);
+            // What is behind a byte of a message is far from the last number.
+            let next = at.wrapping_add(1);
             match len {
                 0 => return Self::ending(message, start, at, End::Root(next)),
-                1..=63 => at = next.saturating_add(usize::from(len)),
+                1..=63 => at = next.wrapping_add(usize::from(len)),
                 0xc0..=0xff => {
                     let &low = message.get(next).ok_or(NameError::Truncated)?;
                     let target = usize::from(u16::from_be_bytes([len & 0x3f, low]));
