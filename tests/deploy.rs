@@ -212,3 +212,226 @@ fn the_workflow_runs_what_there_is() {
     let hooks = fs::read_to_string(root().join(".pre-commit-hooks.yaml")).unwrap();
     assert!(hooks.contains("entry: deploy/github/pre-commit"));
 }
+
+/// The steps of the workflow that run something: name, script, and whether it runs after a failure.
+fn steps(workflow: &str) -> Vec<(String, String, bool)> {
+    let mut steps = Vec::new();
+    for step in workflow.split("\n      - ").skip(1) {
+        let Some((head, run)) = step.split_once("        run: ") else { continue };
+        let name = head.lines().next().unwrap().trim_start_matches("name: ").to_owned();
+        let script = match run.strip_prefix("|\n") {
+            Some(block) => {
+                let inside =
+                    block.lines().take_while(|l| l.is_empty() || l.starts_with("          "));
+                inside.map(|l| format!("{}\n", l.get(10..).unwrap_or_default())).collect()
+            }
+            None => run.lines().next().unwrap().to_owned(),
+        };
+        steps.push((name, script, head.contains("if: ")));
+    }
+    steps
+}
+
+/// A repository of rulesets in a runner, and what becomes of a pull request.
+struct Runner {
+    folder: PathBuf,
+}
+
+/// What a run came to: its steps that failed, and the comment it left.
+struct Ran {
+    failed: Vec<String>,
+    comment: String,
+    said: String,
+}
+
+impl Runner {
+    fn new(name: &str) -> Self {
+        let folder = fresh(name);
+        for inside in ["repository", "bin"] {
+            fs::create_dir_all(folder.join(inside)).unwrap();
+        }
+        std::os::unix::fs::symlink(LOCKGATE, folder.join("bin/lockgate")).unwrap();
+        // What is posted; there is no comment yet that could be edited.
+        let posted = folder.join("posted.md");
+        let gh = format!(
+            "#!/bin/bash\ncase \"$*\" in *--edit-last*) exit 1 ;; esac\ncp \"${{@: -1}}\" {}\n",
+            posted.display()
+        );
+        script(&folder.join("bin/gh"), &gh);
+        let runner = Self { folder };
+        runner.git(&["init", "-q"]);
+        runner.write("README.md", "rulesets\n");
+        runner
+    }
+
+    fn git(&self, arguments: &[&str]) -> String {
+        let out = Command::new("git")
+            .args(["-c", "user.name=t", "-c", "user.email=t@example.org"])
+            .args(arguments)
+            .current_dir(self.folder.join("repository"))
+            .env_remove("GIT_DIR")
+            .env_remove("GIT_INDEX_FILE")
+            .output()
+            .unwrap();
+        assert!(out.status.success(), "{arguments:?}: {}", said(&out));
+        said(&out)
+    }
+
+    fn write(&self, name: &str, text: &str) {
+        let path = self.folder.join("repository").join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
+    }
+
+    /// A ruleset that allows one port, and a test of it.
+    fn ruleset(&self, name: &str, port: u16) {
+        let rules = format!(
+            "lockgate: 1\ncommon_endpoints: any\nsegments:\n  a: {{ kind: workload, networks: [10.0.0.0/16] }}\n  \
+             b: {{ kind: workload, networks: [10.1.0.0/16] }}\npolicies:\n  - from: a\n    to: b\n    rules:\n      \
+             - {{ id: web, action: allow, protocol: tcp, ports: [{port}] }}\n"
+        );
+        self.write(&format!("rulesets/{name}/lockgate.yaml"), &rules);
+        let flow = |port, protocol, verdict| {
+            format!(
+                "  - {{ from: a, to: b, source: 10.0.0.1, destination: 10.1.0.1, protocol: {protocol}, \
+                 port: {port}, verdict: {verdict} }}\n"
+            )
+        };
+        let (good, other, udp) =
+            (flow(port, "tcp", "allow"), flow(port + 1, "tcp", "deny"), flow(port, "udp", "deny"));
+        let flows = format!("lockgate-test: 1\nflows:\n{good}{other}{udp}");
+        self.write(&format!("rulesets/{name}/tests/web.yaml"), &flows);
+    }
+
+    fn commit(&self) -> String {
+        self.git(&["add", "-A"]);
+        self.git(&["commit", "-q", "--allow-empty", "-m", "change"]);
+        self.git(&["rev-parse", "HEAD"]).trim().to_owned()
+    }
+
+    /// Runs the workflow as a runner does, every script by `bash -e`.
+    fn run(&self, base: &str) -> Ran {
+        self.commit();
+        let (temp, summary) = (self.folder.join("temp"), self.folder.join("summary.md"));
+        let _ = fs::remove_dir_all(&temp);
+        let _ = fs::remove_file(&summary);
+        fs::create_dir_all(&temp).unwrap();
+        let workflow = fs::read_to_string(root().join("deploy/github/lockgate.yml")).unwrap();
+        let rulesets = workflow.split("RULESETS: ").nth(1).unwrap().lines().next().unwrap();
+        let bin = self.folder.join("bin").display().to_string();
+        let path = format!("{bin}:{}", std::env::var("PATH").unwrap_or_default());
+        let repository = self.folder.join("repository");
+        let (mut failed, mut all) = (Vec::new(), String::new());
+        for (name, run, always) in steps(&workflow) {
+            if !failed.is_empty() && !always {
+                continue;
+            }
+            fs::write(temp.join("step.sh"), run).unwrap();
+            let mut bash = Command::new("bash");
+            let bash = bash.arg("-e").arg(temp.join("step.sh")).current_dir(&repository);
+            let bash = bash.envs([("RULESETS", rulesets), ("BASE", base), ("PULL_REQUEST", "7")]);
+            let bash = bash.env("PATH", &path).env("RUNNER_TEMP", &temp);
+            let bash =
+                bash.env("GITHUB_WORKSPACE", &repository).env("GITHUB_STEP_SUMMARY", &summary);
+            let out = bash.env_remove("GIT_DIR").env_remove("GIT_INDEX_FILE").output().unwrap();
+            all.push_str(&format!("== {name}: {}\n{}", out.status, said(&out)));
+            if !out.status.success() {
+                failed.push(name);
+            }
+        }
+        let comment = fs::read_to_string(self.folder.join("posted.md")).unwrap_or_default();
+        Ran { failed, comment, said: all }
+    }
+}
+
+#[test]
+fn a_pull_request_is_told_of_added_changed_and_removed_rulesets() {
+    let runner = Runner::new("workflow");
+    let empty = runner.commit();
+    runner.ruleset("one", 443);
+    let first = runner.run(&empty);
+    assert!(first.failed.is_empty(), "{}", first.said);
+    let expected = "# rulesets/one/\n\nAdded:\n\n```text\ndocuments   1\n";
+    assert!(first.comment.starts_with(expected), "{}", first.comment);
+    assert_eq!(
+        fs::read_to_string(runner.folder.join("summary.md")).unwrap(),
+        first.comment,
+        "the summary of the run says the same"
+    );
+
+    runner.ruleset("two", 80);
+    let both = runner.commit();
+    runner.ruleset("one", 8443);
+    let changed = runner.run(&both);
+    assert!(changed.failed.is_empty(), "{}", changed.said);
+    let (one, two) = changed.comment.split_once("# rulesets/two/").unwrap();
+    assert!(one.starts_with("# rulesets/one/\n\n## Ruleset change: "), "{one}");
+    assert!(one.contains("**opens**") && two.contains("no change"), "{}", changed.comment);
+
+    fs::remove_dir_all(runner.folder.join("repository/rulesets/two")).unwrap();
+    let removed = runner.run(&both);
+    assert!(removed.failed.is_empty(), "{}", removed.said);
+    assert!(removed.comment.ends_with("# rulesets/two/\n\nRemoved.\n\n"), "{}", removed.comment);
+
+    fs::remove_dir_all(runner.folder.join("repository/rulesets")).unwrap();
+    let last = runner.run(&both);
+    assert!(last.failed.is_empty(), "{}", last.said);
+    assert_eq!(last.comment, "# rulesets/one/\n\nRemoved.\n\n# rulesets/two/\n\nRemoved.\n\n");
+
+    runner.ruleset("other", 443);
+    let replaced = runner.run(&first_of(&runner, &both, "one"));
+    assert!(replaced.failed.is_empty(), "{}", replaced.said);
+    assert!(
+        replaced.comment.starts_with("# rulesets/one/\n\nRemoved.\n\n# rulesets/other/\n\nAdded:")
+    );
+
+    fs::remove_dir_all(runner.folder.join("repository/rulesets")).unwrap();
+    let nothing = runner.run(&empty);
+    assert!(nothing.failed.is_empty(), "{}", nothing.said);
+    assert_eq!(nothing.comment, "No ruleset, neither before nor now.\n");
+}
+
+/// The commit before a given one: there the first ruleset stood alone.
+fn first_of(runner: &Runner, commit: &str, name: &str) -> String {
+    let before = runner.git(&["rev-parse", &format!("{commit}^")]).trim().to_owned();
+    assert!(runner.git(&["ls-tree", "-r", "--name-only", &before]).contains(name));
+    before
+}
+
+#[test]
+fn a_refused_ruleset_is_told_in_the_comment_and_the_others_are_compared_all_the_same() {
+    let runner = Runner::new("workflow-refused");
+    for name in ["first", "second", "third"] {
+        runner.ruleset(name, 443);
+    }
+    let good = runner.commit();
+    for name in ["first", "third"] {
+        runner.ruleset(name, 444);
+    }
+    runner.write("rulesets/second/partners/acme.yaml", "polices: []\n");
+    let ran = runner.run(&good);
+    assert_eq!(ran.failed, ["check", "test", "what the change does"], "{}", ran.said);
+    let parts: Vec<&str> = ran.comment.split("# rulesets/").collect();
+    let [_, first, second, third] = parts.as_slice() else { panic!("{}", ran.comment) };
+    assert!(first.contains("**opens**") && third.contains("**opens**"), "{}", ran.comment);
+    assert!(second.starts_with("second/\n\nRefused:\n\n```text\nerror["), "{second}");
+    assert!(second.contains("polices"), "{second}");
+    for name in ["rulesets/first", "rulesets/third"] {
+        assert!(ran.said.contains(name), "tested all the same: {}", ran.said);
+    }
+
+    // Who mends it is not refused for what was there before.
+    let broken = runner.commit();
+    fs::remove_dir_all(runner.folder.join("repository/rulesets/second/partners")).unwrap();
+    let mended = runner.run(&broken);
+    assert!(mended.failed.is_empty(), "{}", mended.said);
+    assert!(mended.comment.contains("It was refused before this change"), "{}", mended.comment);
+
+    // A finding that stops nothing is told as well.
+    let (before, rules) = (runner.commit(), "rulesets/first/lockgate.yaml");
+    let text = fs::read_to_string(runner.folder.join("repository").join(rules)).unwrap();
+    runner.write(rules, &format!("{text}sets:\n  spare: {{ ports: [1] }}\n"));
+    let warned = runner.run(&before);
+    assert!(warned.failed.is_empty(), "{}", warned.said);
+    assert!(warned.comment.contains("warning[unused-set]"), "{}", warned.comment);
+}
