@@ -33,7 +33,7 @@ fn compared(case: &Path) -> (Loaded, Loaded, Diff) {
     if let Ok(log) = std::fs::File::open(case.join("flows.jsonl")) {
         let now = lockgate::model::Timestamp::from_secs(u64::from(today().days()) * 86_400);
         let log = ("flows.jsonl", std::io::BufReader::new(log));
-        diff.flows = Some(of_log(&old.policy, &new.policy, log, now).unwrap());
+        diff.flows = Some(of_log(&old.policy, &new.policy, log, now).unwrap().0);
     }
     (old, new, diff)
 }

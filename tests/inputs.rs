@@ -228,3 +228,126 @@ fn a_command_does_its_work_where_nobody_listens_to_its_errors() {
         assert!(written.is_none_or(|path| Path::new(path).exists()), "{arguments:?}");
     }
 }
+
+/// The commands that read a capture, each with the code it ends with where that is read to its end.
+fn readers<'a>(capture: &'a str, to: &'a [String; 3]) -> Vec<(Vec<&'a str>, i32)> {
+    let [page, wrapped, suggested] = to;
+    let flow = "10.20.1.5 -> 10.100.4.7";
+    vec![
+        (vec!["replay", RULESET, capture], 0),
+        (vec!["report", RULESET, capture, "-o", page], 0),
+        (vec!["suggest", RULESET, capture, "--force", "-o", suggested], 0),
+        (vec!["diff", RULESET, RULESET, "--capture", capture], 0),
+        (vec!["explain", RULESET, "--capture", capture, "--flow", flow], 0),
+        (vec!["test", RULESET, "--record", capture], 0),
+        (vec!["test", RULESET, "--record", capture, "--as-flows"], 0),
+        (vec!["wrap", capture, wrapped, "--endpoint", "vpce-00000000000000001"], 0),
+        (vec!["bench", capture, "--rounds", "1", "--flows", "100", "--rules", "10"], 0),
+    ]
+}
+
+fn outputs(folder: &Path) -> [String; 3] {
+    ["page.html", "wrapped.pcap", "suggested"].map(|n| folder.join(n).to_str().unwrap().to_owned())
+}
+
+#[test]
+fn every_command_says_that_a_capture_is_cut() {
+    let folder = Folder::new("inputs-every-cut");
+    let ((capture, at), to) = (cut(&folder), outputs(&folder));
+    let expected = format!(
+        "note: {capture}: ends within the record at byte {at}; everything before it was read\n"
+    );
+    for (arguments, code) in readers(&capture, &to) {
+        let said = told(&arguments, code);
+        assert_eq!(said.matches(&expected).count(), 1, "{arguments:?}\n{said}");
+    }
+}
+
+#[test]
+fn a_test_that_names_a_cut_capture_says_so() {
+    let folder = Folder::new("inputs-test-cut");
+    let (capture, _) = cut(&folder);
+    let rules = folder.join("rules").to_str().unwrap().to_owned();
+    for name in ["lockgate.yaml", "partners/acme.yaml", "partners/globex.yaml", "lists/card.txt"] {
+        write(&folder, &format!("rules/{name}"), fs::read(Path::new(RULESET).join(name)).unwrap());
+    }
+    let inside = write(&folder, "rules/tests/cut.pcap", fs::read(capture).unwrap());
+    let recorded = folder.join("rules/tests/recorded.yaml");
+    told(&["test", &rules, "--record", &inside, "-o", recorded.to_str().unwrap()], 0);
+    let said = told(&["test", &rules], 0);
+    assert!(said.contains("cut.pcap: ends within the record at byte "), "{said}");
+}
+
+#[test]
+fn every_command_fails_on_a_malformed_capture_and_says_where_it_is() {
+    let folder = Folder::new("inputs-every-malformed");
+    let ((capture, at), to) = (malformed(&folder), outputs(&folder));
+    let expected = format!("error: {capture}: malformed record at byte {at}: ");
+    for (arguments, _) in readers(&capture, &to) {
+        let code = if arguments[0] == "test" { 2 } else { 1 };
+        let said = told(&arguments, code);
+        assert_eq!(said.matches(&expected).count(), 1, "{arguments:?}\n{said}");
+    }
+    assert!(!Path::new(&to[0]).exists() && !Path::new(&to[2]).exists());
+}
+
+#[test]
+fn a_capture_without_a_whole_header_is_said_to_be_that() {
+    let folder = Folder::new("inputs-short");
+    let whole = fs::read(CAPTURE).unwrap();
+    let to = outputs(&folder);
+    for (bytes, expected) in [
+        (&whole[..0], "is empty; expected a capture"),
+        (&whole[..10], "ends within the header of a capture, after 10 bytes; expected a capture"),
+        (&whole[..23], "ends within the header of a capture, after 23 bytes; expected a capture"),
+    ] {
+        let capture = write(&folder, "short.pcap", bytes);
+        for (arguments, _) in readers(&capture, &to) {
+            let code = if arguments[0] == "test" { 2 } else { 1 };
+            let said = told(&arguments, code);
+            assert!(
+                said.contains(&format!("error: {capture}: {expected}")),
+                "{arguments:?}\n{said}"
+            );
+        }
+    }
+    let headed = write(&folder, "headed.pcap", &whole[..24]);
+    let said = told(&["replay", RULESET, &headed], 0);
+    assert!(said.contains("note: checksums are verified: no packet "), "{said}");
+}
+
+#[test]
+fn a_flow_log_that_is_cut_is_read_up_to_there() {
+    let folder = Folder::new("inputs-log");
+    let log = lockgate(&["replay", RULESET, CAPTURE, "--format", "json"]).stdout;
+    let lines: Vec<&[u8]> = log.split_inclusive(|byte| *byte == b'\n').collect();
+    let cut = [lines[..4].concat(), lines[4][..lines[4].len() / 2].to_vec()].concat();
+    let cut = write(&folder, "cut.jsonl", cut);
+    let [page, _, suggested] = outputs(&folder);
+    let note =
+        format!("note: {cut}:5: the log ends within this line; everything before it was read\n");
+    for (arguments, flows) in [
+        (["report", RULESET, "--flows", &cut, "-o", &page].as_slice(), "4 flows"),
+        (&["suggest", RULESET, "--flows", &cut, "--denied", "-o", &suggested], "of 4 flows"),
+        (&["diff", RULESET, RULESET, "--flows", &cut], "of 4 real flows"),
+    ] {
+        let out = lockgate(arguments);
+        let said = format!("{}{}", text(&out.stdout), text(&out.stderr));
+        assert_eq!(out.status.code(), Some(0), "{arguments:?}\n{said}");
+        assert!(said.contains(&note) && said.contains(flows), "{arguments:?}\n{said}");
+    }
+    let broken = [lines[0], b"{\"event_type\":\n", lines[1]].concat();
+    let broken = write(&folder, "broken.jsonl", broken);
+    let said = told(&["report", RULESET, "--flows", &broken, "-o", &page], 1);
+    assert!(said.starts_with(&format!("error: {broken}:2: no flow record")), "{said}");
+}
+
+#[test]
+fn what_came_before_a_malformed_record_is_wrapped() {
+    let folder = Folder::new("inputs-wrap");
+    let (capture, _) = malformed(&folder);
+    let wrapped = folder.join("wrapped.pcap").to_str().unwrap().to_owned();
+    told(&["wrap", &capture, &wrapped, "--endpoint", "vpce-00000000000000001"], 1);
+    // Three records, and where a fourth would start.
+    assert_eq!(records(&fs::read(wrapped).unwrap()).len(), 4);
+}

@@ -1,6 +1,7 @@
 //! `lockgate bench`: how fast the engine is here. No logic of its own.
 
 use super::output::{Inputs, Output};
+use super::reading;
 use super::say::{complain, hint, note};
 use crate::bench::figures::Figures;
 use crate::bench::load::Load;
@@ -148,6 +149,10 @@ fn by_captures(args: &BenchArgs, rules: &Rules) -> Result<Figures, String> {
         errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("\nerror: ")
     })?;
     let loaded = captures::load(&mut captures);
+    reading::warn(&captures.warnings());
+    if let [first, ..] = captures.faults() {
+        return Err(first.to_string());
+    }
     if loaded.tape.is_empty() {
         return Err("no packet of the captures can be used".to_owned());
     }

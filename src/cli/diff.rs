@@ -2,7 +2,7 @@
 
 use super::clock::{self, date};
 use super::output::{Inputs, Output};
-use super::reading::{Reading, load};
+use super::reading::{Reading, load, warn, warn_of_log};
 use super::say::{Failed, complain, fail, note};
 use crate::model::Timestamp;
 use crate::policy::Policy;
@@ -114,7 +114,7 @@ fn flows(
             errors.iter().for_each(|error| complain(error));
             Failed
         })?;
-        warnings.iter().for_each(|warning| note(warning));
+        warn(&warnings);
         all = Some(found);
     }
     let now = Timestamp::from_secs(u64::from(today.days()).saturating_mul(SECS_PER_DAY));
@@ -122,7 +122,9 @@ fn flows(
         let name = path.display().to_string();
         let file = File::open(path).map_err(|error| fail(&format_args!("{name}: {error}")))?;
         let log = (name.as_str(), BufReader::new(file));
-        let found = diff::of_log(&old, &new, log, now).map_err(|fault| fail(&fault))?;
+        let found = diff::of_log(&old, &new, log, now);
+        let (found, totals) = found.map_err(|fault| fail(&fault))?;
+        warn_of_log(&name, totals);
         all.get_or_insert_default().merge(found);
     }
     Ok(all)

@@ -1,6 +1,7 @@
 //! `lockgate explain`: why a flow is judged as it is. No logic of its own.
 
 use super::clock::{date, today};
+use super::reading::warn;
 use super::say::{note, tell};
 use crate::model::{
     self, Addr, ApiId, App, DomainName, Ech, EndpointId, FiveTuple, Ja4, Protocol, Span, Timestamp,
@@ -205,6 +206,7 @@ fn captured(
     flow: &FlowPattern,
 ) -> Result<String, String> {
     let packets = Packets::read(capture, args.endpoint).map_err(|why| format!("error: {why}"))?;
+    warn(packets.warnings());
     let policy = crate::policy::Policy::compile(&loaded.spec, None);
     let policy = Arc::new(policy.map_err(|fault| format!("error: {fault}"))?);
     let (explained, all) = explain::captured(loaded, &policy, &packets, flow, args.at);

@@ -53,9 +53,7 @@ impl Inputs {
             };
             let input = open().map_err(|error| fail(&format_args!("{name}: {error}")))?;
             let totals = read_log(name, input, &mut take).map_err(|fault| fail(&fault))?;
-            if totals.flows == 0 {
-                note(&format_args!("{name}: no flow in it"));
-            }
+            reading::warn_of_log(name, totals);
         }
         Ok(replayed)
     }

@@ -4,9 +4,10 @@
 use super::say::{Failed, complain, note, refuse};
 use super::terminal::Bar;
 use crate::io::merge::Captures;
-use crate::io::pcap::STANDARD_INPUT;
+use crate::io::pcap::{STANDARD_INPUT, Warning};
 use crate::model::EndpointId;
 use crate::pipeline::{Offload, ReplayOptions, WORKERS_MAX, offload};
+use crate::prove::flow_log::LogTotals;
 use crate::ruleset::{self, Loaded, Options};
 use crate::wire::{Checksums, Settings};
 use clap::{Args, ValueEnum};
@@ -51,9 +52,26 @@ pub(super) fn open(names: &[String]) -> Result<Captures, Failed> {
     })
 }
 
+/// Tells what somebody should know about captures.
+pub(super) fn warn(warnings: &[Warning]) {
+    warnings.iter().for_each(|warning| note(warning));
+}
+
+/// Tells what somebody should know about a flow log.
+pub(super) fn warn_of_log(name: &str, totals: LogTotals) {
+    if let Some(line) = totals.cut {
+        note(&format_args!(
+            "{name}:{line}: the log ends within this line; everything before it was read"
+        ));
+    }
+    if totals.flows == 0 {
+        note(&format_args!("{name}: no flow in it"));
+    }
+}
+
 /// Tells what became of captures that have been read.
 pub(super) fn close(captures: &Captures) -> Result<(), Failed> {
-    captures.warnings().iter().for_each(|warning| note(warning));
+    warn(&captures.warnings());
     captures.faults().iter().for_each(|fault| complain(fault));
     if captures.faults().is_empty() { Ok(()) } else { Err(Failed) }
 }

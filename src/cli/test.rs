@@ -1,6 +1,7 @@
 //! `lockgate test`: the tests of rulesets, and their mutants. No logic of its own.
 
 use super::clock::{date, today};
+use super::reading::warn;
 use super::say::{complain, note, refuse};
 use super::terminal;
 use crate::model::EndpointId;
@@ -114,6 +115,7 @@ fn record(args: &TestArgs, capture: &Path) -> Result<(), String> {
         day: today(),
     };
     let recorded = recording.record(&loaded)?;
+    warn(&recorded.warnings);
     if recorded.midstream > 0 && !args.as_flows {
         note(&format_args!(
             "{} of {} flows begin in the middle, as in captures of dropped packets; \
@@ -157,8 +159,9 @@ fn once(args: &TestArgs) -> Vec<(PathBuf, Outcome)> {
     // Nobody may read on (`| head`): the exit code still counts.
     let _ = std::io::stdout().lock().write_all(written(&outcomes, format).as_bytes());
     for (_, outcome) in &outcomes {
-        if let Outcome::NotRun(refused) = outcome {
-            refuse(refused);
+        match outcome {
+            Outcome::NotRun(refused) => drop(refuse(refused)),
+            Outcome::Ran(ran) => warn(&ran.warnings),
         }
     }
     outcomes

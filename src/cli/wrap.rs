@@ -1,6 +1,7 @@
 //! `lockgate wrap`: a bare capture as GWLB would have delivered it. No logic of its own.
 
 use super::output::{Inputs, Output};
+use super::reading::warn;
 use super::say::{complain, tell};
 use crate::io::pcap::{CaptureReader, CaptureWriter, CapturedPacket, Format};
 use crate::model::EndpointId;
@@ -50,7 +51,13 @@ fn wrap(args: &WrapArgs) -> Result<(u64, u64), String> {
     let mut writer = CaptureWriter::new(BufWriter::new(file), format);
     let wrapper = Wrapper::new(args.endpoint);
     let (mut wrapped, mut left_out) = (0, 0);
-    while let Some(packet) = reader.next_packet().map_err(|error| error.to_string())? {
+    let ended = loop {
+        let packet = match reader.next_packet() {
+            Ok(Some(packet)) => packet,
+            Ok(None) => break Ok(()),
+            // What came before it is written.
+            Err(error) => break Err(error.to_string()),
+        };
         let Some(frame) = wrapper.wrap(packet.bytes, packet.link) else {
             left_out += 1;
             continue;
@@ -60,7 +67,8 @@ fn wrap(args: &WrapArgs) -> Result<(u64, u64), String> {
             CapturedPacket { at: packet.at, link: Link::Ethernet, bytes: &frame, original_len };
         writer.write(&packet).map_err(|error| place(&error))?;
         wrapped += 1;
-    }
+    };
     writer.finish().map_err(|error| place(&error))?;
-    Ok((wrapped, left_out))
+    warn(&reader.warnings());
+    ended.map(|()| (wrapped, left_out))
 }

@@ -48,7 +48,11 @@ impl Offload {
 impl fmt::Display for Offload {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { sampled, wrong, senders } = self;
-        if self.suspected() {
+        if *sampled == 0 {
+            f.write_str(
+                "checksums are verified: no packet has one that could be looked at beforehand",
+            )
+        } else if self.suspected() {
             write!(
                 f,
                 "checksums are ignored: {wrong} of {sampled} sampled packets have a wrong one, \

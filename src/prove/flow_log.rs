@@ -43,9 +43,13 @@ pub struct LogTotals {
     pub flows: u64,
     /// Lines of other kinds.
     pub others: u64,
+    /// The last line, if the log ends within it: a crash cuts one short, or a copy made while it
+    /// was written.
+    pub cut: Option<u64>,
 }
 
-/// Reads every flow of a log.
+/// Reads every flow of a log. A last line that is cut short, without a line break at its end, is left
+/// out.
 ///
 /// # Errors
 /// The first line that cannot be read, or is no record.
@@ -74,6 +78,7 @@ pub fn read_log(
             }
             Parsed::Other => totals.others = totals.others.saturating_add(1),
             Parsed::Blank => {}
+            Parsed::Cut => totals.cut = Some(number),
         }
     }
     Ok(totals)
@@ -83,6 +88,8 @@ enum Parsed {
     Flow(Box<Sighting>),
     Other,
     Blank,
+    /// The log ends within it.
+    Cut,
 }
 
 #[derive(Deserialize)]
@@ -190,7 +197,10 @@ fn sighting(line: &[u8]) -> Result<Parsed, String> {
         return Ok(Parsed::Blank);
     }
     let no_record = |error: serde_json::Error| format!("no flow record of lockgate: {error}");
-    let kind: Kind<'_> = serde_json::from_slice(line).map_err(no_record)?;
+    let kind: Kind<'_> = match serde_json::from_slice(line) {
+        Err(error) if error.is_eof() && !line.ends_with(b"\n") => return Ok(Parsed::Cut),
+        read => read.map_err(no_record)?,
+    };
     if kind.event_type.as_deref() != Some("flow") {
         return Ok(Parsed::Other);
     }
@@ -448,7 +458,7 @@ mod tests {
         let good = flow_json(&record(), &Words);
         let text = format!("{{\"event_type\":\"summary\"}}\n\n{good}\n");
         let totals = read_log("x", text.as_bytes(), |_| {}).unwrap();
-        assert_eq!(totals, LogTotals { flows: 1, others: 1 });
+        assert_eq!(totals, LogTotals { flows: 1, others: 1, cut: None });
         for (bad, what) in [
             ("nonsense", "x.jsonl:2: no flow record"),
             ("{\"event_type\":\"flow\"}", "missing field"),
@@ -467,6 +477,26 @@ mod tests {
             let fault = read(&format!("{good}\n{bad}\n")).unwrap_err().to_string();
             assert!(fault.contains(what), "{fault}");
         }
+    }
+
+    #[test]
+    fn a_last_line_that_is_cut_anywhere_is_left_out_and_told() {
+        let good = flow_json(&record(), &Words);
+        for end in 1..=good.len() {
+            let text = format!("{good}\n{}", &good[..end]);
+            let totals = read_log("x", text.as_bytes(), |_| {}).unwrap();
+            let (flows, cut) = if end < good.len() { (1, Some(2)) } else { (2, None) };
+            assert_eq!(totals, LogTotals { flows, others: 0, cut }, "{end}");
+        }
+        let half = &good[..good.len() / 2];
+        let fault = read(&format!("{half}\n{good}\n")).unwrap_err();
+        assert!(
+            fault.to_string().starts_with("x.jsonl:1: no flow record"),
+            "only the last: {fault}"
+        );
+        let fault = read(&format!("{good}\n{half}\n")).unwrap_err();
+        assert!(fault.to_string().starts_with("x.jsonl:2: no flow record"), "only a cut: {fault}");
+        assert!(read(&format!("{good}\nnonsense")).is_err(), "only what begins as a record");
     }
 
     #[test]

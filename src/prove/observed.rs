@@ -4,7 +4,7 @@
 use crate::engine::record::{Event, FlowRecord};
 use crate::engine::{Asked, Engine, Frame, Output};
 use crate::io::merge::Captures;
-use crate::io::pcap::CaptureReader;
+use crate::io::pcap::{CaptureReader, Warning};
 use crate::model::{
     Action, EndpointId, FiveTuple, FlowVerdict, Reason, ScopeId, Span, Timestamp, Verdict,
 };
@@ -32,6 +32,7 @@ pub struct Packets {
     settings: Settings,
     /// Frames without GWLB encapsulation count as from this endpoint.
     endpoint: Option<EndpointId>,
+    warnings: Vec<Warning>,
 }
 
 #[derive(Clone, Debug)]
@@ -69,7 +70,7 @@ impl Packets {
             false => Checksums::Verify,
         };
         let settings = Settings { checksums, outer_udp: checksums, ..Settings::CAPTURE };
-        let mut packets = Self { bytes: Vec::new(), frames: Vec::new(), settings, endpoint };
+        let mut packets = Self { settings, ..Self::new(endpoint) };
         let mut reader = CaptureReader::open(&name).map_err(|error| error.to_string())?;
         while let Some(packet) = reader.next_packet().map_err(|error| error.to_string())? {
             if packets.bytes.len().saturating_add(packet.bytes.len()) > CAPTURE_LIMIT_BYTES {
@@ -78,13 +79,26 @@ impl Packets {
             }
             packets.push(packet.at, packet.link, packet.bytes);
         }
+        packets.warnings = reader.warnings();
         Ok(packets)
     }
 
     /// No packets yet, all of them made with right checksums.
     #[must_use]
     pub const fn new(endpoint: Option<EndpointId>) -> Self {
-        Self { bytes: Vec::new(), frames: Vec::new(), settings: Settings::CAPTURE, endpoint }
+        Self {
+            bytes: Vec::new(),
+            frames: Vec::new(),
+            settings: Settings::CAPTURE,
+            endpoint,
+            warnings: Vec::new(),
+        }
+    }
+
+    /// What the user should know about the capture they were read from.
+    #[must_use]
+    pub fn warnings(&self) -> &[Warning] {
+        &self.warnings
     }
 
     /// Adds a packet.
@@ -102,9 +116,8 @@ impl Packets {
 
     /// None of the packets, read the same way.
     #[must_use]
-    pub const fn emptied(&self) -> Self {
-        let (settings, endpoint) = (self.settings, self.endpoint);
-        Self { bytes: Vec::new(), frames: Vec::new(), settings, endpoint }
+    pub fn emptied(&self) -> Self {
+        Self { settings: self.settings, ..Self::new(self.endpoint) }
     }
 
     /// Every packet with its time and link layer.

@@ -24,6 +24,8 @@ pub enum Fault {
     Read(io::Error),
     /// It holds nothing.
     Empty,
+    /// It ends within the header of a capture, after so many bytes.
+    Short(usize),
     /// It starts like no capture.
     NotACapture([u8; 4]),
     /// A record that contradicts itself or the format.
@@ -49,6 +51,10 @@ impl fmt::Display for CaptureError {
                 write!(f, "{file}: cannot be read beyond byte {offset} ({error})")
             }
             Fault::Empty => write!(f, "{file}: is empty; expected {EXPECTED}"),
+            Fault::Short(bytes) => write!(
+                f,
+                "{file}: ends within the header of a capture, after {bytes} bytes; expected {EXPECTED}"
+            ),
             Fault::NotACapture([a, b, c, d]) => {
                 write!(
                     f,

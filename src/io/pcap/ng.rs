@@ -26,6 +26,9 @@ const LOOK_BYTES: usize = 12;
 const INTERFACE_LIMIT_BYTES: u32 = 64 * 1024;
 const INTERFACE_LEAST_BYTES: u32 = 20;
 
+/// A section header without options (section 4.1 of the draft).
+pub(super) const SECTION_LEAST_BYTES: usize = 28;
+
 const OPTION_END: u16 = 0;
 const OPTION_RESOLUTION: u16 = 9;
 const OPTION_OFFSET: u16 = 14;

@@ -2,7 +2,7 @@
 //! and copies nothing.
 
 use super::classic::{Classic, FILE_HEADER_BYTES};
-use super::ng::{SECTION, Section};
+use super::ng::{SECTION, SECTION_LEAST_BYTES, Section};
 use super::order::Order;
 use super::unpack::unpack;
 use super::window::Window;
@@ -107,7 +107,7 @@ impl CaptureReader {
         let metered = Box::new(Metered { source, consumed: Arc::clone(&consumed) });
         let source = unpack(metered).map_err(|error| fault(Fault::Read(error)))?;
         let mut window = Window::new(source);
-        let (format, cut_at) = recognise(&mut window).map_err(fault)?;
+        let format = recognise(&mut window).map_err(fault)?;
         Ok(Self {
             file: name.to_owned(),
             window,
@@ -116,8 +116,8 @@ impl CaptureReader {
             pending: None,
             current: None,
             last: Timestamp::ZERO,
-            ended: cut_at.is_some(),
-            cut_at,
+            ended: false,
+            cut_at: None,
             unsupported: BTreeMap::new(),
         })
     }
@@ -250,35 +250,30 @@ impl Read for Metered {
     }
 }
 
-/// Tells the format from the first bytes; with the place of the cut if there is nothing but a part
-/// of the first header.
-fn recognise(window: &mut Window) -> Result<(Records, Option<u64>), Fault> {
-    let head = window.need(FILE_HEADER_BYTES).map_err(|error| match error.kind() {
-        io::ErrorKind::UnexpectedEof => Fault::Empty,
-        _ => Fault::Read(error),
-    })?;
+/// Tells the format from the first bytes. A header that is not whole says nothing of packets.
+fn recognise(window: &mut Window) -> Result<Records, Fault> {
+    let head = head(window, FILE_HEADER_BYTES)?;
     let Some(&magic) = head.first_chunk::<4>() else {
-        return Err(if head.is_empty() { Fault::Empty } else { Fault::NotACapture(padded(head)) });
+        return Err(if head.is_empty() { Fault::Empty } else { Fault::Short(head.len()) });
     };
     if u32::from_le_bytes(magic) == SECTION {
-        return Ok((Records::Ng(Section::none()), None));
+        let len = self::head(window, SECTION_LEAST_BYTES)?.len();
+        let whole = len >= SECTION_LEAST_BYTES;
+        return if whole { Ok(Records::Ng(Section::none())) } else { Err(Fault::Short(len)) };
     }
     let kind = Classic::recognise(magic).ok_or(Fault::NotACapture(magic))?;
-    match Classic::new(kind, head) {
-        Some(classic) => {
-            window.skip(FILE_HEADER_BYTES as u64).map_err(Fault::Read)?;
-            Ok((Records::Classic(classic), None))
-        }
-        None => Ok((Records::Ng(Section::none()), Some(0))),
-    }
+    let classic = Classic::new(kind, head).ok_or(Fault::Short(head.len()))?;
+    window.skip(FILE_HEADER_BYTES as u64).map_err(Fault::Read)?;
+    Ok(Records::Classic(classic))
 }
 
-fn padded(head: &[u8]) -> [u8; 4] {
-    let mut magic = [0; 4];
-    for (to, from) in magic.iter_mut().zip(head) {
-        *to = *from;
+/// The first bytes, or as many as there are: a packed file may be cut before them.
+fn head(window: &mut Window, len: usize) -> Result<&[u8], Fault> {
+    match window.need(len).map(|_| ()) {
+        Err(error) if error.kind() != io::ErrorKind::UnexpectedEof => Err(Fault::Read(error)),
+        Err(_) if window.bytes(0, 1).is_empty() => Err(Fault::Short(0)),
+        _ => Ok(window.bytes(0, len)),
     }
-    magic
 }
 
 /// Goes behind a record; false if the file ends within it.

@@ -203,15 +203,17 @@ fn sections_of_both_orders_and_several_interfaces_follow_each_other() {
 
 #[test]
 fn a_capture_cut_anywhere_gives_every_whole_packet_and_a_warning() {
-    for format in [Format::Pcap, Format::Pcapng] {
+    for (format, header) in [(Format::Pcap, 24), (Format::Pcapng, 28)] {
         let file = written(&sample()[..6], format);
         let mut last = 0;
         for cut in 1..file.len() {
             let (packets, warnings, error) = read(&file[..cut]);
             if let Some(error) = error {
-                assert!(cut < 4 && matches!(error.fault, Fault::NotACapture(_)), "{cut} {error}");
+                let Fault::Short(len) = error.fault else { panic!("{cut} {error}") };
+                assert!(len == cut && cut < header, "{format:?} {cut}");
                 continue;
             }
+            assert!(cut >= header, "{format:?} {cut}");
             assert!(packets.len() >= last && sample().starts_with(&packets), "{format:?} {cut}");
             last = packets.len();
             let at_a_border = warnings.is_empty();

@@ -6,11 +6,12 @@ use super::{FlowDiff, Outcome};
 use crate::model::{Action, Addr, DomainName, Facts, FlowVerdict, SegmentId, Timestamp};
 use crate::policy::spec::Mode;
 use crate::policy::{Bound, Decision, Located, NoTrace, Policy, Query};
-use crate::prove::flow_log::{LogFault, read_log};
+use crate::prove::flow_log::{LogFault, LogTotals, read_log};
 use crate::prove::sighting::Sighting;
 use std::io::BufRead;
 
-/// Judges every flow of a log under both; flows stand at `now`, which decides what has expired.
+/// Judges every flow of a log under both; flows stand at `now`, which decides what has expired. With
+/// what the log held.
 ///
 /// # Errors
 /// The first line that cannot be read, or is no record.
@@ -19,13 +20,13 @@ pub fn of_log(
     new: &Policy,
     (file, lines): (&str, impl BufRead),
     now: Timestamp,
-) -> Result<FlowDiff, LogFault> {
+) -> Result<(FlowDiff, LogTotals), LogFault> {
     let mut diff = FlowDiff::default();
-    read_log(file, lines, |flow| {
+    let totals = read_log(file, lines, |flow| {
         let (before, after) = (judge(old, &flow, now), judge(new, &flow, now));
         diff.note(change(&flow, before, after));
     })?;
-    Ok(diff)
+    Ok((diff, totals))
 }
 
 fn judge(policy: &Policy, flow: &Sighting, now: Timestamp) -> Outcome {

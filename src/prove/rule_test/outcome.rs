@@ -5,6 +5,7 @@ use super::junit::{HEAD, TAIL, junit, junit_refused};
 use super::mutants::Mutation;
 use super::sarif::{sarif, sarif_refused, sarif_results};
 use super::{Plan, Report, Settings, json, mutation_text, text};
+use crate::io::pcap::Warning;
 use crate::observe::Layout;
 use crate::ruleset::{self, Diagnostic, Loaded, Options, Refused, TestSuite};
 use serde_json::{Value, json};
@@ -26,6 +27,8 @@ pub struct Ran {
     pub ruleset: Loaded,
     /// Its tests.
     pub suite: TestSuite,
+    /// What the user should know about the captures they name.
+    pub warnings: Vec<Warning>,
     /// What they came to.
     pub report: Report,
     /// What became of mutants, if they were asked for and the tests passed.
@@ -80,9 +83,11 @@ impl Outcome {
             Ok(plan) => plan,
             Err(errors) => return Err(refused(errors, suite)),
         };
+        let warnings =
+            plan.units.iter().flat_map(|unit| unit.packets.warnings()).cloned().collect();
         let report = plan.run();
         let mutation = (mutate && report.passed()).then(|| plan.mutate());
-        Ok(Ran { ruleset, suite, report, mutation })
+        Ok(Ran { ruleset, suite, warnings, report, mutation })
     }
 
     /// How it ended.

@@ -5,6 +5,7 @@ use super::complete::{address, completed, is_plain};
 use super::select::{outcome, rule};
 use super::{Plan, Settings, inline};
 use crate::engine::record::FlowRecord;
+use crate::io::pcap::Warning;
 use crate::model::{App, EndpointId, FiveTuple, Reason};
 use crate::policy::Policy;
 use crate::policy::names::NamePattern;
@@ -45,6 +46,8 @@ pub struct Recorded {
     pub midstream: usize,
     /// Flows that cannot be written down so that the same rule judges them the same way.
     pub left_out: usize,
+    /// What the user should know about the capture.
+    pub warnings: Vec<Warning>,
 }
 
 impl Recording<'_> {
@@ -67,7 +70,8 @@ impl Recording<'_> {
             (self.expectations(&flows, &policy), 0)
         };
         self.verify(&text, ruleset)?;
-        Ok(Recorded { text, flows: flows.len(), midstream, left_out })
+        let warnings = packets.warnings().to_vec();
+        Ok(Recorded { text, flows: flows.len(), midstream, left_out, warnings })
     }
 
     fn verify(&self, text: &str, ruleset: &Loaded) -> Result<(), String> {
