@@ -109,6 +109,24 @@ fn the_middle_of_a_quic_connection_follows_the_setting() {
 }
 
 #[test]
+fn a_question_is_no_middle_of_anything_whatever_its_number() {
+    for setting in [Midstream::Allow, Midstream::Adopt] {
+        let mut spec = super::setting_tests::binding_spec();
+        spec.defaults.midstream = setting;
+        for number in [0x0001, 0x4f4f, 0x7fff] {
+            let mut bench = Bench::new(&spec);
+            let mut query = super::setting_tests::query(number);
+            assert_eq!(bench.give(&packet::udp(&datagrams(53), &query)), Verdict::Forward);
+            assert!(!bench.engine.records().next().unwrap().midstream);
+            // Nor is one that nobody would call a question.
+            query[2..8].fill(0xff);
+            let mut bench = Bench::new(&spec);
+            assert!(matches!(bench.give(&packet::udp(&datagrams(53), &query)), Verdict::Drop(_)));
+        }
+    }
+}
+
+#[test]
 fn a_rule_that_says_so_takes_the_middle_of_a_quic_connection_on() {
     let mut named = named(".example");
     named.defaults.midstream = Midstream::Adopt;

@@ -9,9 +9,10 @@ use super::state::Stage;
 use super::tally::PairRef;
 use super::{Engine, Output, Parcel};
 use crate::flow::{FlowId, TcpState, TcpTracker};
-use crate::inspect::quic::is_middle;
+use crate::inspect::is_quic_middle;
 use crate::model::{
-    Action, FlowVerdict, PolicyId, Protocol, Reason, SegmentId, Span, Timestamp, Verdict,
+    Action, App, Fact, Facts, FiveTuple, FlowVerdict, PolicyId, Protocol, Reason, SegmentId, Span,
+    Timestamp, Verdict,
 };
 use crate::policy::spec::Mode;
 use crate::policy::{Decision, Located, Opening, Shortlist};
@@ -227,37 +228,59 @@ impl Engine {
 
     /// Whether a flow that this packet opened would not be refused by its headers.
     fn may_open(&self, parcel: &Parcel<'_>, (from, to): (SegmentId, SegmentId)) -> bool {
-        match self.ask_headers(parcel, (from, to)) {
+        let question = self.question_of(parcel, parcel.packet.tuple, (from, to));
+        let decision = match parcel.packet.body {
+            Body::Other => self.ask(&question, &nameless()),
+            _ => self.ask(&question, &self.nothing),
+        };
+        match decision {
             Decision::Final(verdict) => {
-                let policy = self.policy.block(from, to);
-                let monitored = policy.is_some_and(|id| self.policy.mode(id) == Mode::Monitor);
-                monitored || verdict.action == Action::Allow
+                let monitors = |id| self.policy.mode(id) == Mode::Monitor;
+                verdict.action == Action::Allow || question.policy.is_some_and(monitors)
             }
             Decision::Pending { .. } => true,
         }
     }
 
-    /// What the headers of a TCP or UDP packet, or of one without ports, say of the flow it opens.
-    fn ask_headers(&self, parcel: &Parcel<'_>, (from, to): (SegmentId, SegmentId)) -> Decision {
-        let policy = self.policy.block(from, to);
-        let question = Question {
+    /// What is to be asked about a flow that this packet opens, between these two.
+    fn question_of(
+        &self,
+        parcel: &Parcel<'_>,
+        tuple: FiveTuple,
+        (from, to): (SegmentId, SegmentId),
+    ) -> Question {
+        Question {
             scope: parcel.scope,
-            policy,
-            tuple: parcel.packet.tuple,
+            policy: self.policy.block(from, to),
+            tuple,
             icmp: None,
             missed: false,
             bound: false,
-            shortlist: parcel.shortlist(policy),
-        };
-        match parcel.packet.body {
-            Body::Other => self.ask(&question, &nameless()),
-            _ => self.ask(&question, &self.nothing),
+            shortlist: None,
+        }
+    }
+
+    /// Whether a datagram seems to be from the middle of a QUIC connection, of which it is for a name to
+    /// say whether it is allowed, whoever opened it.
+    fn is_middle_of_quic(&self, parcel: &Parcel<'_>, (from, to): (SegmentId, SegmentId)) -> bool {
+        if !is_quic_middle(parcel.payload) {
+            return false;
+        }
+        let quic = Facts { app: Fact::Known(App::Quic), ..Facts::default() };
+        let tuple = parcel.packet.tuple;
+        let allowed = |verdict: FlowVerdict| verdict.action == Action::Allow;
+        match self.ask(&self.question_of(parcel, tuple, (from, to)), &quic) {
+            Decision::Pending { .. } => true,
+            Decision::Final(verdict) if allowed(verdict) => false,
+            Decision::Final(_) => {
+                let back = self.question_of(parcel, tuple.reverse(), (to, from));
+                matches!(self.ask(&back, &quic), Decision::Pending { .. })
+            }
         }
     }
 
     /// What a flow's first packet is. Where the middle of flows may pass, that of a QUIC connection is
-    /// told from its beginning, as far as headers alone do not allow it; and what ends a connection
-    /// passes too.
+    /// told from its beginning, and what ends a connection passes too.
     fn first_of(&self, parcel: &Parcel<'_>, (from, to): (SegmentId, SegmentId)) -> First {
         match parcel.packet.body {
             Body::Tcp(segment) if segment.flags.syn() && !segment.flags.ack() => {
@@ -267,13 +290,11 @@ impl Engine {
                 First::Refused(Reason::Midstream)
             }
             Body::Tcp(_) | Body::Echo { reply: true } => First::Middle,
-            Body::Udp if is_middle(parcel.payload) && self.tolerates_middle(from, to) => {
-                match self.ask_headers(parcel, (from, to)) {
-                    Decision::Final(verdict) if verdict.action == Action::Allow => {
-                        First::Opens(TcpTracker::default())
-                    }
-                    _ => First::Middle,
-                }
+            Body::Udp
+                if self.tolerates_middle(from, to)
+                    && self.is_middle_of_quic(parcel, (from, to)) =>
+            {
+                First::Middle
             }
             _ => First::Opens(TcpTracker::default()),
         }

@@ -25,7 +25,7 @@ fn names(texts: &[&str]) -> Option<Arc<NameSet>> {
     Some(Arc::new(NameSet::build(patterns).unwrap()))
 }
 
-fn binding_spec() -> PolicySpec {
+pub(super) fn binding_spec() -> PolicySpec {
     let mut spec = spec();
     let mut bound = RuleSpec::new("bound", Action::Allow);
     bound.protocols = Some(vec![Protocol::TCP]);
@@ -39,7 +39,7 @@ fn binding_spec() -> PolicySpec {
     spec
 }
 
-fn query(id: u16) -> Vec<u8> {
+pub(super) fn query(id: u16) -> Vec<u8> {
     let mut packet = Packet::new_query(id);
     packet.questions.push(Question::new(
         Name::new(NAME).unwrap(),

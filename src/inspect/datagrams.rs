@@ -5,7 +5,7 @@ use super::detect::dns_datagram;
 use super::dns::{is_answer, read_datagram};
 use super::progress::{Progress, Wants};
 use super::proxy::ProxyDatagrams;
-use super::quic::{QuicReader, is_client_start, is_short};
+use super::quic::{QuicReader, is_client_start, is_middle, is_short};
 use crate::model::{App, Direction, Facts};
 
 /// What a flow of datagrams speaks, where that alone says how to read on.
@@ -31,6 +31,13 @@ impl Speech {
             Self::Quic => is_short(payload) && !tells(),
         }
     }
+}
+
+/// Whether a datagram of a flow of which nothing is known seems to be from the middle of a QUIC
+/// connection: neither its beginning nor DNS, text or too short.
+#[must_use]
+pub fn is_quic_middle(payload: &[u8]) -> bool {
+    is_middle(payload) && !dns_datagram(payload)
 }
 
 /// Reads the datagrams of one flow.
