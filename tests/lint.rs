@@ -8,6 +8,7 @@ use lockgate::prove::lint::{LintOptions, lint};
 use lockgate::prove::sarif::sarif;
 use lockgate::ruleset::{self, Date, Diagnostic, EXPIRING_DAYS, Loaded, Options, Style};
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 const CASES: &str = "tests/lint";
 
@@ -147,4 +148,34 @@ fn every_code_is_described() {
             assert!(text.contains(&format!("`{}`", finding.code)), "{}", finding.code);
         }
     }
+}
+
+/// As a user would: the line is copied out of what check says.
+#[test]
+fn explain_takes_every_witness_and_none_with_its_segments_exchanged() {
+    let explain = |arguments: &[&str]| {
+        let out = Command::new(env!("CARGO_BIN_EXE_lockgate")).args(arguments).output().unwrap();
+        (out.status.code(), String::from_utf8(out.stderr).unwrap())
+    };
+    let mut exchanged = 0;
+    for case in cases() {
+        let said = std::fs::read_to_string(case.with_extension("expected")).unwrap_or_default();
+        for line in said.lines().filter_map(|line| line.split_once("witness: lockgate ")) {
+            let mut arguments: Vec<&str> = line.1.split(' ').collect();
+            assert_eq!(explain(&arguments), (Some(0), String::new()), "{arguments:?}");
+            let named = |flag: &str| arguments.iter().position(|argument| *argument == flag);
+            let (Some(from), Some(to)) = (named("--from"), named("--to")) else { continue };
+            arguments.swap(from + 1, to + 1);
+            let (code, errors) = explain(&arguments);
+            // What belongs to nobody contradicts nothing.
+            if code == Some(1) {
+                exchanged += 1;
+                assert!(
+                    errors.starts_with("error: ") && errors.contains(": write `--"),
+                    "{errors}"
+                );
+            }
+        }
+    }
+    assert!(exchanged > 20, "{exchanged}");
 }

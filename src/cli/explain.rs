@@ -23,7 +23,7 @@ use std::sync::Arc;
 /// Either for a flow that is written down (--source, --destination, --protocol, and facts as far as
 /// they are known; what is then still open is told, and taken as usual), or for flows of a capture (--capture, --flow): there
 /// every decision is told with the packet that led to it. Exit codes: 0 explained, 1 not: the ruleset
-/// is refused, the capture cannot be read, no flow fits.
+/// is refused, the capture cannot be read, no flow fits, what is given contradicts itself.
 #[derive(Args, Debug)]
 pub(super) struct ExplainArgs {
     /// The ruleset: a folder with lockgate.yaml, or a single file
@@ -193,7 +193,10 @@ fn explain(args: &ExplainArgs) -> Result<String, String> {
     match (&args.capture, &args.flow) {
         (Some(capture), Some(flow)) => captured(args, &loaded, capture, flow),
         _ => {
-            let explanation = probe(args, &loaded)?.explain(&loaded);
+            let explanation = probe(args, &loaded)?.explain(&loaded).map_err(|wrong| {
+                let errors: Vec<String> = wrong.iter().map(|why| format!("error: {why}")).collect();
+                errors.join("\n")
+            })?;
             Ok(write(args, &[explanation], &loaded))
         }
     }

@@ -1,6 +1,7 @@
 //! Why a flow is judged as it is: the segments found, the policy that decides, and the trace of each
 //! decision. Everything is asked of the compiled policy; what is added is where it is written.
 
+mod contradiction;
 mod find;
 mod json;
 mod probe;

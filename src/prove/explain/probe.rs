@@ -1,7 +1,7 @@
 //! A flow that was never captured: its addresses and as many facts as somebody gives. What is not
 //! given is unknown, and the decision says whether it matters.
 
-use super::{Explanation, Found, Step};
+use super::{Explanation, Found, Step, contradiction};
 use crate::engine::Asked;
 use crate::model::{
     self, Addr, ApiId, App, DomainName, Ech, EndpointId, Fact, Facts, FiveTuple, FlowVerdict, Ja4,
@@ -98,13 +98,23 @@ impl Probe {
     }
 
     /// Why the flow is judged as it is: at its first packet, and with all that is given.
-    #[must_use]
-    pub fn explain(&self, ruleset: &Loaded) -> Explanation {
+    ///
+    /// # Errors
+    /// What of that cannot be one flow, each with what would be right.
+    pub fn explain(&self, ruleset: &Loaded) -> Result<Explanation, Vec<String>> {
+        let wrong = contradiction::alone(self);
+        if !wrong.is_empty() {
+            return Err(wrong);
+        }
         let policy = &ruleset.policy;
         let endpoint = self.endpoint(ruleset);
         let mut found = Found::new(ruleset, endpoint, self.tuple);
         if let (true, Some((_, to))) = (found.from_proxy, found.pair) {
             self.unmask(&mut found, ruleset, to);
+        }
+        let wrong = contradiction::sides(self, ruleset, &found);
+        if !wrong.is_empty() {
+            return Err(wrong);
         }
         let scope = policy.scope(endpoint).unwrap_or_default();
         let unknown = policy.unknown_segment();
@@ -113,7 +123,7 @@ impl Probe {
             (Some(_), None) => (Vec::new(), Some(Policy::NO_POLICY)),
             (Some(_), Some(block)) => self.ask(policy, block, scope),
         };
-        Explanation { found, steps, verdict, record: None }
+        Ok(Explanation { found, steps, verdict, record: None })
     }
 
     /// The given endpoint, or that of the segment named.
