@@ -74,18 +74,28 @@ impl Listed {
     /// Whether it matches a probe that meets its key.
     #[inline]
     pub(super) fn matches(&self, matchers: &[Matcher], probe: Probe<'_>) -> bool {
-        self.may_match(probe.tuple)
-            && (self.asks & MORE == 0
-                || matchers.get(self.rule as usize).is_some_and(|rule| rule.matches(probe)))
+        self.may_match(probe.tuple) && (!self.asks_more() || self.matches_more(matchers, probe))
     }
 
-    /// Without branches: what it asks for is as good as random.
-    #[inline]
-    const fn may_match(&self, tuple: &FiveTuple) -> bool {
-        let port = tuple.dst_port;
-        let inside = self.first_port <= port && port <= self.last_port;
-        let ports = self.asks & PORTS == 0 || (tuple.protocol.has_ports() && inside);
-        let protocol = self.asks & PROTOCOL == 0 || tuple.protocol.0 == self.protocol.0;
+    /// Whether there is more to it than key, ports and protocol.
+    #[inline(always)]
+    pub(super) const fn asks_more(&self) -> bool {
+        self.asks & MORE != 0
+    }
+
+    /// Whether all that it asks for is met.
+    pub(super) fn matches_more(&self, matchers: &[Matcher], probe: Probe<'_>) -> bool {
+        matchers.get(self.rule as usize).is_some_and(|rule| rule.matches(probe))
+    }
+
+    /// Whether ports and protocol are met. Without branches: what it asks for is as good as random.
+    #[inline(always)]
+    pub(super) const fn may_match(&self, tuple: &FiveTuple) -> bool {
+        let (port, asked) = (tuple.dst_port, tuple.protocol.0);
+        let has_ports = (asked == Protocol::TCP.0) | (asked == Protocol::UDP.0);
+        let inside = (self.first_port <= port) & (port <= self.last_port);
+        let ports = (self.asks & PORTS == 0) | (has_ports & inside);
+        let protocol = (self.asks & PROTOCOL == 0) | (asked == self.protocol.0);
         ports & protocol
     }
 }

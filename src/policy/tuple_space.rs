@@ -199,14 +199,18 @@ impl TupleSpace {
             let Some((first, others)) = self.list(at as u8, table, whole, probe.tuple) else {
                 continue;
             };
-            let mut others = others.iter();
-            let mut next = Some(first);
-            while let Some(listed) = next.filter(|listed| listed.rule < before) {
-                if listed.matches(matchers, probe) {
-                    (best, before) = (Some(listed), listed.rule);
-                    break;
-                }
-                next = others.next();
+            // Nearly always it is the only one and asks for no more: then there is no branch either.
+            if others.is_empty() & !first.asks_more() {
+                let matches = (first.rule < before) & first.may_match(probe.tuple);
+                best = if matches { Some(first) } else { best };
+                before = if matches { first.rule } else { before };
+                continue;
+            }
+            let mut listed = std::iter::once(first).chain(others);
+            let listed =
+                listed.find(|listed| listed.rule >= before || listed.matches(matchers, probe));
+            if let Some(listed) = listed.filter(|listed| listed.rule < before) {
+                (best, before) = (Some(listed), listed.rule);
             }
         }
         best
