@@ -351,3 +351,50 @@ fn what_came_before_a_malformed_record_is_wrapped() {
     // Three records, and where a fourth would start.
     assert_eq!(records(&fs::read(wrapped).unwrap()).len(), 4);
 }
+
+#[test]
+fn standard_input_is_not_read_twice() {
+    let folder = Folder::new("inputs-twice");
+    let page = folder.join("page.html").to_str().unwrap().to_owned();
+    for (arguments, code) in [
+        (["replay", RULESET, "-", "-"].as_slice(), 1),
+        (&["report", RULESET, "-", "--flows", "-", "-o", &page], 1),
+        (&["suggest", RULESET, "--flows", "-", "--flows", "-"], 1),
+        (&["import", "-", "-"], 1),
+        (&["diff", RULESET, RULESET, "--capture", "-"], 1),
+        (&["explain", RULESET, "--capture", "-", "--flow", "any->any"], 1),
+        (&["test", RULESET, "--record", "-"], 2),
+    ] {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_lockgate"));
+        let capture = fs::File::open(CAPTURE).unwrap();
+        let out = command.args(arguments).stdin(capture).output().unwrap();
+        let said = text(&out.stderr);
+        assert_eq!(out.status.code(), Some(code), "{arguments:?}\n{said}");
+        assert!(said.contains("can be read once only"), "{arguments:?}\n{said}");
+        assert!(said.contains(": name "), "{arguments:?}\n{said}");
+    }
+}
+
+/// As a shell hands over what a command in parentheses writes: `lockgate replay RULESET <(zcat ...)`.
+#[test]
+fn a_pipe_is_read_whole_and_not_sampled_before() {
+    let folder = Folder::new("inputs-pipe");
+    let pipe = folder.join("pipe").to_str().unwrap().to_owned();
+    assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    // More than a reader takes at once, so that whoever reads beside it would take something away.
+    let whole = fs::read(CAPTURE).unwrap();
+    let mut bytes = whole.clone();
+    while bytes.len() < 2 << 20 {
+        bytes.extend(&whole[24..]);
+    }
+    let regular = write(&folder, "regular.pcap", &bytes);
+    let (expected, writer) = (lockgate(&["replay", RULESET, &regular, "--checksums", "verify"]), {
+        let pipe = pipe.clone();
+        std::thread::spawn(move || fs::write(pipe, bytes).unwrap())
+    });
+    let out = lockgate(&["replay", RULESET, &pipe]);
+    writer.join().unwrap();
+    let note = format!("note: checksums are verified: {pipe} cannot be looked at beforehand\n");
+    assert!(text(&out.stderr).contains(&note), "{}", text(&out.stderr));
+    assert!(out.status.success() && out.stdout == expected.stdout);
+}

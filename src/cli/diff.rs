@@ -4,6 +4,7 @@ use super::clock::{self, date};
 use super::output::{Inputs, Output};
 use super::reading::{Reading, load, warn, warn_of_log};
 use super::say::{Failed, complain, fail, note};
+use crate::io::pcap::reads_once;
 use crate::model::Timestamp;
 use crate::policy::Policy;
 use crate::prove::diff::{self, Diff, FlowDiff, FlowFault};
@@ -103,6 +104,10 @@ fn flows(
     today: Date,
 ) -> Result<Option<FlowDiff>, Failed> {
     let mut all: Option<FlowDiff> = None;
+    if let Some(name) = args.capture.iter().find(|name| reads_once(name)) {
+        let why = "can be read once only, and captures are judged by each ruleset: name a file";
+        return Err(fail(&format_args!("{name}: {why}")));
+    }
     if !args.capture.is_empty() {
         let options = args.reading.options(&args.capture, |sample| {
             if sample.suspected() {

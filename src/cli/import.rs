@@ -1,6 +1,7 @@
 //! `lockgate import`: rules of AWS Network Firewall and Suricata into a ruleset. No logic of its own.
 
 use super::output::{Inputs, Output};
+use super::reading::once;
 use super::say::{Failed, complain, fail, hint, refuse};
 use crate::io::pcap::STANDARD_INPUT;
 use crate::model::Action;
@@ -97,6 +98,7 @@ fn try_run(args: &ImportArgs) -> Result<(), Failed> {
             &"--format json writes the report to standard output; name the ruleset with --output",
         ));
     }
+    once(&args.files)?;
     let files = Inputs::default().rules(&args.files);
     let output = args.output.as_ref().map(|path| Output::new(path, &files)).transpose();
     let output = output.map_err(|why| fail(&why))?;

@@ -42,6 +42,7 @@ impl Inputs {
         policy: &Arc<Policy>,
         mut take: impl FnMut(Sighting) + Send,
     ) -> Result<Option<Replayed>, Failed> {
+        reading::once(self.captures.iter().chain(&self.flows))?;
         let replayed =
             if self.captures.is_empty() { None } else { Some(self.replay(policy, &mut take)?) };
         for name in &self.flows {

@@ -1,10 +1,10 @@
 //! How commands read rulesets and captures: the same flags, notes and errors for each of them. What is
 //! done with the packets is theirs.
 
-use super::say::{Failed, complain, note, refuse};
+use super::say::{Failed, complain, fail, note, refuse};
 use super::terminal::Bar;
 use crate::io::merge::Captures;
-use crate::io::pcap::{STANDARD_INPUT, Warning};
+use crate::io::pcap::{STANDARD_INPUT, Warning, reads_once};
 use crate::model::EndpointId;
 use crate::pipeline::{Offload, ReplayOptions, WORKERS_MAX, offload};
 use crate::prove::flow_log::LogTotals;
@@ -44,8 +44,17 @@ pub(super) fn load(path: &Path, options: &Options) -> Result<Loaded, Failed> {
     ruleset::load(path, options).map_err(|refused| refuse(&refused))
 }
 
+/// Tells of standard input that is named more often than it can be read.
+pub(super) fn once<'n>(names: impl IntoIterator<Item = &'n String>) -> Result<(), Failed> {
+    match names.into_iter().filter(|name| *name == STANDARD_INPUT).count() {
+        0 | 1 => Ok(()),
+        _ => Err(fail(&"`-` is given twice, and standard input can be read once only: name files")),
+    }
+}
+
 /// Opens captures; tells of every one that cannot be read.
 pub(super) fn open(names: &[String]) -> Result<Captures, Failed> {
+    once(names)?;
     Captures::open(names).map_err(|errors| {
         errors.iter().for_each(|error| complain(error));
         Failed
@@ -101,11 +110,14 @@ impl Reading {
         match self.checksums {
             ChecksumChoice::Verify => Checksums::Verify,
             ChecksumChoice::Ignore => Checksums::Ignore,
-            ChecksumChoice::Auto if names.iter().any(|name| name == STANDARD_INPUT) => {
-                note(&"checksums are verified: standard input cannot be looked at beforehand");
-                Checksums::Verify
-            }
             ChecksumChoice::Auto => {
+                if let Some(name) = names.iter().find(|name| reads_once(name)) {
+                    let name = if name == STANDARD_INPUT { "standard input" } else { name };
+                    note(&format_args!(
+                        "checksums are verified: {name} cannot be looked at beforehand"
+                    ));
+                    return Checksums::Verify;
+                }
                 let relaxed = Settings { checksums: Checksums::Ignore, ..Settings::CAPTURE };
                 let sample = Captures::open(names)
                     .map(|mut captures| offload(&mut captures, &relaxed))

@@ -4,7 +4,7 @@
 use crate::engine::record::{Event, FlowRecord};
 use crate::engine::{Asked, Engine, Frame, Output};
 use crate::io::merge::Captures;
-use crate::io::pcap::{CaptureReader, Warning};
+use crate::io::pcap::{CaptureReader, Warning, reads_once};
 use crate::model::{
     Action, EndpointId, FiveTuple, FlowVerdict, Reason, ScopeId, Span, Timestamp, Verdict,
 };
@@ -60,6 +60,11 @@ impl Packets {
     /// What cannot be read, as text.
     pub fn read(path: &Path, endpoint: Option<EndpointId>) -> Result<Self, String> {
         let name = path.to_string_lossy().into_owned();
+        if reads_once(&name) {
+            return Err(format!(
+                "{name}: can be read once only, and this reads twice: name a file"
+            ));
+        }
         let relaxed = Settings { checksums: Checksums::Ignore, ..Settings::CAPTURE };
         let opened = Captures::open(std::slice::from_ref(&name));
         let mut sample = opened.map_err(|errors| {

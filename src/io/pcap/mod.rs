@@ -21,7 +21,7 @@ mod tests;
 pub use error::{CaptureError, Fault, Warning};
 pub use link::{LinkType, Linked};
 pub use ng::INTERFACES_MAX;
-pub use reader::{CaptureReader, STANDARD_INPUT};
+pub use reader::{CaptureReader, STANDARD_INPUT, reads_once};
 pub use window::WINDOW_BYTES;
 pub use writer::{CaptureWriter, Format, WriteError};
 

@@ -9,13 +9,21 @@ use super::window::Window;
 use super::{CaptureError, CapturedPacket, Fault, LinkType, Linked, Warning};
 use crate::model::Timestamp;
 use std::collections::BTreeMap;
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{self, Read};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// The file name that means standard input.
 pub const STANDARD_INPUT: &str = "-";
+
+/// Whether a capture of this name can be read once only: standard input, a pipe. What is not there can
+/// be read as often as anybody likes.
+#[must_use]
+pub fn reads_once(name: &str) -> bool {
+    name == STANDARD_INPUT
+        || fs::metadata(name).is_ok_and(|found| !found.is_file() && !found.is_dir())
+}
 
 /// A capture being read.
 pub struct CaptureReader {
