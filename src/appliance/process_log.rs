@@ -16,6 +16,8 @@ pub fn start(format: LogFormat, level: LogLevel) {
     let log = tracing_subscriber::fmt()
         .with_max_level(level)
         .with_writer(std::io::stderr)
+        // It would be told of by eprintln!, which stops the program where nobody reads any more.
+        .log_internal_errors(false)
         .with_target(false)
         .with_ansi(terminal);
     let _ = match format {

@@ -122,6 +122,26 @@ fn systemd_is_told_that_it_is_ready_alive_and_stopping_from_within_the_sandbox()
     }
 }
 
+/// Whoever read the log is gone (`2>&1 | head`, a journal that was killed): traffic goes on.
+#[test]
+fn it_serves_on_where_nobody_reads_its_log_any_more() {
+    let Some(wire) = Wire::make(9001, 1) else { return skipped("no network namespaces") };
+    let config = "workers: 1\ngateways: [10.99.0.1]";
+    let rules = format!("{SEGMENTS}{RULES}");
+    let one = Appliance::start(&wire.target, ("deaf", Backend::AfPacket), &rules, config);
+    let folder = one.folder().to_owned();
+    drop(one);
+    let closed = ["bash", "-c", "exec \"$@\" 2> >(exec true)", "bash"];
+    let one = Appliance::under(&wire.target, folder, &closed);
+    // Every reload is logged.
+    for _ in 0..3 {
+        assert!(one.ctl("reload").starts_with("installed"));
+    }
+    assert!(one.health().is_some_and(|(status, _)| status == 200));
+    one.signal("TERM");
+    assert!(one.wait().0);
+}
+
 #[test]
 fn the_unit_permits_every_system_call_that_is_made() {
     let groups = Command::new("systemd-analyze").arg("syscall-filter").output();
