@@ -179,7 +179,8 @@ impl Instance {
 /// # Errors
 /// Everything that is wrong with it.
 pub fn read(config: &Config, previous: Option<&Policy>) -> Result<Loaded, Box<Refused>> {
-    let options = Options { today: today(), capacity: config.capacity, previous };
+    let options =
+        Options { today: today(), capacity: config.capacity, previous, ..Options::default() };
     ruleset::load(&config.ruleset, &options)
 }
 

@@ -9,7 +9,7 @@ use crate::model::{
 };
 use crate::prove::explain::{self, Certificate, Explanation, Probe};
 use crate::prove::observed::{Packets, midnight};
-use crate::ruleset::{self, Date, FlowPattern, Loaded, Options};
+use crate::ruleset::{self, Date, FlowPattern, Guardrails, Loaded, Options};
 use clap::{Args, ValueEnum};
 use serde_json::json;
 use std::io::Write;
@@ -23,7 +23,8 @@ use std::sync::Arc;
 /// Either for a flow that is written down (--source, --destination, --protocol, and facts as far as
 /// they are known; what is then still open is told, and taken as usual), or for flows of a capture (--capture, --flow): there
 /// every decision is told with the packet that led to it. Exit codes: 0 explained, 1 not: the ruleset
-/// is refused, the capture cannot be read, no flow fits, what is given contradicts itself.
+/// is refused (but for guardrails that do not hold: these flows show why), the capture cannot be read,
+/// no flow fits, what is given contradicts itself.
 #[derive(Args, Debug)]
 pub(super) struct ExplainArgs {
     /// The ruleset: a folder with lockgate.yaml, or a single file
@@ -189,7 +190,7 @@ pub(super) fn run(args: &ExplainArgs) -> ExitCode {
 }
 
 fn explain(args: &ExplainArgs) -> Result<String, String> {
-    let loaded = ruleset::load(&args.ruleset, &Options::default()).map_err(|r| r.to_string())?;
+    let loaded = load(&args.ruleset)?;
     match (&args.capture, &args.flow) {
         (Some(capture), Some(flow)) => captured(args, &loaded, capture, flow),
         _ => {
@@ -200,6 +201,18 @@ fn explain(args: &ExplainArgs) -> Result<String, String> {
             Ok(write(args, &[explanation], &loaded))
         }
     }
+}
+
+/// Reads the ruleset. Violated guardrails are shown by flows, and those are there to be explained.
+fn load(path: &Path) -> Result<Loaded, String> {
+    let refused = match ruleset::load(path, &Options::default()) {
+        Ok(loaded) => return Ok(loaded),
+        Err(refused) => refused,
+    };
+    let unproved = Options { guardrails: Guardrails::Unproved, ..Options::default() };
+    let loaded = ruleset::load(path, &unproved).map_err(|_| refused.to_string())?;
+    note(&"the ruleset is refused for its guardrails; `lockgate check` tells why");
+    Ok(loaded)
 }
 
 fn captured(
