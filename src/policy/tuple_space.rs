@@ -167,21 +167,24 @@ impl TupleSpace {
         shortlist: Shortlist,
         mut visit: impl FnMut(&Listed) -> ControlFlow<()>,
     ) -> ControlFlow<()> {
-        // Nearly always the first is the last that is asked for.
-        match self.first(matchers, probe, shortlist) {
-            Some(first) => {
-                visit(first)?;
-                self.visit_behind(first.rule, matchers, probe, shortlist, visit)
-            }
-            None => ControlFlow::Continue(()),
-        }
+        // Nearly always the first is the last that is asked for, or there is no other.
+        let Some(first) = self.next::<false>(0, matchers, probe, shortlist) else {
+            return ControlFlow::Continue(());
+        };
+        visit(first)?;
+        let Some(second) = self.next::<true>(first.rule, matchers, probe, shortlist) else {
+            return ControlFlow::Continue(());
+        };
+        visit(second)?;
+        self.visit_behind(second.rule, matchers, probe, shortlist, visit)
     }
 
-    /// The first rule that matches. A table is looked at only when its first rule could come before
-    /// the best one found.
+    /// The first rule that matches, or the first behind one that was visited. A table is looked at only
+    /// when its first rule could come before the best one found.
     #[inline]
-    fn first(
+    fn next<const BEHIND: bool>(
         &self,
+        visited: u32,
         matchers: &[Matcher],
         probe: Probe<'_>,
         Shortlist(mut left): Shortlist,
@@ -196,9 +199,9 @@ impl TupleSpace {
             if table.first > before {
                 break;
             }
-            let Some((first, others)) = self.list(at as u8, table, whole, probe.tuple) else {
-                continue;
-            };
+            let list = self.list(at as u8, table, whole, probe.tuple);
+            let list = if BEHIND { list.and_then(|list| behind(list, visited)) } else { list };
+            let Some((first, others)) = list else { continue };
             // Nearly always it is the only one and asks for no more: then there is no branch either.
             if others.is_empty() & !first.asks_more() {
                 let matches = (first.rule < before) & first.may_match(probe.tuple);
@@ -216,7 +219,7 @@ impl TupleSpace {
         best
     }
 
-    /// Goes on behind a rule that was visited.
+    /// Goes on behind a rule that was visited, over rules that may be many.
     #[inline(never)]
     fn visit_behind(
         &self,
