@@ -30,13 +30,12 @@ fn packets_pass_and_everybody_can_see_it() {
         "lockgate_packets_total{from=\"acme\",to=\"payments\",verdict=\"forward\",reason=\"\"} 1",
         "lockgate_packets_total{from=\"acme\",to=\"payments\",verdict=\"drop\",reason=\"otherwise\"} 1",
         "lockgate_rule_hits_total{rule=\"web\",policy=\"\",action=\"allow\"} 1",
+        "lockgate_rule_hits_total{rule=\"otherwise\",policy=\"acme -> payments\",action=\"deny\"} 1",
         "lockgate_flows_opened_total{from=\"acme\",to=\"payments\"} 2",
         "lockgate_healthy 1",
     ] {
         assert!(metrics.contains(line), "{line} in\n{metrics}");
     }
-    let hits = metrics.lines().find(|line| line.contains("rule=\"otherwise\"")).unwrap();
-    assert!(hits.ends_with(" 1"), "{hits}");
     assert_eq!(bench.leave(), Left::Asked);
 }
 
@@ -99,6 +98,52 @@ fn a_reload_is_foreseen_then_done_and_counts_go_on() {
     ] {
         assert!(metrics.contains(line), "{line} in\n{metrics}");
     }
+}
+
+#[test]
+fn a_policy_keeps_its_name_in_metrics_and_records_wherever_it_stands() {
+    let bench = Bench::with("named", RULES, "logs: { flows: { file: flows.json } }");
+    let mut flows = std::fs::File::open(bench.folder().join("flows.json")).unwrap();
+    let reload = |rules: &str| {
+        bench.write_rules(rules);
+        assert_eq!(bench.ask(&Request::Reload { dry_run: false, limit: 0 }).last["ok"], true);
+    };
+    let otherwise = || {
+        let metrics = bench.get("/metrics").1;
+        let lines = metrics.lines().filter(|line| line.contains("rule=\"otherwise\""));
+        lines.map(|line| line.replace("lockgate_rule_hits_total", "")).collect::<Vec<_>>()
+    };
+    assert!(bench.passes(ACME, 443) && !bench.passes_from(ACME, 1, 80));
+    reload(
+        &RULES.replace("policies:", "policies:\n  # Two lines that say nothing,\n  # above it."),
+    );
+    assert!(!bench.passes_from(ACME, 2, 80));
+    let one = r#"{rule="otherwise",policy="acme -> payments",action="deny"} 2"#;
+    assert_eq!(otherwise(), [one], "one series, wherever the policy stands");
+    reload(&RULES.replace("from: acme", "from: [globex, acme]"));
+    assert!(!bench.passes_from(ACME, 3, 80));
+    let other = r#"{rule="otherwise",policy="globex, acme -> payments",action="deny"} 1"#;
+    assert_eq!(otherwise(), [one, other], "for others it is another policy");
+    let listed = bench.ask(&Request::Flows { filter: Filter::default(), limit: 10 });
+    assert!(listed.items.iter().all(|flow| flow["lockgate"]["policy"].is_string()), "{listed:?}");
+    bench.leave();
+    let log = std::io::read_to_string(&mut flows).unwrap();
+    let told = log.lines().map(|line| {
+        let record: Value = serde_json::from_str(line).unwrap();
+        let decided = &record["lockgate"];
+        let text = |name: &str| decided[name].as_str().unwrap_or("-").to_owned();
+        (record["src_port"].as_u64().unwrap(), text("reason"), text("policy"))
+    });
+    let by = |port, reason: &str, policy: &str| (port, reason.to_owned(), policy.to_owned());
+    let mut told: Vec<_> = told.collect();
+    told.sort();
+    let expected = [
+        by(1, "otherwise", "acme -> payments"),
+        by(2, "otherwise", "acme -> payments"),
+        by(3, "otherwise", "globex, acme -> payments"),
+        by(40_000, "rule", "acme -> payments"),
+    ];
+    assert_eq!(told, expected, "by the ruleset each was judged by");
 }
 
 #[test]

@@ -142,7 +142,7 @@ fn packets(totals: &Totals, out: &mut Exposition) {
 
 fn rules(totals: &Totals, out: &mut Exposition) {
     let help =
-        "Flows a rule decided, and single DNS questions; `otherwise` is a policy's last word.";
+        "Flows a rule decided, and single DNS questions; `otherwise` is the last word of `policy`.";
     let mut family = out.family("lockgate_rule_hits_total", Kind::Counter, help);
     let mut write = |sums: &BTreeMap<Arc<str>, RuleSums>, otherwise: bool| {
         for (name, sums) in sums {

@@ -67,7 +67,7 @@ pub struct Named {
     pub pairs: BTreeMap<(Arc<str>, Arc<str>), PairSums>,
     /// By rule.
     pub rules: BTreeMap<Arc<str>, RuleSums>,
-    /// Where no rule was true, by the policy's place in the ruleset.
+    /// Where no rule was true, by the policy's name.
     pub otherwise: BTreeMap<Arc<str>, RuleSums>,
 }
 
@@ -87,7 +87,7 @@ impl Named {
         }
         let rules = policy.rules().iter().map(|rule| (&rule.name, rule.action));
         add(&mut self.rules, rules, tally.rules());
-        let blocks = policy.policies().iter().map(|block| (&block.location, block.otherwise));
+        let blocks = policy.policies().iter().map(|block| (&block.name, block.otherwise));
         add(&mut self.otherwise, blocks, tally.otherwise());
     }
 

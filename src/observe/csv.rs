@@ -1,13 +1,14 @@
 //! Flow records as CSV (RFC 4180), one line a flow, the fields of `docs/records.md`.
 
 use super::Names;
+use super::names::policy_name;
 use crate::engine::record::FlowRecord;
 
 /// The first line.
 pub const CSV_HEADER: &str = "start,end,from,to,endpoint,protocol,source,source_port,destination,\
 destination_port,icmp_type,icmp_code,app,names,questions,verdict,enforced,rule,reason,packets_to_server,\
 packets_to_client,bytes_to_server,bytes_to_client,forwarded_to_server,forwarded_to_client,\
-tls_version,ja4,midstream,ended\n";
+tls_version,ja4,midstream,ended,policy\n";
 
 /// One record as a line.
 #[must_use]
@@ -46,6 +47,7 @@ pub fn csv_line(record: &FlowRecord, names: &impl Names) -> String {
         optional(record.found.ja4),
         record.midstream.to_string(),
         record.ended.map_or("", |ended| ended.name()).to_owned(),
+        policy_name(names, record).unwrap_or_default().to_owned(),
     ];
     let quoted: Vec<String> = fields.iter().map(|field| quote(field)).collect();
     quoted.join(",") + "\n"

@@ -1,7 +1,7 @@
 //! Flow records and summaries as JSON lines, in the shape of Suricata's EVE where that has a field
 //! for it, so that existing collectors understand them. What it has no field for is in `lockgate`.
 
-use super::names::segment_or_unknown;
+use super::names::{policy_name, segment_or_unknown};
 use super::{Names, Summary};
 use crate::engine::record::{Event, FlowRecord, PacketDrop};
 use crate::model::{Addr, Ech, Protocol, Reason, Timestamp};
@@ -114,6 +114,7 @@ pub fn summary_json(summary: &Summary, names: &impl Names) -> String {
                 "verdict": row.action.name(),
                 "reason": row.reason.name(),
                 "rule": row.rule,
+                "policy": row.policy,
                 "enforced": row.enforced,
                 "flows": row.flows,
             })
@@ -162,6 +163,7 @@ fn decision(record: &FlowRecord, names: &impl Names) -> Value {
         "verdict": verdict.map_or("pending", |verdict| verdict.action.name()),
         "reason": verdict.map(|verdict| verdict.reason.name()),
         "rule": verdict.and_then(|verdict| verdict.rule).and_then(|rule| names.rule(rule)),
+        "policy": policy_name(names, record),
         "enforced": record.enforced,
         "midstream": record.midstream,
         "endpoint": record.endpoint.map(|endpoint| endpoint.to_string()),

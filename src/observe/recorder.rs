@@ -129,7 +129,7 @@ impl<'o, N: Names> Recorder<'o, N> {
     }
 
     fn keep(&mut self, record: FlowRecord) -> io::Result<()> {
-        self.summary.add(&record);
+        self.summary.add(&record, self.names);
         let verdict = record.verdict.map(|verdict| verdict.action);
         if self.style == Style::Silent
             || self.only.as_ref().is_some_and(|only| !only.contains(&verdict))

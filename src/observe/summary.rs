@@ -5,7 +5,7 @@ use super::Names;
 use super::names::segment_or_unknown;
 use crate::engine::Counters;
 use crate::engine::record::{FlowRecord, PacketDrop};
-use crate::model::{Action, EndpointId, FiveTuple, Reason, RuleId, SegmentId};
+use crate::model::{Action, EndpointId, FiveTuple, PolicyId, Reason, RuleId, SegmentId};
 use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -44,7 +44,7 @@ pub struct PairTotals {
     pub bytes: u64,
 }
 
-/// Flows of one verdict, reason and rule.
+/// Flows of one verdict, reason, rule and policy.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ReasonTotals {
     /// What was done.
@@ -53,19 +53,24 @@ pub struct ReasonTotals {
     pub reason: Reason,
     /// The rule that decided.
     pub rule: Option<String>,
+    /// The policy that decided.
+    pub policy: Option<String>,
     /// Whether it was carried out.
     pub enforced: bool,
     /// How many flows.
     pub flows: u64,
 }
 
-/// The sums of a run. It is as large as there are pairs and rules.
+/// Verdict, reason, rule, policy and whether it was carried out.
+type Judged = (Action, Reason, Option<RuleId>, Option<PolicyId>, bool);
+
+/// The sums of a run. It is as large as there are pairs, rules and policies.
 #[derive(Clone, Debug, Default)]
 pub struct Summary {
     /// Packets.
     pub totals: Totals,
     pairs: BTreeMap<(Option<SegmentId>, Option<SegmentId>), PairTotals>,
-    verdicts: BTreeMap<(Action, Reason, Option<RuleId>, bool), u64>,
+    verdicts: BTreeMap<Judged, u64>,
     strangers: BTreeMap<Option<EndpointId>, Strangers>,
     /// Packets of endpoints for which there was no room.
     more_strangers: u64,
@@ -85,7 +90,7 @@ pub struct Strangers {
 
 impl Summary {
     /// Adds a flow that ended.
-    pub fn add(&mut self, record: &FlowRecord) {
+    pub fn add(&mut self, record: &FlowRecord, names: &impl Names) {
         let pair = self.pairs.entry((record.from, record.to)).or_default();
         let count = match record.verdict.map(|verdict| verdict.action) {
             Some(Action::Allow) => &mut pair.allow,
@@ -97,7 +102,8 @@ impl Summary {
         pair.packets = pair.packets.saturating_add(record.packets());
         pair.bytes = pair.bytes.saturating_add(record.bytes());
         if let Some(verdict) = record.verdict {
-            let key = (verdict.action, verdict.reason, verdict.rule, record.enforced);
+            let policy = names.policy_of(record);
+            let key = (verdict.action, verdict.reason, verdict.rule, policy, record.enforced);
             let flows = self.verdicts.entry(key).or_default();
             *flows = flows.saturating_add(1);
         }
@@ -134,15 +140,16 @@ impl Summary {
         self.pairs.iter().map(|((from, to), totals)| ((name(*from), name(*to)), *totals)).collect()
     }
 
-    /// Totals by verdict, reason and rule.
+    /// Totals by verdict, reason, rule and policy.
     #[must_use]
     pub fn verdicts(&self, names: &impl Names) -> Vec<ReasonTotals> {
         self.verdicts
             .iter()
-            .map(|(&(action, reason, rule, enforced), &flows)| ReasonTotals {
+            .map(|(&(action, reason, rule, policy, enforced), &flows)| ReasonTotals {
                 action,
                 reason,
                 rule: rule.and_then(|rule| names.rule(rule)).map(ToOwned::to_owned),
+                policy: policy.and_then(|id| names.policy(id)).map(ToOwned::to_owned),
                 enforced,
                 flows,
             })
@@ -202,10 +209,11 @@ impl Summary {
         let rows = self.verdicts(names).into_iter().map(|row| {
             let action = row.action.name();
             let verdict = if row.enforced { action.to_owned() } else { format!("({action})") };
-            let rule = row.rule.unwrap_or_else(|| "-".to_owned());
-            vec![verdict, row.reason.name().to_owned(), rule, row.flows.to_string()]
+            let [rule, policy] =
+                [row.rule, row.policy].map(|name| name.unwrap_or_else(|| "-".to_owned()));
+            vec![verdict, row.reason.name().to_owned(), rule, policy, row.flows.to_string()]
         });
-        table(&["verdict", "reason", "rule", "flows"], 3..4, rows.collect())
+        table(&["verdict", "reason", "rule", "policy", "flows"], 4..5, rows.collect())
     }
 
     fn drop_table(&self) -> Option<Table> {

@@ -4,8 +4,8 @@ use super::summary::STRANGERS_MAX;
 use super::*;
 use crate::engine::record::{Ended, FlowRecord, PacketDrop};
 use crate::model::{
-    Action, Addr, App, DomainName, EndpointId, FiveTuple, FlowVerdict, Ja4, Protocol, QuicVersion,
-    Reason, RuleId, ScopeId, SegmentId, Timestamp, TlsVersion,
+    Action, Addr, App, DomainName, EndpointId, FiveTuple, FlowVerdict, Ja4, PolicyId, Protocol,
+    QuicVersion, Reason, RuleId, ScopeId, SegmentId, Timestamp, TlsVersion,
 };
 use serde_json::Value;
 use std::collections::BTreeSet;
@@ -21,6 +21,15 @@ impl Names for Words {
 
     fn rule(&self, id: RuleId) -> Option<&str> {
         ["acme-payments-api"].get(id.0 as usize).copied()
+    }
+
+    fn policy(&self, id: PolicyId) -> Option<&str> {
+        ["acme -> payments", "kind:partner -> any"].get(id.0 as usize).copied()
+    }
+
+    fn policy_of(&self, record: &FlowRecord) -> Option<PolicyId> {
+        let verdict = record.verdict.filter(|verdict| verdict.reason != Reason::NoPolicy)?;
+        Some(PolicyId(u32::from(verdict.rule.is_none())))
     }
 }
 
@@ -152,6 +161,7 @@ fn json_has_the_shape_of_eve() {
         ("/lockgate/from", "acme"),
         ("/lockgate/verdict", "allow"),
         ("/lockgate/rule", "acme-payments-api"),
+        ("/lockgate/policy", "acme -> payments"),
         ("/lockgate/endpoint", "vpce-0a1b2c3d4e5f60718"),
     ] {
         assert_eq!(json.pointer(pointer).and_then(Value::as_str), Some(value), "{pointer}");
@@ -174,12 +184,19 @@ fn csv_has_as_many_fields_as_its_header_and_quotes_what_needs_it() {
         fn rule(&self, _: RuleId) -> Option<&str> {
             None
         }
+        fn policy(&self, _: PolicyId) -> Option<&str> {
+            Some("a, b -> c")
+        }
+        fn policy_of(&self, _: &FlowRecord) -> Option<PolicyId> {
+            Some(PolicyId(0))
+        }
     }
     let fields = CSV_HEADER.split(',').count();
     for record in [allowed(), denied(), pinged()] {
         assert_eq!(csv_line(&record, &Words).split(',').count(), fields);
     }
     assert!(csv_line(&allowed(), &Odd).contains(",\"a,\"\"b\"\"\",\"a,\"\"b\"\"\","));
+    assert!(csv_line(&allowed(), &Odd).ends_with(",\"a, b -> c\"\n"));
     assert!(csv_line(&denied(), &Words).contains("one.example two.example"));
 }
 
@@ -214,7 +231,7 @@ fn every_field_is_documented() {
     let mut http = full.clone();
     http.found.to_mut().app = Some(App::Http);
     let mut summary = Summary::default();
-    summary.add(&full);
+    summary.add(&full, &Words);
     summary.add_stranger(&stranger(7));
     let mut fields: BTreeSet<String> =
         CSV_HEADER.trim_end().split(',').map(ToOwned::to_owned).collect();
@@ -261,16 +278,21 @@ fn packets_of_no_segment_are_listed_by_endpoint_as_long_as_there_is_room() {
 fn a_summary_adds_up_and_names_pairs_and_reasons() {
     let mut summary = Summary::default();
     for record in [allowed(), allowed(), denied(), pinged()] {
-        summary.add(&record);
+        summary.add(&record, &Words);
     }
     assert_eq!(summary.flows(), 4);
     let pairs = summary.pairs(&Words);
     let pair = pairs[&("acme".to_owned(), "payments".to_owned())];
     assert_eq!((pair.allow, pair.packets, pair.bytes), (2, 42, 34_420));
     let text = summary.text(&Words, Some(80));
-    for part in
-        ["acme", "no-policy", "acme-payments-api", "(reject)", "0 packets (0 bytes), 4 flows"]
-    {
+    for part in [
+        "acme",
+        "no-policy",
+        "acme-payments-api",
+        "kind:partner -> any",
+        "(reject)",
+        "0 packets (0 bytes), 4 flows",
+    ] {
         assert!(text.contains(part), "{part} in\n{text}");
     }
     assert!(!text.contains("dropped for"), "no drops, no table");

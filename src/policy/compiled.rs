@@ -385,6 +385,7 @@ fn block_info(spec: &BlockSpec, id: PolicyId, first_rule: usize) -> BlockInfo {
     let number = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
     BlockInfo {
         id,
+        name: spec.name().into(),
         location: spec.location.as_str().into(),
         mode: spec.mode,
         otherwise: spec.otherwise,

@@ -12,7 +12,9 @@ use std::sync::Arc;
 /// One decision, readable.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Told {
-    /// Where the policy stands, as `partners/acme.yaml:16`.
+    /// What the policy is called.
+    pub policy: Arc<str>,
+    /// Where it stands, as `partners/acme.yaml:16`.
     pub location: Arc<str>,
     /// Each rule that was looked at, in order.
     pub rules: Vec<ToldRule>,
@@ -50,6 +52,7 @@ impl Told {
             })
         };
         Some(Self {
+            policy: Arc::clone(&block.name),
             location: Arc::clone(&block.location),
             rules: asked.steps.iter().filter_map(rule).collect(),
             otherwise: block.otherwise,
@@ -82,7 +85,8 @@ impl Told {
             })
         });
         json!({
-            "policy": &*self.location,
+            "policy": &*self.policy,
+            "location": &*self.location,
             "rules": rules.collect::<Vec<_>>(),
             "otherwise": self.otherwise.name(),
             "decision": decision_json(&self.decision, policy),

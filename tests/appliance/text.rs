@@ -52,6 +52,7 @@ fn cases() -> Vec<(&'static str, Request, Answer)> {
         .collect();
     let explained = json!({
         "ok": true, "live": true, "flow": flow("allow", 443, long, Some("acme-payments-api")),
+        "policy": "acme -> payments", "location": "partners/acme.yaml:14",
         "decision": { "verdict": "allow", "reason": "rule", "rule": "acme-payments-api" },
         "trace": [
             { "rule": "acme-ssh", "action": "reject", "stands": "false", "condition": "ports" },

@@ -6,9 +6,9 @@ use super::super::config::NewFlows;
 use super::super::instance::{Instance, Silent};
 use super::super::reload::{Preview, ReloadError};
 use super::{ExplainRequest, Request};
-use crate::model::{Addr, Facts, FiveTuple, FlowVerdict, Protocol, ScopeId};
+use crate::model::{Addr, Facts, FiveTuple, FlowVerdict, Protocol, ScopeId, SegmentId};
 use crate::observe::flow_json;
-use crate::policy::{Decision, Located, Policy, Query, RecordedTrace};
+use crate::policy::{BlockInfo, Decision, Located, Policy, Query, RecordedTrace};
 use crate::wire::Link;
 use serde_json::{Value, json};
 use std::io::{self, Write};
@@ -234,21 +234,29 @@ fn explain(instance: &Instance, asked: &ExplainRequest) -> Value {
         Err(silent) => failed(&silent),
         Ok(Some(told)) => {
             let (found, now) = *told;
+            let pair = found.record.from.zip(found.record.to);
+            let block = pair.and_then(|(from, to)| asked_policy(&policy, from, to, found.decision));
             json!({
                 "ok": true,
                 "live": true,
                 "flow": live_json(&Live { record: found.record, now }, &policy),
+                "policy": block.map(|block| &*block.name),
+                "location": block.map(|block| &*block.location),
                 "decision": decision_json(found.decision, &policy),
                 "trace": trace_json(&found.trace, &policy),
             })
         }
         Ok(None) => {
             let mut trace = RecordedTrace::default();
-            let (located, decision) = ask(&policy, scope, tuple, &mut trace);
+            let (pair, decision) = ask(&policy, scope, tuple, &mut trace);
+            let name = |id| policy.segment(id).map(|segment| &*segment.name);
+            let block = pair.and_then(|(from, to)| asked_policy(&policy, from, to, decision));
             json!({
                 "ok": true,
                 "live": false,
-                "segments": located,
+                "segments": pair.map(|(from, to)| json!({ "from": name(from), "to": name(to) })),
+                "policy": block.map(|block| &*block.name),
+                "location": block.map(|block| &*block.location),
                 "decision": decision_json(decision, &policy),
                 "trace": trace_json(&trace, &policy),
             })
@@ -293,17 +301,26 @@ fn ask(
     scope: ScopeId,
     tuple: FiveTuple,
     trace: &mut RecordedTrace,
-) -> (Value, Decision) {
+) -> (Option<(SegmentId, SegmentId)>, Decision) {
     let Located::Pair { from, to, .. } = policy.locate(scope, tuple.src, tuple.dst) else {
-        return (Value::Null, Decision::Final(policy.unknown_segment()));
+        return (None, Decision::Final(policy.unknown_segment()));
     };
-    let name = |id| policy.segment(id).map(|segment| &*segment.name);
-    let located = json!({ "from": name(from), "to": name(to) });
     let Some(block) = policy.block(from, to) else {
-        return (located, Decision::Final(Policy::NO_POLICY));
+        return (Some((from, to)), Decision::Final(Policy::NO_POLICY));
     };
     let query = Query::new(block, tuple, Clock::wall());
-    (located, policy.decide(&query, &Facts::default(), trace))
+    (Some((from, to)), policy.decide(&query, &Facts::default(), trace))
+}
+
+/// The policy a decision was asked of; none where it was made without.
+fn asked_policy(
+    policy: &Policy,
+    from: SegmentId,
+    to: SegmentId,
+    decision: Decision,
+) -> Option<&BlockInfo> {
+    let asked = decision != Decision::Final(Policy::NO_POLICY);
+    policy.block(from, to).filter(|_| asked).and_then(|id| policy.policy(id))
 }
 
 fn decision_json(decision: Decision, policy: &Policy) -> Value {

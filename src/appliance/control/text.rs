@@ -262,6 +262,9 @@ fn explain(last: &Value) -> String {
             false => writeln!(out, "no live flow; its addresses belong to no pair of segments"),
         };
     }
+    if let (Some(policy), Some(location)) = (last["policy"].as_str(), last["location"].as_str()) {
+        let _ = writeln!(out, "policy: {policy}, at {location}");
+    }
     for step in last["trace"].as_array().into_iter().flatten() {
         let (rule, stands) = (text(step, "rule"), text(step, "stands"));
         let _ = match step["condition"].as_str() {

@@ -4,7 +4,7 @@
 use super::order::common;
 use crate::policy::names::{NamePattern, NameSet};
 use crate::policy::spec::{
-    BlockSpec, DefaultsSpec, PolicySpec, PortRange, RuleSpec, SegmentKind, SegmentSpec, Selector,
+    BlockSpec, DefaultsSpec, PolicySpec, PortRange, RuleSpec, SegmentKind, SegmentSpec,
 };
 use crate::ruleset::{Date, Loaded};
 use serde::Serialize;
@@ -78,7 +78,7 @@ pub(super) fn written(old: &Loaded, new: &Loaded) -> Vec<Written> {
         &mut all,
     );
     let blocks = |spec: &PolicySpec| -> Vec<(String, BlockSpec)> {
-        spec.policies.iter().map(|block| (policy_name(block), block.clone())).collect()
+        spec.policies.iter().map(|block| (block.name(), block.clone())).collect()
     };
     let (before, after) = (blocks(old), blocks(new));
     compare(
@@ -171,23 +171,6 @@ fn moved(old: &[(String, BlockSpec)], new: &[(String, BlockSpec)], all: &mut Vec
             }
         }
     }
-}
-
-/// The name of a policy: whom it is for.
-fn policy_name(block: &BlockSpec) -> String {
-    let side = |list: &[Selector]| {
-        let words: Vec<String> = list
-            .iter()
-            .map(|selector| match selector {
-                Selector::Segment(name) => name.clone(),
-                Selector::Label(key, value) => format!("{key}:{value}"),
-                Selector::Kind(kind) => format!("kind:{}", kind.name()),
-                Selector::Any => "any".to_owned(),
-            })
-            .collect();
-        words.join(", ")
-    };
-    format!("{} -> {}", side(&block.from), side(&block.to))
 }
 
 /// Compares one field; `None` for the other side says what is there.
@@ -320,7 +303,7 @@ type RuleIn<'s> = (&'s BlockSpec, &'s RuleSpec);
 fn rule_fields(old: RuleIn<'_>, new: Option<RuleIn<'_>>) -> Vec<Field> {
     let mut fields = Vec::new();
     let mut compare = Comparer { fields: &mut fields };
-    let policy = |(block, _): RuleIn<'_>| vec![policy_name(block)];
+    let policy = |(block, _): RuleIn<'_>| vec![block.name()];
     compare.list("policy", policy(old), new.map(policy));
     fields.extend(fields_of_rule(old.1, new.map(|(_, rule)| rule)));
     fields

@@ -3,7 +3,6 @@
 use super::{Candidate, Explanation, Found, Origin, Step};
 use crate::observe::flow_json;
 use crate::policy::Policy;
-use crate::policy::spec::Selector;
 use crate::prove::trace::{Told, facts_told, verdict_json};
 use serde_json::{Map, Value, json};
 
@@ -33,9 +32,10 @@ fn found(found: &Found, policy: &Policy) -> Value {
     };
     let rivals = found.rivals.iter().map(|rival| {
         json!({
-            "policy": rival.location,
-            "from": selector(&rival.from),
-            "to": selector(&rival.to),
+            "policy": policy.policy(rival.id).map(|block| &*block.name),
+            "location": rival.location,
+            "from": rival.from.to_string(),
+            "to": rival.to.to_string(),
         })
     });
     json!({
@@ -57,15 +57,6 @@ fn candidate(candidate: &Candidate) -> Value {
         "network": candidate.network.map(|network| network.to_string()),
         "looked_at": candidate.looked_at,
     })
-}
-
-fn selector(selector: &Selector) -> String {
-    match selector {
-        Selector::Segment(name) => name.clone(),
-        Selector::Label(key, value) => format!("{key}:{value}"),
-        Selector::Kind(kind) => format!("kind:{}", kind.name()),
-        Selector::Any => "any".to_owned(),
-    }
 }
 
 fn step(step: &Step, policy: &Policy) -> Value {

@@ -117,7 +117,7 @@ fn pair(out: &mut String, found: &Found, policy: &Policy) {
         let _ = writeln!(out, "policy       none for this pair");
         return;
     };
-    let line = |from: &Selector, to: &Selector| format!("{} -> {}", selector(from), selector(to));
+    let line = |from: &Selector, to: &Selector| format!("{from} -> {to}");
     let _ = writeln!(out, "policy       {}  {}", first.location, line(&first.from, &first.to));
     for rival in found.rivals.iter().skip(1) {
         let _ = writeln!(
@@ -127,15 +127,6 @@ fn pair(out: &mut String, found: &Found, policy: &Policy) {
             rival.location,
             line(&rival.from, &rival.to)
         );
-    }
-}
-
-fn selector(selector: &Selector) -> String {
-    match selector {
-        Selector::Segment(name) => name.clone(),
-        Selector::Label(key, value) => format!("label {key}:{value}"),
-        Selector::Kind(kind) => format!("kind:{}", kind.name()),
-        Selector::Any => "any".to_owned(),
     }
 }
 

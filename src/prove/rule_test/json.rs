@@ -86,7 +86,10 @@ fn coverage(report: &Report, policy: &Policy) -> Value {
         .policies()
         .iter()
         .zip(&report.coverage.otherwise)
-        .map(|(block, decided)| json!({ "policy": &*block.location, "decided": decided }))
+        .map(|(block, decided)| {
+            let (policy, location) = (&*block.name, &*block.location);
+            json!({ "policy": policy, "location": location, "decided": decided })
+        })
         .collect();
     json!({ "rules": rules, "otherwise": otherwise })
 }
