@@ -72,8 +72,11 @@ impl Engine {
             return self.cut(id, super::stream::deny(reason), was_allowed, parcel, out);
         }
         let Some(flow) = self.table.get(id) else { return };
-        if flow.stage() == Stage::Pending || self.is_decided_by_datagram(flow) {
+        if flow.stage() == Stage::Pending {
             return;
+        }
+        if self.is_decided_by_datagram(flow) {
+            return self.renumber(id);
         }
         let verdict = self.under(&self.policy, id);
         let Some(flow) = self.table.get_mut(id) else { return };
@@ -86,6 +89,17 @@ impl Engine {
             return;
         }
         self.cut(id, verdict, was_allowed, parcel, out);
+    }
+
+    /// Writes what stands of a flow whose messages are decided one by one as the present ruleset counts
+    /// its rules. Where that would say otherwise of the last message, what was done stays, by no rule of
+    /// this ruleset.
+    fn renumber(&mut self, id: FlowId) {
+        let present = self.under(&self.policy, id);
+        let Some(flow) = self.table.get_mut(id) else { return };
+        let stands = FlowVerdict { rule: None, ..flow.verdict() };
+        let same = present.filter(|present| present.action == stands.action);
+        flow.set_verdict(same.unwrap_or(stands));
     }
 
     /// A flow that was read for the record alone is asked about from now on, where the present ruleset
@@ -268,5 +282,54 @@ impl Engine {
             }
         }
         count
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::record::Event;
+    use super::super::tests::{Bench, spec, tuple};
+    use super::*;
+    use crate::policy::names::{NamePattern, NameSet};
+    use crate::policy::spec::{PortRange, RuleSpec};
+    use crate::synth::packet;
+    use crate::synth::speech::Speech;
+
+    #[test]
+    fn a_record_after_a_reload_has_the_rule_that_decided_and_none_that_took_its_number() {
+        let rule = |id: &str, action, name: &str| {
+            let mut rule = RuleSpec::new(id, action);
+            rule.ports = Some(vec![PortRange::one(53)]);
+            rule.dns = Some(Arc::new(NameSet::build([NamePattern::parse(name).unwrap()]).unwrap()));
+            rule
+        };
+        let mut before = spec();
+        before.policies[0].rules.insert(0, rule("bad", Action::Deny, "bad.example"));
+        before.policies[0].rules.insert(0, rule("good", Action::Allow, "good.example"));
+        let mut moved = before.clone();
+        moved.policies[0].rules.insert(0, rule("new", Action::Allow, "new.example"));
+        let mut without = before.clone();
+        without.policies[0].rules.retain(|rule| rule.id != "bad" && rule.id != "good");
+        without.policies[0].rules.push(rule("bad", Action::Allow, "bad.example"));
+        let tuple = tuple(53, Protocol::UDP);
+        let said = |name| Speech::Dns { name, answer: None }.datagrams();
+        for (name, after, action, told) in [
+            ("good.example", &moved, Action::Allow, Some("good")),
+            ("bad.example", &moved, Action::Deny, Some("bad")),
+            ("good.example", &without, Action::Allow, None),
+            ("bad.example", &without, Action::Deny, None),
+        ] {
+            let mut bench = Bench::new(&before);
+            bench.give(&packet::udp(&tuple, &said("good.example")[0].1));
+            bench.give(&packet::udp(&tuple, &said(name)[0].1));
+            let policy = Arc::new(Policy::compile(after, Some(bench.engine.policy())).unwrap());
+            bench.engine.install(Arc::clone(&policy));
+            bench.give(&packet::udp(&tuple.reverse(), &said("good.example")[1].1));
+            bench.pass(900);
+            let Some(Event::FlowEnd(record)) = bench.events.last() else { panic!("it ended") };
+            let verdict = record.verdict.unwrap();
+            let rule = verdict.rule.map(|id| policy.rule(id).unwrap().name.to_string());
+            assert_eq!((verdict.action, rule.as_deref()), (action, told), "{name}");
+        }
     }
 }
