@@ -268,6 +268,10 @@ fn a_partner_put_before_the_others_by_a_reload_meets_no_flow_of_theirs() {
     bench.leave();
 }
 
+/// One more partner, before all others, and its policy.
+const AACHEN: &str = "segments:\n  aachen: { kind: partner, endpoints: [vpce-0aaaaaaaaaaaaaaaa], networks: [10.20.0.0/16] }";
+const AACHEN_POLICY: &str = "policies:\n  - { from: aachen, to: payments, rules: [{ id: all, action: deny, protocol: udp }] }";
+
 #[test]
 fn explain_tells_of_live_flows_and_of_flows_nobody_has_seen() {
     let bench = Bench::new("explain", RULES);
@@ -279,10 +283,26 @@ fn explain_tells_of_live_flows_and_of_flows_nobody_has_seen() {
     };
     let live = explain("10.20.1.5:40000 -> 10.100.4.7:443/udp", "acme");
     assert_eq!((&live["live"], &live["decision"]["rule"]), (&true.into(), &"web".into()));
+    assert_eq!(live["policy"], "acme -> payments");
+    assert!(live["location"].as_str().unwrap().ends_with("rules.yaml:8"), "{live}");
     let unseen = explain("10.20.1.5:1 -> 10.100.4.7:99/udp", "acme");
     assert_eq!((&unseen["live"], &unseen["decision"]["verdict"]), (&false.into(), &"deny".into()));
     assert_eq!(unseen["trace"][0]["condition"], "ports");
+    assert_eq!(unseen["policy"], "acme -> payments");
     assert!(explain("10.20.1.5:1 -> 10.100.4.7:99/udp", "acne")["error"].is_string());
+    // Segments, policies and rules have other numbers now, and the flow is silent.
+    let onboarded = RULES.replace("segments:", AACHEN).replace("policies:", AACHEN_POLICY);
+    bench.write_rules(&onboarded);
+    assert_eq!(bench.ask(&Request::Reload { dry_run: false, limit: 0 }).last["ok"], true);
+    let live = explain("10.20.1.5:40000 -> 10.100.4.7:443/udp", "acme");
+    let (flow, policy) = (&live["flow"]["lockgate"], "acme -> payments");
+    assert_eq!((&flow["from"], &flow["rule"]), (&"acme".into(), &"web".into()), "{live}");
+    assert_eq!((&flow["policy"], &live["policy"]), (&policy.into(), &policy.into()), "{live}");
+    assert_eq!(live["decision"]["rule"], "web");
+    bench.write_rules(&onboarded.replace("ports: [443]", "ports: [444]"));
+    let foreseen = bench.ask(&Request::Reload { dry_run: true, limit: 10 });
+    let flow = &foreseen.items[0]["flow"]["lockgate"];
+    assert_eq!((&flow["from"], &flow["policy"]), (&"acme".into(), &policy.into()), "{flow}");
 }
 
 #[test]

@@ -30,8 +30,8 @@ pub enum Command {
     Snapshot(Sender<Box<Snapshot>>),
     /// Walk over all flows, a piece between two batches.
     Walk(Box<Walk>),
-    /// How the flow of this five-tuple came to its verdict, and when that was told.
-    Explain(ScopeId, FiveTuple, Sender<Option<Box<(Explanation, Timestamp)>>>),
+    /// How the flow of this five-tuple came to its verdict.
+    Explain(ScopeId, FiveTuple, Sender<Option<Box<Explained>>>),
     /// Refuse new flows, or take them again.
     Refuse(bool),
     /// Tell the kept packets of denied flows.
@@ -54,9 +54,29 @@ pub struct Walk {
     /// The oldest of the flows meant.
     pub flows: Oldest<Arc<Policy>>,
     /// The oldest whose verdict would change.
-    pub changes: Oldest<FlowVerdict>,
+    pub changes: Oldest<Change>,
     /// Who is told at the end.
     pub reply: Sender<Found>,
+}
+
+/// How a live flow came to its verdict.
+#[derive(Debug)]
+pub struct Explained {
+    /// The flow, and what is said of it now.
+    pub found: Explanation,
+    /// The ruleset that gives its record names.
+    pub under: Arc<Policy>,
+    /// When the worker looked.
+    pub now: Timestamp,
+}
+
+/// A verdict that would change.
+#[derive(Debug)]
+pub struct Change {
+    /// The ruleset that gives the flow's record names.
+    pub under: Arc<Policy>,
+    /// What would be said of the flow.
+    pub next: FlowVerdict,
 }
 
 /// What a walk does with the flows meant.
@@ -89,7 +109,7 @@ pub struct Found {
     /// The oldest of them, each with the ruleset it was decided under.
     pub flows: Vec<(Live, Arc<Policy>)>,
     /// Verdicts that would change, of the oldest flows.
-    pub changes: Vec<(Live, FlowVerdict)>,
+    pub changes: Vec<(Live, Change)>,
     /// How many would change.
     pub changed: u64,
     /// How many of these are allowed now and would not be.

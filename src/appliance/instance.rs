@@ -2,7 +2,7 @@
 //! the control socket and signals all come down to these methods.
 
 use super::clock::Clock;
-use super::command::{Command, Found, Task, Walk};
+use super::command::{Command, Explained, Found, Task, Walk};
 use super::config::{Config, DrainConfig};
 use super::denied::Kept;
 use super::drain::{Drain, Over};
@@ -12,7 +12,6 @@ use super::health::{Facts, Health, LossMeter, WorkerFacts};
 use super::reload::Refusal;
 use super::totals::{Snapshot, Totals};
 use super::worker::Pulse;
-use crate::engine::Explanation;
 use crate::model::{FiveTuple, ScopeId, Timestamp};
 use crate::policy::Policy;
 use crossbeam_channel::{Receiver, Sender, bounded};
@@ -164,7 +163,7 @@ impl Instance {
         Ok(found)
     }
 
-    /// How the flow of a five-tuple came to its verdict, if it is known, and when its worker looked.
+    /// How the flow of a five-tuple came to its verdict, if it is known.
     ///
     /// # Errors
     /// If a worker does not answer.
@@ -172,7 +171,7 @@ impl Instance {
         &self,
         scope: ScopeId,
         tuple: FiveTuple,
-    ) -> Result<Option<Box<(Explanation, Timestamp)>>, Silent> {
+    ) -> Result<Option<Box<Explained>>, Silent> {
         let all = self.ask(ANSWER, |reply| Command::Explain(scope, tuple, reply))?;
         Ok(all.into_iter().flatten().next())
     }

@@ -2,7 +2,7 @@
 //! shared but the immutable policy and a few numbers that others may read.
 
 use super::clock::Clock;
-use super::command::{Command, Found, Live, Oldest, PIECE, Task, Walk};
+use super::command::{Change, Command, Explained, Found, Live, Oldest, PIECE, Task, Walk};
 use super::denied::Ring;
 use super::flow_log::FlowLog;
 use super::latency::Latency;
@@ -12,7 +12,7 @@ use crate::engine::bindings::Answered;
 use crate::engine::record::FlowRecord;
 use crate::engine::{Engine, Output};
 use crate::io::live::{Port, PortError};
-use crate::model::{Action, FlowVerdict, Timestamp};
+use crate::model::{Action, Timestamp};
 use crossbeam_channel::{Receiver, Sender, TryRecvError};
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -206,8 +206,11 @@ impl Running {
                 Command::Snapshot(reply) => drop(reply.send(Box::new(self.snapshot(port)))),
                 Command::Walk(walk) => self.walks.push_back(walk),
                 Command::Explain(scope, tuple, reply) => {
-                    let explained = self.engine.explain(scope, &tuple);
-                    drop(reply.send(explained.map(|found| Box::new((found, self.now)))));
+                    let explained = self.engine.explain(scope, &tuple).map(|found| {
+                        let under = Arc::clone(self.rulesets.of(found.record.epoch));
+                        Box::new(Explained { found, under, now: self.now })
+                    });
+                    drop(reply.send(explained));
                 }
                 Command::Refuse(refuse) => self.engine.drain(refuse),
                 Command::Denied(reply) => drop(reply.send(self.denied.kept())),
@@ -333,7 +336,8 @@ fn walk_piece(
             found.matched = found.matched.saturating_add(ended as u64);
         }
         Task::Preview(next) => {
-            preview_piece(engine, next, (walk.at, now), &mut walk.changes, found);
+            let (changes, at) = (&mut walk.changes, (walk.at, now));
+            preview_piece(engine, next, rulesets, at, changes, found);
         }
     }
 }
@@ -341,8 +345,9 @@ fn walk_piece(
 fn preview_piece(
     engine: &Engine,
     next: &crate::policy::Policy,
+    rulesets: &Rulesets,
     (at, now): (usize, Timestamp),
-    changes: &mut Oldest<FlowVerdict>,
+    changes: &mut Oldest<Change>,
     found: &mut Found,
 ) {
     for (record, verdict) in engine.preview_at(next, at, PIECE) {
@@ -355,6 +360,7 @@ fn preview_piece(
         if was.action == Action::Allow {
             found.cut = found.cut.saturating_add(1);
         }
-        changes.offer(Live { record, now }, verdict);
+        let under = Arc::clone(rulesets.of(record.epoch));
+        changes.offer(Live { record, now }, Change { under, next: verdict });
     }
 }

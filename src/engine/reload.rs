@@ -170,7 +170,7 @@ impl Engine {
 
     /// The segments a flow is between under `policy`: by its addresses, and by its proxy's word
     /// where that has been read.
-    fn placed(&self, policy: &Policy, id: FlowId) -> Option<(SegmentId, SegmentId)> {
+    pub(super) fn placed(&self, policy: &Policy, id: FlowId) -> Option<(SegmentId, SegmentId)> {
         let (key, flow) = (self.table.key(id)?, self.table.get(id)?);
         let tuple = key.tuple(flow.is(Mark::Reversed));
         let identity = match self.cases.facts(flow.case).map(|facts| &facts.proxy) {

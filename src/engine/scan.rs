@@ -8,7 +8,7 @@ use super::record::{Ended, FlowRecord};
 use super::state::Stage;
 use super::{Engine, Output};
 use crate::flow::{FlowId, FlowKey, TcpState};
-use crate::model::{Epoch, FiveTuple, FlowVerdict, ScopeId, SegmentId};
+use crate::model::{Epoch, FiveTuple, FlowVerdict, PolicyId, Reason, ScopeId, SegmentId};
 use crate::policy::{Decision, Policy, RecordedTrace};
 
 /// How a live flow came to its verdict: the record of it and the trace of its decision now.
@@ -16,7 +16,10 @@ use crate::policy::{Decision, Policy, RecordedTrace};
 pub struct Explanation {
     /// The flow.
     pub record: FlowRecord,
-    /// What the policy says of the facts known now.
+    /// The policy that was asked, of the present ruleset; none if none stands for its segments, or while
+    /// these are not known.
+    pub policy: Option<PolicyId>,
+    /// What it says of the facts known now.
     pub decision: Decision,
     /// Every rule looked at on the way.
     pub trace: RecordedTrace,
@@ -121,10 +124,17 @@ impl Engine {
         let id = self.table.lookup(&key, self.table.hash(&key))?;
         let (record, flow, question) = (self.record(id)?, self.table.get(id)?, self.question(id)?);
         let bound = self.cases.bound(flow.case);
-        let question = Question { missed: flow.is(Mark::Midstream), bound, ..question };
-        let facts = self.facts_of(flow, &question);
         let mut trace = RecordedTrace::default();
+        // A flow that is silent since a reload still has the numbers of the ruleset before.
+        let Some((from, to)) = self.placed(&self.policy, id) else {
+            let decision = Decision::Final(super::stream::deny(Reason::UnknownSegment));
+            return Some(Explanation { record, policy: None, decision, trace });
+        };
+        let block = self.policy.block(from, to).filter(|_| !flow.is(Mark::BehindProxy));
+        let missed = flow.is(Mark::Midstream);
+        let question = Question { policy: block, missed, bound, ..question };
+        let facts = self.facts_of(flow, &question);
         let decision = self.traced(&self.policy, &question, &facts, &mut trace);
-        Some(Explanation { record, decision, trace })
+        Some(Explanation { record, policy: block, decision, trace })
     }
 }

@@ -1,14 +1,14 @@
 //! Requests carried out on the instance, and the lines they are answered with.
 
 use super::super::clock::Clock;
-use super::super::command::{LISTED_MAX, Live, Task};
+use super::super::command::{Change, Explained, LISTED_MAX, Live, Task};
 use super::super::config::NewFlows;
 use super::super::instance::{Instance, Silent};
 use super::super::reload::{Preview, ReloadError};
 use super::{ExplainRequest, Request};
 use crate::model::{Addr, Facts, FiveTuple, FlowVerdict, Protocol, ScopeId, SegmentId};
 use crate::observe::flow_json;
-use crate::policy::{BlockInfo, Decision, Located, Policy, Query, RecordedTrace};
+use crate::policy::{Decision, Located, Policy, Query, RecordedTrace};
 use crate::wire::Link;
 use serde_json::{Value, json};
 use std::io::{self, Write};
@@ -187,9 +187,8 @@ fn preview(instance: &Instance, limit: usize, out: &mut dyn Write) -> io::Result
         Ok(preview) => preview,
         Err(error) => return writeln!(out, "{}", refused(&error)),
     };
-    let now = instance.policy();
-    for (live, verdict) in found.changes.iter().take(room) {
-        let (flow, next) = (live_json(live, &now), verdict_json(*verdict, &policy));
+    for (live, Change { under, next }) in found.changes.iter().take(room) {
+        let (flow, next) = (live_json(live, under), verdict_json(*next, &policy));
         writeln!(out, "{}", json!({ "flow": flow, "would_be": next }))?;
     }
     let last = json!({
@@ -233,13 +232,12 @@ fn explain(instance: &Instance, asked: &ExplainRequest) -> Value {
     match instance.explain(scope, tuple) {
         Err(silent) => failed(&silent),
         Ok(Some(told)) => {
-            let (found, now) = *told;
-            let pair = found.record.from.zip(found.record.to);
-            let block = pair.and_then(|(from, to)| asked_policy(&policy, from, to, found.decision));
+            let Explained { found, under, now } = *told;
+            let block = found.policy.and_then(|id| policy.policy(id));
             json!({
                 "ok": true,
                 "live": true,
-                "flow": live_json(&Live { record: found.record, now }, &policy),
+                "flow": live_json(&Live { record: found.record, now }, &under),
                 "policy": block.map(|block| &*block.name),
                 "location": block.map(|block| &*block.location),
                 "decision": decision_json(found.decision, &policy),
@@ -250,7 +248,8 @@ fn explain(instance: &Instance, asked: &ExplainRequest) -> Value {
             let mut trace = RecordedTrace::default();
             let (pair, decision) = ask(&policy, scope, tuple, &mut trace);
             let name = |id| policy.segment(id).map(|segment| &*segment.name);
-            let block = pair.and_then(|(from, to)| asked_policy(&policy, from, to, decision));
+            let block = pair.and_then(|(from, to)| policy.block(from, to));
+            let block = block.and_then(|id| policy.policy(id));
             json!({
                 "ok": true,
                 "live": false,
@@ -310,17 +309,6 @@ fn ask(
     };
     let query = Query::new(block, tuple, Clock::wall());
     (Some((from, to)), policy.decide(&query, &Facts::default(), trace))
-}
-
-/// The policy a decision was asked of; none where it was made without.
-fn asked_policy(
-    policy: &Policy,
-    from: SegmentId,
-    to: SegmentId,
-    decision: Decision,
-) -> Option<&BlockInfo> {
-    let asked = decision != Decision::Final(Policy::NO_POLICY);
-    policy.block(from, to).filter(|_| asked).and_then(|id| policy.policy(id))
 }
 
 fn decision_json(decision: Decision, policy: &Policy) -> Value {
