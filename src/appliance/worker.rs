@@ -22,8 +22,8 @@ use std::time::Duration;
 
 /// How long a worker without packets waits before it looks for commands and lets time pass.
 const WAIT: Duration = Duration::from_millis(20);
-/// How often the port is asked for its losses.
-const LOSSES_MS: u64 = 100;
+/// How often the port is asked for its link and its losses.
+const LOOK_MS: u64 = 100;
 
 /// What others may read of a worker while it runs. Written by the worker alone.
 #[derive(Debug)]
@@ -95,7 +95,7 @@ struct Running {
     latency: Latency,
     rulesets: Rulesets,
     past: Arc<Named>,
-    losses_at_ms: u64,
+    looked_at_ms: u64,
     /// The time of the last batch.
     now: Timestamp,
 }
@@ -120,7 +120,7 @@ impl Worker {
             walks: VecDeque::new(),
             latency: Latency::default(),
             past: Arc::default(),
-            losses_at_ms: 0,
+            looked_at_ms: 0,
             now: Timestamp::ZERO,
         };
         let result = running.serve(&mut *port, &commands);
@@ -143,7 +143,7 @@ impl Running {
                 Asked::Stop => return Ok(()),
             }
             self.step_walk();
-            self.beat(port);
+            self.beat(port)?;
             let wait = if self.walks.is_empty() { WAIT } else { Duration::ZERO };
             let exchanged = port.exchange(wait, &mut |now, frames, out| {
                 let from = self.clock.elapsed();
@@ -161,7 +161,8 @@ impl Running {
                 self.tell(out);
             });
             match exchanged {
-                Ok(_) => self.link(true),
+                // That no frame came says nothing of the link: see `beat`.
+                Ok(_) => {}
                 // A link that comes back is used again, and its flows are still known.
                 Err(PortError::Down { .. }) => {
                     self.link(false);
@@ -242,13 +243,20 @@ impl Running {
         }
     }
 
-    fn beat(&mut self, port: &dyn Port) {
+    fn beat(&mut self, port: &dyn Port) -> Result<(), PortError> {
         let now = self.clock.elapsed_ms();
         self.pulse.beat_ms.store(now, Ordering::Relaxed);
-        if now.saturating_sub(self.losses_at_ms) >= LOSSES_MS {
-            self.losses_at_ms = now;
-            self.pulse.lost.store(port.losses().total(), Ordering::Relaxed);
+        if now.saturating_sub(self.looked_at_ms) < LOOK_MS {
+            return Ok(());
         }
+        self.looked_at_ms = now;
+        self.pulse.lost.store(port.losses().total(), Ordering::Relaxed);
+        match port.link() {
+            Ok(()) => self.link(true),
+            Err(PortError::Down { .. }) => self.link(false),
+            Err(error) => return Err(error),
+        }
+        Ok(())
     }
 
     /// Takes one walk a piece further; several take turns.

@@ -66,6 +66,10 @@ impl Port for Broken {
         Err(PortError::System { what: "receiving", error: std::io::Error::other("broken") })
     }
 
+    fn link(&self) -> Result<(), PortError> {
+        Ok(())
+    }
+
     fn losses(&self) -> Losses {
         Losses::default()
     }
@@ -79,6 +83,10 @@ impl Port for Stuck {
         loop {
             thread::park();
         }
+    }
+
+    fn link(&self) -> Result<(), PortError> {
+        Ok(())
     }
 
     fn losses(&self) -> Losses {

@@ -9,6 +9,7 @@ mod end_to_end;
 mod folder;
 mod gwlb;
 mod lab;
+mod links;
 mod load;
 mod mirror;
 mod network;

@@ -15,8 +15,13 @@ pub enum PortError {
         /// Those there are.
         known: Vec<String>,
     },
-    /// The interface is down, or went away.
+    /// The interface is down, or nothing is at the other end.
     Down {
+        /// Its name.
+        name: String,
+    },
+    /// The interface ports were opened on is no more, whatever has its name now.
+    Gone {
         /// Its name.
         name: String,
     },
@@ -112,6 +117,9 @@ impl fmt::Display for PortError {
             }
             Self::Down { name } => {
                 write!(f, "interface {name:?} is down; `ip link set {name} up` starts it")
+            }
+            Self::Gone { name } => {
+                write!(f, "interface {name:?} is gone: it was removed, or made anew")
             }
             Self::NoAddress { name, address: None } => {
                 write!(f, "interface {name:?} has no IPv4 address, and gateways send to one")

@@ -24,6 +24,7 @@ mod settings;
 mod spread;
 mod sys;
 mod transmit;
+mod uplink;
 mod xdp;
 
 pub use clock::Clock;
@@ -53,8 +54,16 @@ pub trait Port: Send {
     /// sent. Calls `judge` exactly once, with no frames if none came.
     ///
     /// # Errors
-    /// If the port can work no more: its interface is gone, or the system refuses its socket.
+    /// `Down` if the interface went down: it may be called again, and flows are kept. All others are
+    /// for good: the interface is gone, or the system refuses the socket.
     fn exchange(&mut self, wait: Duration, judge: Judge<'_>) -> Result<Exchanged, PortError>;
+
+    /// Whether frames can come and go, as the interface says itself. An exchange without frames says
+    /// nothing of that.
+    ///
+    /// # Errors
+    /// `Down` until it is up again, `Gone` for good.
+    fn link(&self) -> Result<(), PortError>;
 
     /// What was lost here since the port was opened.
     fn losses(&self) -> Losses;

@@ -5,6 +5,7 @@
 use super::batch::{frame, unborrowed};
 use super::clock::Clock;
 use super::interface::Interface;
+use super::uplink::Uplink;
 use super::{Exchanged, Judge, Losses, Port, PortError, filter, sys};
 use crate::engine::{Frame, Output};
 use crate::model::Protocol;
@@ -34,7 +35,7 @@ pub(super) const PORTS: [u16; 2] = [VXLAN_PORT, GENEVE_PORT];
 
 /// Frames from an interface, copied.
 struct PassivePort {
-    name: String,
+    uplink: Uplink,
     /// The same socket as the receiver's, for waiting and for its numbers.
     socket: OwnedFd,
     receiver: Box<dyn DataLinkReceiver>,
@@ -68,7 +69,7 @@ pub(super) fn open(
     let all = datalink::interfaces();
     let found = all.iter().find(|one| one.index == interface.index);
     let Some(found) = found else {
-        return Err(PortError::Down { name: interface.name.clone() });
+        return Err(interface.uplink.down());
     };
     let config = datalink::Config {
         read_buffer_size: FRAME_BYTES,
@@ -83,7 +84,7 @@ pub(super) fn open(
         _ => return Err(PortError::Unsupported { what: "an interface without Ethernet frames" }),
     };
     let port = PassivePort {
-        name: interface.name.clone(),
+        uplink: interface.uplink.clone(),
         socket,
         receiver,
         clock: Clock::start(),
@@ -102,11 +103,16 @@ impl PassivePort {
         let mut watched = [PollFd::new(&self.socket, PollFlags::IN)];
         let timeout = Timespec::try_from(wait).ok();
         match poll(&mut watched, timeout.as_ref()) {
-            Ok(_) | Err(rustix::io::Errno::INTR) => Ok(()),
+            Ok(_) | Err(rustix::io::Errno::INTR) => {}
             Err(error) => {
-                Err(PortError::System { what: "waiting for frames", error: error.into() })
+                return Err(PortError::System { what: "waiting for frames", error: error.into() });
             }
         }
+        let [socket] = watched;
+        if socket.revents().intersects(PollFlags::ERR | PollFlags::HUP | PollFlags::NVAL) {
+            return Err(self.uplink.fault(&self.socket));
+        }
+        Ok(())
     }
 
     /// Reads what is there into the buffers; gives the number of frames.
@@ -124,7 +130,11 @@ impl PassivePort {
                     | io::ErrorKind::WouldBlock
                     | io::ErrorKind::Interrupted => break,
                     _ if error.raw_os_error() == Some(libc::ENETDOWN) => {
-                        return Err(PortError::Down { name: self.name.clone() });
+                        return Err(self.uplink.down());
+                    }
+                    // The library has errors of its own for a socket at fault.
+                    _ if error.raw_os_error().is_none() => {
+                        return Err(self.uplink.fault(&self.socket));
                     }
                     _ => return Err(PortError::System { what: "receiving", error }),
                 },
@@ -149,6 +159,10 @@ impl Port for PassivePort {
         self.room = frames.into_iter().map(unborrowed).collect();
         self.out.clear();
         Ok(Exchanged { received: count, ..Exchanged::default() })
+    }
+
+    fn link(&self) -> Result<(), PortError> {
+        self.uplink.state()
     }
 
     fn losses(&self) -> Losses {

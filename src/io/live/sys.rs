@@ -165,6 +165,26 @@ pub(super) fn interface_state(fd: impl AsFd, name: &str) -> io::Result<Interface
     Ok(InterfaceState { mtu: u32::try_from(mtu).unwrap_or(0), up: flags & libc::IFF_UP != 0 })
 }
 
+/// Whether the interface of this number is up and running: an administrator's wish, and a carrier or a
+/// driver that does not tell of any.
+///
+/// # Errors
+/// `ENODEV` if there is none.
+pub(super) fn interface_runs(fd: impl AsFd, index: u32) -> io::Result<bool> {
+    const RUNS: c_int = libc::IFF_UP | libc::IFF_RUNNING;
+    let mut request = request("");
+    request.ifr_ifru.ifru_ifindex = index.cast_signed();
+    let fd = fd.as_fd().as_raw_fd();
+    // SAFETY: the kernel reads the number and writes the name, terminated, which is how the next call
+    // asks; the request lives through both.
+    result(unsafe { libc::ioctl(fd, libc::SIOCGIFNAME, &raw mut request) })?;
+    // SAFETY: the kernel reads the name and writes the union.
+    result(unsafe { libc::ioctl(fd, libc::SIOCGIFFLAGS, &raw mut request) })?;
+    // SAFETY: the call above has written this member, which is an integer.
+    let flags = c_int::from(unsafe { request.ifr_ifru.ifru_flags });
+    Ok(flags & RUNS == RUNS)
+}
+
 /// How many queues an interface receives on (`ethtool --show-channels`); one if it does not tell.
 pub(super) fn receive_queues(fd: impl AsFd, name: &str) -> u32 {
     /// `struct ethtool_channels`: the command, four maxima, four counts.

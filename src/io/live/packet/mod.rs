@@ -11,6 +11,7 @@ use super::interface::Interface;
 use super::settings::PortSettings;
 use super::spread::Spread;
 use super::transmit::{self, Leaving, SizeGate};
+use super::uplink::Uplink;
 use super::{Exchanged, Judge, Losses, Port, PortError, filter, sys};
 use crate::engine::{Frame, Output};
 use crate::model::Timestamp;
@@ -85,7 +86,7 @@ fn join(sockets: &[&OwnedFd], spread: &Spread) -> io::Result<()> {
 
 /// One worker's ring, and the socket its frames leave by.
 struct PacketPort {
-    name: String,
+    uplink: Uplink,
     receive: OwnedFd,
     transmit: OwnedFd,
     ring: Ring,
@@ -136,7 +137,7 @@ impl PacketPort {
             })
             .map_err(fault)?;
         Ok(Self {
-            name: interface.name.clone(),
+            uplink: interface.uplink.clone(),
             receive,
             transmit,
             ring,
@@ -194,24 +195,9 @@ impl PacketPort {
         }
         let [socket, _] = watched;
         if socket.revents().intersects(PollFlags::ERR | PollFlags::HUP | PollFlags::NVAL) {
-            return Err(self.fault());
+            return Err(self.uplink.fault(&self.receive));
         }
         Ok(())
-    }
-
-    /// Why the socket is at fault; asking clears it, and a link that comes back is used again.
-    #[cold]
-    fn fault(&self) -> PortError {
-        match rustix::net::sockopt::socket_error(&self.receive) {
-            Ok(Err(rustix::io::Errno::NETDOWN)) => PortError::Down { name: self.name.clone() },
-            Ok(Err(error)) | Err(error) => {
-                PortError::System { what: "receiving", error: error.into() }
-            }
-            Ok(Ok(())) => PortError::System {
-                what: "receiving",
-                error: io::Error::other("an error without a number"),
-            },
-        }
     }
 }
 
@@ -256,6 +242,10 @@ impl Port for PacketPort {
         self.ring.release(count);
         self.out.clear();
         Ok(done)
+    }
+
+    fn link(&self) -> Result<(), PortError> {
+        self.uplink.state()
     }
 
     fn losses(&self) -> Losses {

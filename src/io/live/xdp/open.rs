@@ -257,7 +257,7 @@ impl<'s> Opener<'s> {
                 connected.others
             });
             ports.push(Box::new(XdpPort::new(Parts {
-                name: interface.name.clone(),
+                uplink: interface.uplink.clone(),
                 mtu: interface.mtu,
                 sockets,
                 share,

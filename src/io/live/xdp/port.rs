@@ -7,6 +7,7 @@ use super::super::gather::Gather;
 use super::super::mailbox::{Mailbox, Post};
 use super::super::spread::{Place, Spread};
 use super::super::transmit::{self, Leaving, SizeGate};
+use super::super::uplink::Uplink;
 use super::super::{Exchanged, Judge, Losses, Port, PortError};
 use super::socket::{Packet, Socket};
 use super::store::Store;
@@ -45,7 +46,7 @@ pub(super) struct Others {
 
 /// One worker's sockets and chunks.
 pub(super) struct XdpPort {
-    name: String,
+    uplink: Uplink,
     // Before the memory they were given.
     sockets: Vec<Socket>,
     /// Chunks that may wait in one socket's fill ring.
@@ -70,7 +71,7 @@ pub(super) struct XdpPort {
 
 /// What a port is made of.
 pub(super) struct Parts {
-    pub(super) name: String,
+    pub(super) uplink: Uplink,
     pub(super) mtu: u32,
     pub(super) sockets: Vec<Socket>,
     pub(super) share: u32,
@@ -84,9 +85,9 @@ pub(super) struct Parts {
 
 impl XdpPort {
     pub(super) fn new(parts: Parts) -> Self {
-        let Parts { name, mtu, sockets, share, store, others, clock, spin, tagged, held } = parts;
+        let Parts { uplink, mtu, sockets, share, store, others, clock, spin, tagged, held } = parts;
         Self {
-            name,
+            uplink,
             sockets,
             share,
             store,
@@ -213,7 +214,7 @@ impl XdpPort {
         }
         let gone = PollFlags::ERR | PollFlags::HUP | PollFlags::NVAL;
         if watched.iter().take(self.sockets.len()).any(|fd| fd.revents().intersects(gone)) {
-            return Err(PortError::Down { name: self.name.clone() });
+            return Err(self.uplink.down());
         }
         Ok(())
     }
@@ -328,6 +329,10 @@ impl Port for XdpPort {
         done.sent = self.send();
         self.out.clear();
         Ok(done)
+    }
+
+    fn link(&self) -> Result<(), PortError> {
+        self.uplink.state()
     }
 
     fn losses(&self) -> Losses {
