@@ -273,9 +273,9 @@ impl<'a> Proof<'a> {
         for (dimension, set) in [(NameDimension::Domain, domains), (NameDimension::Question, dns)] {
             let Some(strangers) = set.and_then(|set| self.nameless.part(&set)) else { continue };
             let mut part = asks.clone();
-            if let Some(mut ask) = part.name(dimension).copied() {
-                ask.set = self.values.languages.names(&strangers);
-                part.set_name(dimension, Some(ask));
+            if let Some(ask) = part.name(dimension).copied() {
+                let set = self.values.languages.names(&strangers);
+                part.set_name(dimension, Some(ask.within(set, &self.values.languages)));
                 variants.push(part);
             }
         }

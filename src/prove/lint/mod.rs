@@ -58,8 +58,13 @@ pub fn lint(loaded: &Loaded, options: LintOptions) -> Vec<Diagnostic> {
 }
 
 impl Lint<'_> {
+    /// The places of a policy, but for those of its rules.
     fn policy_places(&self, policy: usize) -> PolicyPlaces {
-        self.loaded.places.policies.get(policy).cloned().unwrap_or_default()
+        let Some(places) = self.loaded.places.policies.get(policy) else {
+            return PolicyPlaces::default();
+        };
+        let (from, otherwise) = (places.from, places.otherwise);
+        PolicyPlaces { from, otherwise, rules: Vec::new() }
     }
 
     fn rule_places(&self, policy: usize, rule: usize) -> RulePlaces {

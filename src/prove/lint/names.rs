@@ -126,8 +126,8 @@ fn stranger(
         NameDimension::Question
     };
     let mut only = Asks::default();
-    let mut ask = *asks.name(dimension)?;
-    (ask.set, ask.missed, ask.hidden) = (set, false, false);
+    let mut ask = asks.name(dimension)?.within(set, &lint.values.languages);
+    (ask.missed, ask.hidden) = (false, false);
     only.set_name(dimension, Some(ask));
     let earlier: Vec<&Asks> = all.get(..at)?.iter().filter(|other| other.may_meet(asks)).collect();
     let both = stage.meeting(asks).filter_map(|area| area.and(&only));

@@ -287,8 +287,8 @@ fn redundant(lint: &mut Lint<'_>, stage: &Stage, block: &BlockSpec, at: usize, f
     // A denial that `otherwise` would also make stands there by intention: it has a name.
     let falls_through = otherwise_same && rule.action == Action::Allow;
     let start = at.saturating_add(1);
-    let next =
-        (start..all.len()).find(|n| all.get(*n).is_some_and(|asks| flow.meets(asks, &lint.values)));
+    let takes = |other: &Asks| other.may_meet(asks) && flow.meets(other, &lint.values);
+    let next = (start..all.len()).find(|n| all.get(*n).is_some_and(takes));
     if !next.map_or(falls_through, same) {
         return;
     }

@@ -1,7 +1,7 @@
 //! What a rule asks of a flow, dimension by dimension: a rule is a box in the space of all flows
 //! whose facts are settled. The dimensions and their numbers are defined here.
 
-use super::languages::{Languages, SetId};
+use super::languages::{Languages, Mark, SetId};
 use super::ranges::Ranges;
 use crate::model::{Action, Addr};
 use crate::policy::spec::{Answer, AppMatch, DefaultsSpec, PortRange, RuleSpec};
@@ -190,6 +190,25 @@ pub struct NameAsk {
     pub hidden: bool,
     /// Met by a name that was missed.
     pub missed: bool,
+    mark: Mark,
+}
+
+impl NameAsk {
+    fn new(set: SetId, hidden: bool, missed: bool, languages: &Languages) -> Self {
+        Self { set, hidden, missed, mark: languages.mark(set) }
+    }
+
+    /// The same, of another set.
+    #[must_use]
+    pub fn within(self, set: SetId, languages: &Languages) -> Self {
+        Self::new(set, self.hidden, self.missed, languages)
+    }
+
+    /// Whether what is known of both sets leaves a name, or none, that meets both.
+    const fn may_meet(&self, other: &Self) -> bool {
+        let unseen = self.hidden && other.hidden || self.missed && other.missed;
+        unseen || self.mark.meets(other.mark)
+    }
 }
 
 /// What a rule asks; a dimension left out is met by everything.
@@ -277,10 +296,9 @@ impl Asks {
             self.set(Dimension::Sha256, Some(seen(sums.unwrap_or(shown))));
             let in_date = wanted.in_date.then(|| seen(Ranges::one(1)));
             self.set(Dimension::InDate, in_date);
-            self.names[NameDimension::San as usize] = wanted.names.as_ref().map(|list| NameAsk {
-                set: values.languages.texts(list),
-                hidden: hidden_certificate,
-                missed,
+            self.names[NameDimension::San as usize] = wanted.names.as_ref().map(|list| {
+                let set = values.languages.texts(list);
+                NameAsk::new(set, hidden_certificate, missed, &values.languages)
             });
         }
         let bound = rule.bind_dns.then(|| {
@@ -288,16 +306,14 @@ impl Asks {
             if hidden_name { bound.or(&Ranges::one(HIDDEN)) } else { bound }
         });
         self.set(Dimension::Bound, bound);
-        self.names[NameDimension::Question as usize] = rule.dns.as_ref().map(|set| NameAsk {
-            set: values.languages.names(set),
-            hidden: false,
-            missed,
-        });
-        self.names[NameDimension::Domain as usize] = rule.domains.as_ref().map(|set| NameAsk {
-            set: values.languages.names(set),
-            hidden: hidden_name,
-            missed,
-        });
+        let mut names = |set, hidden| {
+            let set = values.languages.names(set);
+            NameAsk::new(set, hidden, missed, &values.languages)
+        };
+        self.names[NameDimension::Question as usize] =
+            rule.dns.as_ref().map(|set| names(set, false));
+        self.names[NameDimension::Domain as usize] =
+            rule.domains.as_ref().map(|set| names(set, hidden_name));
     }
 
     /// What is asked of a number.
@@ -326,13 +342,18 @@ impl Asks {
         }
     }
 
-    /// Whether numbers leave flows that meet both rules.
+    /// Whether numbers, and marks of names, leave flows that meet both rules.
     #[must_use]
     pub fn may_meet(&self, other: &Self) -> bool {
-        self.numbers.iter().zip(&other.numbers).all(|pair| match pair {
-            (Some(own), Some(other)) => own.meets(other),
+        let names = self.names.iter().zip(&other.names).all(|pair| match pair {
+            (Some(own), Some(other)) => own.may_meet(other),
             _ => true,
-        })
+        });
+        names
+            && self.numbers.iter().zip(&other.numbers).all(|pair| match pair {
+                (Some(own), Some(other)) => own.meets(other),
+                _ => true,
+            })
     }
 
     /// Everything that is asked of numbers.

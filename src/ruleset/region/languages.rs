@@ -4,7 +4,9 @@
 
 use super::words::{Alphabet, Step, Steps, Word, search, steps_of, steps_of_glob};
 use crate::policy::names::{NamePattern, NameSet, TextPattern};
+use foldhash::fast::FixedState;
 use std::collections::{HashMap, HashSet};
+use std::hash::BuildHasher;
 use std::sync::Arc;
 
 /// Most combinations of entries of several sets that one question looks at.
@@ -21,6 +23,55 @@ const UNWRITTEN: &str = "*";
 /// A set among those a [`Languages`] knows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct SetId(u32);
+
+/// What the names of a set are, in a few bits: two sets whose marks do not meet have no name in common.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Mark {
+    /// Of the last two labels of each entry. Names that meet share them: one is below the other.
+    tails: u64,
+    /// Of each name, where the set holds single names alone.
+    names: Option<u128>,
+}
+
+impl Mark {
+    /// Of a set that may hold any name.
+    pub(super) const ANY: Self = Self { tails: u64::MAX, names: None };
+
+    fn of(set: &NameSet) -> Self {
+        if set.is_any() {
+            return Self::ANY;
+        }
+        let hashed = |text: &str| FixedState::with_seed(0).hash_one(text);
+        let mut mark = Self { tails: 0, names: Some(0) };
+        for entry in set.iter() {
+            let (name, single) = match &entry {
+                NamePattern::Exact(name) => (name, true),
+                NamePattern::Suffix(name) | NamePattern::Below(name) => (name, false),
+                NamePattern::Any | NamePattern::Glob(_) => return Self::ANY,
+            };
+            let mut dots = name.rmatch_indices('.');
+            mark.tails |= match (dots.next(), dots.next()) {
+                (None, _) => u64::MAX,
+                (Some(_), None) => 1 << (hashed(name) & 63),
+                (Some(_), Some((dot, _))) => {
+                    1 << (hashed(name.get(dot.saturating_add(1)..).unwrap_or_default()) & 63)
+                }
+            };
+            mark.names = mark.names.filter(|_| single).map(|bits| bits | 1 << (hashed(name) & 127));
+        }
+        mark
+    }
+
+    /// Whether the sets may have a name in common.
+    #[must_use]
+    pub const fn meets(self, other: Self) -> bool {
+        let named = match (self.names, other.names) {
+            (Some(own), Some(other)) => own & other != 0,
+            _ => true,
+        };
+        named && self.tails & other.tails != 0
+    }
+}
 
 /// One kind of set.
 #[derive(Clone, Debug)]
@@ -39,6 +90,7 @@ struct Known {
     any: bool,
     len: usize,
     has_patterns: bool,
+    mark: Mark,
 }
 
 /// Which sets a question is about.
@@ -80,6 +132,7 @@ impl Languages {
             entries: None,
             above: None,
             has_patterns,
+            mark: Mark::of(set),
         });
         // The set is kept alive, so that no other one can take its address.
         self.by_address.insert(Arc::as_ptr(set), id);
@@ -101,6 +154,7 @@ impl Languages {
             entries: None,
             above: None,
             has_patterns: true,
+            mark: Mark::ANY,
         })
     }
 
@@ -108,6 +162,12 @@ impl Languages {
         let id = SetId(u32::try_from(self.sets.len()).unwrap_or(u32::MAX));
         self.sets.push(known);
         id
+    }
+
+    /// What the names of a set are, in a few bits.
+    #[must_use]
+    pub fn mark(&self, id: SetId) -> Mark {
+        self.sets.get(id.0 as usize).map_or(Mark::ANY, |known| known.mark)
     }
 
     /// Whether a word is in a set.

@@ -65,6 +65,22 @@ fn combinations_end_at_their_limit() {
     }
 }
 
+#[test]
+fn marks_tell_different_names_apart_and_no_name_from_what_holds_it() {
+    let mark = |entries: &[&str]| Mark::of(&set(entries));
+    let names: Vec<String> = (0..100).map(|n| format!("h{n}.example.com")).collect();
+    let marks: Vec<Mark> = names.iter().map(|name| mark(&[name])).collect();
+    let met = marks.iter().flat_map(|a| marks.iter().map(|b| a.meets(*b))).filter(|m| *m).count();
+    assert!((100..400).contains(&met), "{met} of 10000 pairs");
+    for holder in
+        ["h7.example.com", ".example.com", "*.com", ".com", "com", "*", "h*", "x.h7.example.com"]
+    {
+        let meets = mark(&[holder]).meets(mark(&["h7.example.com"]));
+        assert!(meets || holder == "x.h7.example.com", "{holder}");
+    }
+    assert!(!mark(&[".example.com"]).meets(mark(&[".example.net"])));
+}
+
 fn entry() -> impl Strategy<Value = &'static str> {
     prop::sample::select(vec![
         "a", "b", ".a", "*.a", "a.b", ".a.b", ".b.a", "*.b", "a*", "*b", "*a*", "a*.b", "*",
@@ -98,6 +114,11 @@ proptest! {
         for _ in 0..5 {
             words = words.iter().flat_map(|w| ["a", "b", "c", "."].map(|c| format!("{w}{c}"))).collect();
             all.extend(words.iter().filter(|w| Alphabet::Host.admits(w)).cloned());
+        }
+        if let [one, other] = wants.as_slice()
+            && !Mark::of(one).meets(Mark::of(other))
+        {
+            prop_assert!(!matches!(word(&w, &[]), Word::Found(_)), "{:?}", wanted);
         }
         match word(&w, &u) {
             Word::Found(name) => prop_assert!(fits(&name), "{}", name),
