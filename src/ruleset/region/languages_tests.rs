@@ -72,11 +72,8 @@ fn marks_tell_different_names_apart_and_no_name_from_what_holds_it() {
     let marks: Vec<Mark> = names.iter().map(|name| mark(&[name])).collect();
     let met = marks.iter().flat_map(|a| marks.iter().map(|b| a.meets(*b))).filter(|m| *m).count();
     assert!((100..400).contains(&met), "{met} of 10000 pairs");
-    for holder in
-        ["h7.example.com", ".example.com", "*.com", ".com", "com", "*", "h*", "x.h7.example.com"]
-    {
-        let meets = mark(&[holder]).meets(mark(&["h7.example.com"]));
-        assert!(meets || holder == "x.h7.example.com", "{holder}");
+    for holder in ["h7.example.com", ".example.com", "*.example.com", ".com", "*", "h*"] {
+        assert!(mark(&[holder]).meets(mark(&["h7.example.com"])), "{holder}");
     }
     assert!(!mark(&[".example.com"]).meets(mark(&[".example.net"])));
 }
