@@ -68,14 +68,17 @@ fn combinations_end_at_their_limit() {
 #[test]
 fn marks_tell_different_names_apart_and_no_name_from_what_holds_it() {
     let mark = |entries: &[&str]| Mark::of(&set(entries));
-    let names: Vec<String> = (0..100).map(|n| format!("h{n}.example.com")).collect();
-    let marks: Vec<Mark> = names.iter().map(|name| mark(&[name])).collect();
-    let met = marks.iter().flat_map(|a| marks.iter().map(|b| a.meets(*b))).filter(|m| *m).count();
-    assert!((100..400).contains(&met), "{met} of 10000 pairs");
+    // How many of 9900 pairs of different sets seem to meet.
+    let met = |entry: &dyn Fn(u32) -> String| {
+        let marks: Vec<Mark> = (0..100).map(|n| mark(&[&entry(n)])).collect();
+        let pairs = marks.iter().flat_map(|a| marks.iter().map(|b| a.meets(*b)));
+        pairs.filter(|meets| *meets).count() - 100
+    };
+    let (names, zones) = (met(&|n| format!("h{n}.example.com")), met(&|n| format!(".d{n}.com")));
+    assert!(names < 200 && zones < 400, "{names} {zones}");
     for holder in ["h7.example.com", ".example.com", "*.example.com", ".com", "*", "h*"] {
         assert!(mark(&[holder]).meets(mark(&["h7.example.com"])), "{holder}");
     }
-    assert!(!mark(&[".example.com"]).meets(mark(&[".example.net"])));
 }
 
 fn entry() -> impl Strategy<Value = &'static str> {
