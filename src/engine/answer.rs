@@ -176,6 +176,7 @@ impl Engine {
             let frame = answer::dns_refused(parcel.bytes, parcel.packet, message_at, toward);
             self.send_answer(frame, &parcel.into(), out);
         }
+        self.start_event_with(id, case, out);
         if let Some(record) = self.record_with(id, case) {
             out.events.push(Event::MessageDenied(record));
         }

@@ -14,7 +14,12 @@ use hashbrown::HashMap;
 
 /// No rule decided. Rules have 20 bits ([`crate::policy::RULES_LIMIT`]).
 const NO_RULE: u32 = (1 << 21) - 1;
-const _: () = assert!(crate::policy::RULES_LIMIT < NO_RULE as usize && Reason::ALL.len() <= 256);
+/// Behind action and marks of a decision: its reason.
+const REASON_SHIFT: u32 = 4;
+const REASONS_MAX: usize = 1 << 7;
+const RULE_SHIFT: u32 = 11;
+const _: () =
+    assert!(crate::policy::RULES_LIMIT < NO_RULE as usize && Reason::ALL.len() <= REASONS_MAX);
 
 /// The hot state of a flow, inside its table entry. A packet of a settled IPv4 flow needs the first 40
 /// bytes alone, which lie in one cache line with its key; its fields are in the order they are
@@ -36,7 +41,7 @@ pub(super) struct Flow {
     last: Timestamp,
     /// The high parts of what is counted.
     carried: [Carried; 2],
-    /// Rule in 21 bits, reason in 8, [`ASIDE`], action in 2.
+    /// Rule in 21 bits, reason in 7, [`TOLD`], [`ASIDE`], action in 2.
     decision: u32,
     pub(super) case: CaseRef,
     pub(super) from: SegmentId,
@@ -107,6 +112,9 @@ const LEFT: u16 = Mark::Fresh.bit()
 /// In a decision: something may be counted beside the flow.
 const ASIDE: u32 = 1 << 2;
 
+/// In a decision: the start of the flow has been told.
+const TOLD: u32 = 1 << 3;
+
 /// How the peers of a flow end it.
 const ENDINGS: [Ended; 2] = [Ended::Closed, Ended::Reset];
 
@@ -133,8 +141,9 @@ impl Flow {
 
     /// The decision as it stands.
     pub(super) fn verdict(&self) -> FlowVerdict {
-        let rule = self.decision >> 11;
-        let reason = Reason::ALL.get((self.decision >> 3 & 0xff) as usize).copied();
+        let rule = self.decision >> RULE_SHIFT;
+        let reason = self.decision as usize >> REASON_SHIFT & (REASONS_MAX - 1);
+        let reason = Reason::ALL.get(reason).copied();
         FlowVerdict {
             action: self.action(),
             rule: (rule != NO_RULE).then_some(RuleId(rule)),
@@ -150,8 +159,9 @@ impl Flow {
             Action::Reject => 2,
         };
         let rule = verdict.rule.map_or(NO_RULE, |rule| rule.0.min(NO_RULE));
-        let aside = self.decision & ASIDE;
-        self.decision = rule << 11 | u32::from(verdict.reason as u8) << 3 | aside | action;
+        let marks = self.decision & (ASIDE | TOLD);
+        let reason = u32::from(verdict.reason as u8);
+        self.decision = rule << RULE_SHIFT | reason << REASON_SHIFT | marks | action;
         self.set(Mark::Passes, self.is(Mark::Monitored) || verdict.action == Action::Allow);
     }
 
@@ -165,6 +175,16 @@ impl Flow {
     #[inline]
     pub(super) const fn set_aside(&mut self) {
         self.decision |= ASIDE;
+    }
+
+    /// Whether its start has been told.
+    pub(super) const fn is_told(&self) -> bool {
+        self.decision & TOLD != 0
+    }
+
+    /// Its start has been told. It stays so until the flow ends.
+    pub(super) const fn set_told(&mut self) {
+        self.decision |= TOLD;
     }
 
     /// What the decision says is to be done.

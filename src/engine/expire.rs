@@ -183,16 +183,37 @@ impl Engine {
         found
     }
 
-    /// Tells of a flow's start, where its rule asks for that.
+    /// Tells of a flow's start once, as soon as a rule decides it that asks for that.
+    #[inline]
     pub(super) fn start_event(&mut self, id: FlowId, out: &mut Output) {
-        if !self.policy.tells_starts() {
+        if self.policy.tells_starts() {
+            self.tell_start(id, None, out);
+        }
+    }
+
+    /// The same of a flow whose case is worked on beside the engine.
+    pub(super) fn start_event_with(&mut self, id: FlowId, case: &Case, out: &mut Output) {
+        if self.policy.tells_starts() {
+            self.tell_start(id, Some(case), out);
+        }
+    }
+
+    #[inline(never)]
+    fn tell_start(&mut self, id: FlowId, case: Option<&Case>, out: &mut Output) {
+        let Some(flow) = self.table.get(id) else { return };
+        // What is undecided may still have a verdict: that of its message before.
+        if flow.stage() == Stage::Pending || flow.is_told() {
             return;
         }
-        let Some(flow) = self.table.get(id) else { return };
-        let Some(rule) = flow.verdict().rule else { return };
-        if self.policy.tells_start(rule)
-            && let Some(record) = self.record(id)
-        {
+        if !flow.verdict().rule.is_some_and(|rule| self.policy.tells_start(rule)) {
+            return;
+        }
+        let record = match case {
+            Some(case) => self.record_with(id, case),
+            None => self.record(id),
+        };
+        if let (Some(record), Some(flow)) = (record, self.table.get_mut(id)) {
+            flow.set_told();
             out.events.push(Event::FlowStart(record));
         }
     }

@@ -109,6 +109,7 @@ impl Engine {
         let Some(flow) = self.table.get(id) else { return GONE };
         if flow.epoch(self.epoch.0) != self.epoch.0 {
             self.decide_again(id, parcel, out);
+            self.start_event(id, out);
         }
         let Some(flow) = self.table.get(id) else { return GONE };
         self.tally.at(flow.pair);
@@ -140,6 +141,7 @@ impl Engine {
         self.count_packet(id, direction, parcel.packet.ip_len, verdict);
         self.rest(id, parcel.packet.tuple.protocol);
         self.mark_read(id);
+        self.start_event(id, out);
         verdict
     }
 

@@ -42,6 +42,8 @@ mod reload;
 mod scan;
 #[cfg(test)]
 mod setting_tests;
+#[cfg(test)]
+mod start_tests;
 mod state;
 mod story;
 mod stream;

@@ -165,6 +165,7 @@ impl Engine {
             return Verdict::Forward;
         }
         let Some(flow) = self.table.get(id) else { return Verdict::Drop(Reason::LimitFlows) };
+            self.start_event(id, out);
         let direction = flow.direction(parcel.reversed);
         if flow.is_refused() {
             let verdict = flow.verdict();
@@ -174,7 +175,6 @@ impl Engine {
             self.start_event(id, out);
             return Verdict::Drop(verdict.reason);
         }
-        let decided = flow.stage() == Stage::Final;
         let unread = parcel.payload.is_empty();
         let verdict = match parcel.packet.body {
             Body::Udp if unread => Self::without_payload(flow, parcel),
@@ -189,9 +189,7 @@ impl Engine {
             self.mark_read(id);
         }
         self.keep_opening(id);
-        if decided {
-            self.start_event(id, out);
-        }
+        self.start_event(id, out);
         if verdict == Verdict::Hold && parcel.packet.tcp().is_some_and(|tcp| tcp.flags.syn()) {
             let verdict = self.refuse_syn_data(id, parcel);
             self.forget(id, Ended::Denied, out);
