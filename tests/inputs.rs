@@ -336,7 +336,16 @@ fn a_flow_log_that_is_cut_is_read_up_to_there() {
         assert_eq!(out.status.code(), Some(0), "{arguments:?}\n{said}");
         assert!(said.contains(&note) && said.contains(flows), "{arguments:?}\n{said}");
     }
-    let broken = [lines[0], b"{\"event_type\":\n", lines[1]].concat();
+    let torn = [lines[0], &lines[1][..40], b"\n", lines[2], b"{\n"].concat();
+    let torn = write(&folder, "torn.jsonl", torn);
+    let said = told(&["report", RULESET, "--flows", &torn, "-o", &page], 0);
+    let note =
+        "2 lines, of which this is the first, break off and are left out; all others were read";
+    assert!(said.starts_with(&format!("note: {torn}:2: {note}\n")), "{said}");
+    let alone = write(&folder, "alone.jsonl", [&lines[1][..40], b"\n"].concat());
+    let said = told(&["report", RULESET, "--flows", &alone, "-o", &page], 1);
+    assert!(said.starts_with(&format!("error: {alone}:1: no flow record")), "{said}");
+    let broken = [lines[0], b"{\"event_type\":}\n", lines[1]].concat();
     let broken = write(&folder, "broken.jsonl", broken);
     let said = told(&["report", RULESET, "--flows", &broken, "-o", &page], 1);
     assert!(said.starts_with(&format!("error: {broken}:2: no flow record")), "{said}");

@@ -114,6 +114,8 @@ pub struct Found {
     pub changed: u64,
     /// How many of these are allowed now and would not be.
     pub cut: u64,
+    /// Records of flows it ended for which the flow log had no room.
+    pub lost_records: u64,
 }
 
 impl Found {
@@ -122,6 +124,7 @@ impl Found {
         self.matched = self.matched.saturating_add(other.matched);
         self.changed = self.changed.saturating_add(other.changed);
         self.cut = self.cut.saturating_add(other.cut);
+        self.lost_records = self.lost_records.saturating_add(other.lost_records);
         self.flows.extend(other.flows);
         self.changes.extend(other.changes);
     }

@@ -3,16 +3,15 @@
 
 use super::config::FlowLogConfig;
 use super::rulesets::Rulesets;
+use super::sink::{Lines, Sink};
 use crate::engine::record::Event;
 use crate::observe::event_json;
 use crate::policy::Policy;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, unbounded};
-use std::fs::{File, OpenOptions};
-use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::io;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
@@ -24,6 +23,8 @@ const WRITE_BYTES: usize = 256 << 10;
 const STOPPING: Duration = Duration::from_secs(10);
 /// Between two looks for room.
 const LOOK: Duration = Duration::from_millis(2);
+/// Records that find no room are told of at once, and then as long as that apart.
+const LOSSES_APART: Duration = Duration::from_secs(60);
 
 /// What became of records.
 #[derive(Debug, Default)]
@@ -34,6 +35,58 @@ pub struct LogStats {
     pub written: AtomicU64,
     /// Lost: no room in the queue, or the file could not be written.
     pub lost: AtomicU64,
+    /// Of those lost, for how many there was no room in the queue.
+    pub crowded_out: AtomicU64,
+    /// Why records cannot be written now.
+    failure: Mutex<Option<String>>,
+}
+
+impl LogStats {
+    /// Why records cannot be written and are lost now.
+    #[must_use]
+    pub fn failure(&self) -> Option<String> {
+        self.failure.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Records taken out of the queue so far.
+    #[must_use]
+    pub fn settled(&self) -> u64 {
+        let load = |of: &AtomicU64| of.load(Ordering::Relaxed);
+        let lost = load(&self.lost).saturating_sub(load(&self.crowded_out));
+        load(&self.written).saturating_add(lost)
+    }
+
+    fn set_failure(&self, failure: Option<String>) {
+        *self.failure.lock().unwrap_or_else(PoisonError::into_inner) = failure;
+    }
+}
+
+/// Tells of records that found no room in the queue: never more than once in a while.
+#[derive(Debug, Default)]
+pub struct LossTeller {
+    told: u64,
+    told_at: Option<Duration>,
+}
+
+impl LossTeller {
+    /// How many were lost since this was told last, if that is to be told `now`, on a clock that only
+    /// goes forward.
+    pub fn due(&mut self, stats: &LogStats, now: Duration) -> Option<u64> {
+        let lost = stats.crowded_out.load(Ordering::Relaxed);
+        let soon = self.told_at.is_some_and(|at| now.saturating_sub(at) < LOSSES_APART);
+        if lost == self.told || soon {
+            return None;
+        }
+        self.told_at = Some(now);
+        Some(lost.saturating_sub(std::mem::replace(&mut self.told, lost)))
+    }
+
+    /// Tells the process log, if that is due.
+    pub fn look(&mut self, stats: &LogStats, now: Duration) {
+        if let Some(records) = self.due(stats, now) {
+            tracing::warn!(records, "flow records are lost: the queue of the flow log is full");
+        }
+    }
 }
 
 /// What is sent to the writer.
@@ -60,8 +113,7 @@ pub struct Writer {
     stats: Arc<LogStats>,
     reopen: Arc<AtomicBool>,
     path: Option<PathBuf>,
-    out: Box<dyn Write + Send>,
-    failing: bool,
+    out: Lines,
 }
 
 /// Opens the log.
@@ -69,41 +121,45 @@ pub struct Writer {
 /// # Errors
 /// If the file cannot be opened for appending.
 pub fn open(config: &FlowLogConfig) -> io::Result<(FlowLog, Writer)> {
-    let out: Box<dyn Write + Send> = match &config.file {
-        Some(path) => Box::new(append(path)?),
-        None => Box::new(io::stdout()),
+    let out = match &config.file {
+        Some(path) => Lines::append(path)?,
+        None => Lines::new(Sink::Stream(Box::new(io::stdout()))),
     };
-    Ok(to(out, config.file.clone(), config.queue))
+    Ok(with(out, config.file.clone(), config.queue))
 }
 
 /// A log to any writer; `path` is what reopening opens.
 #[must_use]
-pub fn to(out: Box<dyn Write + Send>, path: Option<PathBuf>, limit: usize) -> (FlowLog, Writer) {
+pub fn to(
+    out: Box<dyn io::Write + Send>,
+    path: Option<PathBuf>,
+    limit: usize,
+) -> (FlowLog, Writer) {
+    with(Lines::new(Sink::Stream(out)), path, limit)
+}
+
+fn with(out: Lines, path: Option<PathBuf>, limit: usize) -> (FlowLog, Writer) {
     let (sender, pieces) = unbounded();
     let (stats, reopen) = (Arc::new(LogStats::default()), Arc::new(AtomicBool::new(false)));
     let log =
         FlowLog { pieces: sender, stats: Arc::clone(&stats), limit, reopen: Arc::clone(&reopen) };
-    (log, Writer { pieces, stats, reopen, path, out, failing: false })
-}
-
-/// Who talks to whom is not for everybody.
-fn append(path: &PathBuf) -> io::Result<File> {
-    OpenOptions::new().create(true).append(true).mode(0o640).open(path)
+    (log, Writer { pieces, stats, reopen, path, out })
 }
 
 impl FlowLog {
-    /// Takes a batch's events; those beyond the queue's bound are lost and counted.
-    pub fn send(&self, rulesets: &Rulesets, events: &mut Vec<Event>) {
+    /// Takes a batch's events; those beyond the queue's bound are lost and counted. Gives how many.
+    pub fn send(&self, rulesets: &Rulesets, events: &mut Vec<Event>) -> u64 {
         let wanted = |event: &Event| is_wanted(ruleset_of(rulesets, event), event);
         let mut events: Vec<Event> = events.drain(..).filter(wanted).collect();
         if events.is_empty() {
-            return;
+            return 0;
         }
         let before = self.stats.waiting.fetch_add(events.len(), Ordering::Relaxed);
         let room = self.limit.saturating_sub(before).min(events.len());
         let beyond = events.len().saturating_sub(room);
         events.truncate(room);
         self.stats.waiting.fetch_sub(beyond, Ordering::Relaxed);
+        self.stats.crowded_out.fetch_add(beyond as u64, Ordering::Relaxed);
         let mut lost = beyond;
         let mut events = events.into_iter().peekable();
         while let Some(first) = events.next() {
@@ -120,6 +176,14 @@ impl FlowLog {
             }
         }
         self.stats.lost.fetch_add(lost as u64, Ordering::Relaxed);
+        lost as u64
+    }
+
+    /// For how many records there is room that nothing presses for: half of the queue is left to those
+    /// of packets.
+    #[must_use]
+    pub fn spare_room(&self) -> usize {
+        self.limit.div_ceil(2).saturating_sub(self.stats.waiting.load(Ordering::Relaxed))
     }
 
     /// As [`Self::send`], but waits for room: for a worker that judges no packets any more.
@@ -214,23 +278,20 @@ impl Writer {
         if count == 0 {
             return;
         }
-        if self.failing {
-            // Whatever half a line the failure left ends here.
-            lines.insert(0, '\n');
-        }
-        let result = self.out.write_all(lines.as_bytes()).and_then(|()| self.out.flush());
+        let (written, result) = self.out.write(lines.as_bytes());
         lines.clear();
-        let sum = if result.is_ok() { &self.stats.written } else { &self.stats.lost };
-        sum.fetch_add(count as u64, Ordering::Relaxed);
+        self.stats.written.fetch_add(written, Ordering::Relaxed);
+        self.stats.lost.fetch_add((count as u64).saturating_sub(written), Ordering::Relaxed);
         self.stats.waiting.fetch_sub(count, Ordering::Relaxed);
+        let failing = self.stats.failure().is_some();
         match result {
-            Err(error) if !self.failing => {
+            Err(error) if !failing => {
                 tracing::error!(%error, "flow records cannot be written and are lost");
-                self.failing = true;
+                self.stats.set_failure(Some(error.to_string()));
             }
-            Ok(()) if self.failing => {
+            Ok(()) if failing => {
                 tracing::info!("flow records are written again");
-                self.failing = false;
+                self.stats.set_failure(None);
             }
             _ => {}
         }
@@ -241,9 +302,9 @@ impl Writer {
             return;
         }
         let Some(path) = &self.path else { return };
-        match append(path) {
-            Ok(file) => {
-                self.out = Box::new(file);
+        match Lines::append(path) {
+            Ok(lines) => {
+                self.out = lines;
                 tracing::info!(file = %path.display(), "flow log opened again");
             }
             Err(error) => tracing::error!(
@@ -273,6 +334,10 @@ mod tests {
         vec![Event::FlowEnd(record); count]
     }
 
+    fn nowhere() -> (FlowLog, Writer) {
+        to(Box::new(io::sink()), None, 10)
+    }
+
     fn path(name: &str) -> PathBuf {
         std::env::temp_dir().join(format!("lockgate-log-{}-{name}", std::process::id()))
     }
@@ -284,14 +349,39 @@ mod tests {
     #[test]
     fn records_beyond_the_bound_are_lost_and_counted() {
         for (count, lost) in [(9, 0), (10, 0), (11, 1)] {
-            let (log, writer) = to(Box::new(io::sink()), None, 10);
+            let (log, writer) = nowhere();
             log.send(&rulesets(), &mut events(count));
             assert_eq!(log.stats.lost.load(Ordering::Relaxed), lost);
+            assert_eq!(log.stats.crowded_out.load(Ordering::Relaxed), lost);
             let stats = Arc::clone(log.stats());
             drop(log);
             writer.run();
             assert_eq!(stats.written.load(Ordering::Relaxed), count as u64 - lost);
             assert_eq!(stats.waiting.load(Ordering::Relaxed), 0);
+        }
+    }
+
+    #[test]
+    fn losses_are_told_at_once_and_then_a_minute_apart_with_their_sum() {
+        let (stats, mut teller) = (LogStats::default(), LossTeller::default());
+        let mut at = |lost: u64, ms: u64| {
+            stats.crowded_out.store(lost, Ordering::Relaxed);
+            teller.due(&stats, Duration::from_millis(ms))
+        };
+        assert_eq!(at(0, 0), None);
+        assert_eq!(at(5, 1_000), Some(5));
+        assert_eq!(at(5, 2_000), None);
+        assert_eq!(at(9, 60_999), None);
+        assert_eq!(at(9, 61_000), Some(4));
+        assert_eq!(at(9, 200_000), None);
+    }
+
+    #[test]
+    fn half_of_the_queue_is_spare_until_it_fills() {
+        let (log, _writer) = nowhere();
+        for (count, spare) in [(0, 5), (4, 1), (1, 0), (1, 0)] {
+            log.send(&rulesets(), &mut events(count));
+            assert_eq!(log.spare_room(), spare);
         }
     }
 
@@ -319,7 +409,7 @@ mod tests {
     #[test]
     fn a_full_disk_loses_records_and_says_how_many() {
         struct Full;
-        impl Write for Full {
+        impl io::Write for Full {
             fn write(&mut self, _: &[u8]) -> io::Result<usize> {
                 Err(io::Error::from(io::ErrorKind::StorageFull))
             }
@@ -334,11 +424,15 @@ mod tests {
         writer.run();
         assert_eq!(stats.lost.load(Ordering::Relaxed), 4);
         assert_eq!(stats.written.load(Ordering::Relaxed), 0);
+        assert_eq!(stats.crowded_out.load(Ordering::Relaxed), 0);
+        assert!(
+            stats.failure().is_some_and(|text| text.contains("full") || text.contains("space"))
+        );
     }
 
     #[test]
     fn a_worker_that_stops_waits_for_room() {
-        let (log, writer) = to(Box::new(io::sink()), None, 10);
+        let (log, writer) = nowhere();
         let stats = Arc::clone(log.stats());
         let thread = thread::spawn(move || writer.run());
         log.send_at_stop(&rulesets(), events(1000));

@@ -22,6 +22,8 @@ pub struct Facts {
     pub lossy: Option<String>,
     /// The last ruleset was refused, as text.
     pub refused: Option<String>,
+    /// Why flow records cannot be written, as text.
+    pub unwritten: Option<String>,
     /// What a drain says.
     pub drain: Option<DrainFacts>,
 }
@@ -81,6 +83,8 @@ impl Health {
             if drain.unhealthy { health.reasons.push(text) } else { health.notes.push(text) }
         }
         health.notes.extend(facts.refused.clone());
+        let unwritten = facts.unwritten.as_ref();
+        health.notes.extend(unwritten.map(|why| format!("flow records are lost: {why}")));
         health
     }
 
@@ -181,6 +185,14 @@ mod tests {
             assert_eq!(health.is_healthy(), !unhealthy);
             assert!(health.json().contains("draining: 7 flows left"));
         }
+    }
+
+    #[test]
+    fn a_flow_log_that_cannot_be_written_is_a_note() {
+        let unwritten = Some("no space left".to_owned());
+        let health = Health::of(&Facts { unwritten, ..one(0, true) });
+        assert!(health.is_healthy());
+        assert_eq!(health.notes, ["flow records are lost: no space left"]);
     }
 
     #[test]

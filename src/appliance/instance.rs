@@ -274,6 +274,7 @@ impl Instance {
             workers: self.worker_facts(),
             lossy: state.losses.reason(),
             refused: state.refusal.as_ref().map(Refusal::sentence),
+            unwritten: self.log_stats().and_then(LogStats::failure),
             drain: state.drain.map(|drain| drain.facts(now)),
         })
     }

@@ -32,6 +32,7 @@ pub mod privileges;
 pub mod process_log;
 pub mod reload;
 pub mod rulesets;
+pub mod sink;
 pub mod start;
 pub mod supervise;
 pub mod totals;

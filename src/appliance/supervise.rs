@@ -2,6 +2,7 @@
 //! sees no packet.
 
 use super::drain::Over;
+use super::flow_log::LossTeller;
 use super::instance::Instance;
 use super::notify::Notify;
 use super::start::Threads;
@@ -92,12 +93,13 @@ struct Rounds {
     number: u64,
     watch: Option<Watch>,
     alive_at: Duration,
+    losses: LossTeller,
 }
 
 impl Rounds {
     fn new(instance: &Instance) -> Self {
         let watch = instance.config.watch.then(|| Watch::new(&instance.config.ruleset));
-        Self { number: 0, watch, alive_at: Duration::ZERO }
+        Self { number: 0, watch, alive_at: Duration::ZERO, losses: LossTeller::default() }
     }
 
     fn round(
@@ -125,6 +127,9 @@ impl Rounds {
             return None;
         }
         instance.sample_losses();
+        if let Some(stats) = instance.log_stats() {
+            self.losses.look(stats, instance.clock.elapsed());
+        }
         if instance.is_dead() {
             tracing::error!("no port works any more");
             return Some(Left::Dead);

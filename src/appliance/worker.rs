@@ -22,6 +22,12 @@ use std::time::Duration;
 
 /// How long a worker without packets waits before it looks for commands and lets time pass.
 const WAIT: Duration = Duration::from_millis(20);
+/// How long it waits, while nothing comes, for room in the flow log for the records of flows it ends by
+/// command.
+const ROOM_WAIT: Duration = Duration::from_millis(1);
+/// When nothing was written for so long it ends flows whatever becomes of their records: a disk that
+/// stands still must not keep them alive.
+const PATIENCE_MS: u64 = 5_000;
 /// How often the port is asked for its link and its losses.
 const LOOK_MS: u64 = 100;
 
@@ -92,6 +98,9 @@ struct Running {
     others: Vec<Sender<Lesson>>,
     taught: Receiver<Lesson>,
     walks: VecDeque<Box<Walk>>,
+    /// How many records the flow log was through with when a walk last looked for room, and when it
+    /// found room or that number had changed.
+    log_moved: (u64, u64),
     latency: Latency,
     rulesets: Rulesets,
     past: Arc<Named>,
@@ -118,6 +127,7 @@ impl Worker {
             others,
             taught,
             walks: VecDeque::new(),
+            log_moved: (0, 0),
             latency: Latency::default(),
             past: Arc::default(),
             looked_at_ms: 0,
@@ -142,9 +152,13 @@ impl Running {
                 Asked::GoOn => {}
                 Asked::Stop => return Ok(()),
             }
-            self.step_walk();
+            let stepped = self.step_walk();
             self.beat(port)?;
-            let wait = if self.walks.is_empty() { WAIT } else { Duration::ZERO };
+            let wait = match stepped {
+                Stepped::NoWalk => WAIT,
+                Stepped::Further => Duration::ZERO,
+                Stepped::NoRoom => ROOM_WAIT,
+            };
             let exchanged = port.exchange(wait, &mut |now, frames, out| {
                 let from = self.clock.elapsed();
                 self.now = now;
@@ -260,25 +274,51 @@ impl Running {
     }
 
     /// Takes one walk a piece further; several take turns.
-    fn step_walk(&mut self) {
-        let Some(mut walk) = self.walks.pop_front() else { return };
+    fn step_walk(&mut self) -> Stepped {
+        let Some(mut walk) = self.walks.pop_front() else { return Stepped::NoWalk };
+        let ends = matches!(walk.task, Task::Flush);
+        let piece = if ends { self.piece_with_room() } else { PIECE };
+        if piece == 0 {
+            self.walks.push_back(walk);
+            return Stepped::NoRoom;
+        }
         let mut out = Output::default();
-        walk_piece(&mut walk, &mut self.engine, &self.rulesets, self.now, &mut out);
-        self.tell(&mut out);
-        walk.at = walk.at.saturating_add(PIECE);
+        walk_piece(&mut walk, piece, &mut self.engine, &self.rulesets, self.now, &mut out);
+        walk.found.lost_records = walk.found.lost_records.saturating_add(self.tell(&mut out));
+        walk.at = walk.at.saturating_add(piece);
         if walk.at < self.engine.places() {
             self.walks.push_back(walk);
         } else {
             walk.end();
         }
+        Stepped::Further
     }
 
-    fn tell(&self, out: &mut Output) {
-        match &self.log {
-            Some(log) if !out.events.is_empty() => {
-                log.send(&self.rulesets, &mut out.events);
+    /// A piece all of whose flows may end now, and be recorded; none while the flow log is full.
+    fn piece_with_room(&mut self) -> usize {
+        let Some(log) = &self.log else { return PIECE };
+        let (now, settled) = (self.clock.elapsed_ms(), log.stats().settled());
+        if self.log_moved.0 != settled {
+            self.log_moved = (settled, now);
+        }
+        match log.spare_room() {
+            0 if now.saturating_sub(self.log_moved.1) < PATIENCE_MS => 0,
+            0 => PIECE,
+            room => {
+                self.log_moved.1 = now;
+                room.min(PIECE)
             }
-            _ => out.events.clear(),
+        }
+    }
+
+    /// Sends events to the flow log; gives how many of them were lost.
+    fn tell(&self, out: &mut Output) -> u64 {
+        match &self.log {
+            Some(log) if !out.events.is_empty() => log.send(&self.rulesets, &mut out.events),
+            _ => {
+                out.events.clear();
+                0
+            }
         }
     }
 
@@ -315,8 +355,17 @@ enum Asked {
     Stop,
 }
 
+/// What became of the walks.
+enum Stepped {
+    NoWalk,
+    Further,
+    /// One waits for room in the flow log.
+    NoRoom,
+}
+
 fn walk_piece(
     walk: &mut Walk,
+    piece: usize,
     engine: &mut Engine,
     rulesets: &Rulesets,
     now: Timestamp,
@@ -325,7 +374,7 @@ fn walk_piece(
     let (filter, found) = (&walk.filter, &mut walk.found);
     match &walk.task {
         Task::List => {
-            for record in engine.records_at(walk.at, PIECE) {
+            for record in engine.records_at(walk.at, piece) {
                 let policy = rulesets.of(record.epoch);
                 if filter.matches(&record, policy, now) {
                     found.matched = found.matched.saturating_add(1);
@@ -334,13 +383,13 @@ fn walk_piece(
             }
         }
         Task::CountServed => {
-            let served = engine.served_at(walk.at, PIECE);
+            let served = engine.served_at(walk.at, piece);
             found.matched = found.matched.saturating_add(served as u64);
         }
         Task::Flush => {
             let chosen =
                 |record: &FlowRecord| filter.matches(record, rulesets.of(record.epoch), now);
-            let ended = engine.flush_at(walk.at, PIECE, chosen, out);
+            let ended = engine.flush_at(walk.at, piece, chosen, out);
             found.matched = found.matched.saturating_add(ended as u64);
         }
         Task::Preview(next) => {

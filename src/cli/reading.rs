@@ -73,6 +73,13 @@ pub(super) fn warn_of_log(name: &str, totals: LogTotals) {
             "{name}:{line}: the log ends within this line; everything before it was read"
         ));
     }
+    if let Some(line) = totals.first_torn {
+        let left_out = match totals.torn {
+            1 => "this line breaks off and is left out".to_owned(),
+            more => format!("{more} lines, of which this is the first, break off and are left out"),
+        };
+        note(&format_args!("{name}:{line}: {left_out}; all others were read"));
+    }
     if totals.flows == 0 {
         note(&format_args!("{name}: no flow in it"));
     }

@@ -46,13 +46,18 @@ pub struct LogTotals {
     /// The last line, if the log ends within it: a crash cuts one short, or a copy made while it
     /// was written.
     pub cut: Option<u64>,
+    /// Lines within the log that break off: a disk was full, or a crash came between two runs.
+    pub torn: u64,
+    /// The first of them.
+    pub first_torn: Option<u64>,
 }
 
-/// Reads every flow of a log. A last line that is cut short, without a line break at its end, is left
-/// out.
+/// Reads every flow of a log. Lines that break off within a record are left out and counted, the last
+/// one and others.
 ///
 /// # Errors
-/// The first line that cannot be read, or is no record.
+/// The first line that cannot be read, or is neither a record nor the beginning of one; or that
+/// breaks off, where there is no other line.
 pub fn read_log(
     file: &str,
     mut input: impl BufRead,
@@ -60,6 +65,7 @@ pub fn read_log(
 ) -> Result<LogTotals, LogFault> {
     let mut totals = LogTotals::default();
     let mut line = Vec::new();
+    let mut torn = None;
     for number in 1.. {
         let fault = |what: String| LogFault { file: file.to_owned(), line: number, what };
         line.clear();
@@ -78,18 +84,26 @@ pub fn read_log(
             }
             Parsed::Other => totals.others = totals.others.saturating_add(1),
             Parsed::Blank => {}
-            Parsed::Cut => totals.cut = Some(number),
+            Parsed::Cut(_) if !line.ends_with(b"\n") => totals.cut = Some(number),
+            Parsed::Cut(what) => {
+                totals.torn = totals.torn.saturating_add(1);
+                totals.first_torn = totals.first_torn.or(Some(number));
+                torn = torn.or_else(|| Some(fault(what)));
+            }
         }
     }
-    Ok(totals)
+    match torn {
+        Some(fault) if totals.flows == 0 && totals.others == 0 => Err(fault),
+        _ => Ok(totals),
+    }
 }
 
 enum Parsed {
     Flow(Box<Sighting>),
     Other,
     Blank,
-    /// The log ends within it.
-    Cut,
+    /// It breaks off within an object; what is wrong with it, read as a whole line.
+    Cut(String),
 }
 
 #[derive(Deserialize)]
@@ -196,9 +210,13 @@ fn sighting(line: &[u8]) -> Result<Parsed, String> {
     if line.trim_ascii().is_empty() {
         return Ok(Parsed::Blank);
     }
+    // In a text that breaks off, the line break would be another fault.
+    let line = line.strip_suffix(b"\n").unwrap_or(line);
     let no_record = |error: serde_json::Error| format!("no flow record of lockgate: {error}");
     let kind: Kind<'_> = match serde_json::from_slice(line) {
-        Err(error) if error.is_eof() && !line.ends_with(b"\n") => return Ok(Parsed::Cut),
+        Err(error) if error.is_eof() && line.starts_with(b"{") => {
+            return Ok(Parsed::Cut(no_record(error)));
+        }
         read => read.map_err(no_record)?,
     };
     if kind.event_type.as_deref() != Some("flow") {
@@ -458,7 +476,7 @@ mod tests {
         let good = flow_json(&record(), &Words);
         let text = format!("{{\"event_type\":\"summary\"}}\n\n{good}\n");
         let totals = read_log("x", text.as_bytes(), |_| {}).unwrap();
-        assert_eq!(totals, LogTotals { flows: 1, others: 1, cut: None });
+        assert_eq!(totals, LogTotals { flows: 1, others: 1, ..LogTotals::default() });
         for (bad, what) in [
             ("nonsense", "x.jsonl:2: no flow record"),
             ("{\"event_type\":\"flow\"}", "missing field"),
@@ -486,17 +504,39 @@ mod tests {
             let text = format!("{good}\n{}", &good[..end]);
             let totals = read_log("x", text.as_bytes(), |_| {}).unwrap();
             let (flows, cut) = if end < good.len() { (1, Some(2)) } else { (2, None) };
-            assert_eq!(totals, LogTotals { flows, others: 0, cut }, "{end}");
+            assert_eq!(totals, LogTotals { flows, cut, ..LogTotals::default() }, "{end}");
         }
-        let half = &good[..good.len() / 2];
-        let fault = read(&format!("{half}\n{good}\n")).unwrap_err();
-        assert!(
-            fault.to_string().starts_with("x.jsonl:1: no flow record"),
-            "only the last: {fault}"
-        );
-        let fault = read(&format!("{good}\n{half}\n")).unwrap_err();
-        assert!(fault.to_string().starts_with("x.jsonl:2: no flow record"), "only a cut: {fault}");
         assert!(read(&format!("{good}\nnonsense")).is_err(), "only what begins as a record");
+    }
+
+    #[test]
+    fn a_line_that_breaks_off_anywhere_is_passed_over_and_counted() {
+        let good = flow_json(&record(), &Words);
+        let last = good.rfind('}').unwrap();
+        for end in 1..=last {
+            let text = format!("{good}\n{}\n{good}\n{{\n{good}\n", &good[..end]);
+            let totals = read_log("x", text.as_bytes(), |_| {}).unwrap();
+            let torn = LogTotals { torn: 2, first_torn: Some(2), ..LogTotals::default() };
+            assert_eq!(totals, LogTotals { flows: 3, ..torn }, "{end}");
+        }
+    }
+
+    #[test]
+    fn a_file_of_broken_lines_alone_is_no_flow_log() {
+        let good = flow_json(&record(), &Words);
+        let half = &good[..good.len() / 2];
+        for (text, line) in [
+            (format!("{half}\n"), 1),
+            (format!("\n{half}\n{half}\n{half}"), 2),
+            ("{\n  \"flows\": []\n}\n".to_owned(), 2),
+            (format!("{good}\n[1,\n"), 2),
+            (format!("{good}\nnonsense}}\n"), 2),
+        ] {
+            let fault = read(&text).unwrap_err().to_string();
+            let place = format!("x.jsonl:{line}: no flow record");
+            assert!(fault.starts_with(&place), "{text}: {fault}");
+        }
+        assert!(read(&format!("{good}\n{half}\n")).is_ok());
     }
 
     #[test]

@@ -49,8 +49,9 @@ pub(super) fn answer(
                 Ok(_) => match instance.walk(&Task::Flush, filter, 0) {
                     Err(silent) => failed(&silent),
                     Ok(found) => {
-                        tracing::info!(flows = found.matched, ?filter, "flows ended by command");
-                        json!({ "ok": true, "ended": found.matched })
+                        let (flows, lost_records) = (found.matched, found.lost_records);
+                        tracing::info!(flows, lost_records, ?filter, "flows ended by command");
+                        json!({ "ok": true, "ended": flows, "lost_records": lost_records })
                     }
                 },
             }

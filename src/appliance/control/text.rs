@@ -29,7 +29,15 @@ pub fn show(request: &Request, answer: &Answer, columns: Option<u16>) -> String 
             };
             out
         }
-        Request::Flush { .. } => format!("{} ended\n", plural(number(last, "ended"), "flow")),
+        Request::Flush { .. } => {
+            let mut out = format!("{} ended\n", plural(number(last, "ended"), "flow"));
+            let lost = number(last, "lost_records");
+            if lost > 0 {
+                let lost = plural(lost, "record");
+                let _ = writeln!(out, "{lost} lost: the queue of the flow log was full");
+            }
+            out
+        }
         Request::Reload { dry_run: true, .. } => preview(answer, columns),
         Request::Reload { .. } => {
             let mut out = format!("installed, epoch {}", number(last, "epoch"));
