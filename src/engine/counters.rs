@@ -23,6 +23,8 @@ pub struct Counters {
     pub answers: u64,
     /// Flows opened.
     pub flows: u64,
+    /// Frames that belong to no segment and were not told of one by one.
+    pub strangers_held_back: u64,
     ended: [u64; ENDINGS],
     dropped: [u64; REASONS],
 }
@@ -37,6 +39,7 @@ impl Default for Counters {
             released: 0,
             answers: 0,
             flows: 0,
+            strangers_held_back: 0,
             ended: [0; ENDINGS],
             dropped: [0; REASONS],
         }
@@ -77,6 +80,7 @@ impl Counters {
         self.released += other.released;
         self.answers += other.answers;
         self.flows += other.flows;
+        self.strangers_held_back += other.strangers_held_back;
         for (sum, more) in self.ended.iter_mut().zip(other.ended) {
             *sum += more;
         }

@@ -4,8 +4,9 @@
 //! Accounts go by the segments' names, so that what a flow is charged to outlives a new ruleset.
 
 use super::Limits;
+use super::strangers::Strangers;
 use crate::flow::TokenBucket;
-use crate::model::{Reason, SegmentId, Timestamp};
+use crate::model::{EndpointId, Reason, SegmentId, Timestamp};
 use crate::policy::spec::LimitsSpec;
 use crate::policy::{Policy, SegmentInfo};
 use hashbrown::HashMap;
@@ -31,7 +32,7 @@ pub(super) struct Gate {
     /// By the present policy's [`SegmentId`].
     accounts: Vec<Account>,
     answers: TokenBucket,
-    strangers: TokenBucket,
+    strangers: Strangers,
     held_bytes: usize,
     held_limit: usize,
     /// What segments without a limit of their own use together.
@@ -63,7 +64,7 @@ impl Gate {
             names: HashMap::new(),
             accounts: Vec::new(),
             answers: TokenBucket::new(limits.answers_per_second),
-            strangers: TokenBucket::new(limits.strangers_per_second),
+            strangers: Strangers::new(limits),
             held_bytes: 0,
             held_limit: limits.held_bytes,
             rest: Rest::default(),
@@ -225,9 +226,14 @@ impl Gate {
         self.answers.take(now)
     }
 
-    /// Whether another packet that belongs to no segment may be told of now.
-    pub(super) fn tell_stranger(&mut self, now: Timestamp) -> bool {
-        self.strangers.take(now)
+    /// Whether another packet that belongs to no segment is told of now: then how many of its endpoint
+    /// were not since the one before.
+    pub(super) fn tell_stranger(
+        &mut self,
+        endpoint: Option<EndpointId>,
+        now: Timestamp,
+    ) -> Option<u64> {
+        self.strangers.tell(endpoint, now)
     }
 
     /// Flows and held bytes charged to each segment, in the order of their ids.

@@ -23,6 +23,8 @@ pub struct Limits {
     pub answers_per_second: u32,
     /// Packets that belong to no segment told of in one second, as events; all are counted.
     pub strangers_per_second: u32,
+    /// Of these, from one endpoint that keeps sending them; ten times as many at once.
+    pub strangers_per_endpoint: u32,
     /// How many engines share what the ruleset reserves for its segments.
     pub engines: u64,
 }
@@ -42,6 +44,7 @@ impl Limits {
             fragmented: of(self.fragmented),
             answers_per_second: rate(self.answers_per_second),
             strangers_per_second: rate(self.strangers_per_second),
+            strangers_per_endpoint: rate(self.strangers_per_endpoint),
             engines: engines as u64,
             ..self.clone()
         }
@@ -58,7 +61,8 @@ impl Default for Limits {
             kept_bytes: 128 << 20,
             fragmented: 4096,
             answers_per_second: 1000,
-            strangers_per_second: 1000,
+            strangers_per_second: 500,
+            strangers_per_endpoint: 10,
             engines: 1,
         }
     }

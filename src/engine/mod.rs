@@ -46,6 +46,7 @@ mod setting_tests;
 mod start_tests;
 mod state;
 mod story;
+mod strangers;
 mod stream;
 mod tally;
 #[cfg(test)]

@@ -60,15 +60,18 @@ impl Engine {
     pub(super) fn stranger(&mut self, parcel: &Parcel<'_>, out: &mut Output) -> Verdict {
         let verdict = self.policy.unknown_segment();
         self.refuse(parcel, verdict, out);
-        if self.gate.tell_stranger(self.now) {
-            let packet = parcel.packet;
-            out.events.push(Event::PacketDropped(PacketDrop {
+        let packet = parcel.packet;
+        let endpoint = packet.outer.map(|outer| outer.endpoint);
+        match self.gate.tell_stranger(endpoint, self.now) {
+            Some(held_back) => out.events.push(Event::PacketDropped(PacketDrop {
                 at: self.now,
-                endpoint: packet.outer.map(|outer| outer.endpoint),
+                endpoint,
                 tuple: Some(packet.tuple),
                 bytes: u32::try_from(parcel.bytes.len()).unwrap_or(u32::MAX),
                 reason: verdict.reason,
-            }));
+                held_back,
+            })),
+            None => self.counters.strangers_held_back += 1,
         }
         Verdict::Drop(verdict.reason)
     }
@@ -162,10 +165,10 @@ impl Engine {
         if let Some(verdict) = message
             && self.follow_question(id, parcel, verdict).is_some()
         {
+            self.start_event(id, out);
             return Verdict::Forward;
         }
         let Some(flow) = self.table.get(id) else { return Verdict::Drop(Reason::LimitFlows) };
-            self.start_event(id, out);
         let direction = flow.direction(parcel.reversed);
         if flow.is_refused() {
             let verdict = flow.verdict();

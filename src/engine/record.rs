@@ -329,6 +329,8 @@ pub struct PacketDrop {
     pub bytes: u32,
     /// Why.
     pub reason: Reason,
+    /// How many such packets of its endpoint were not told of since the one before.
+    pub held_back: u64,
 }
 
 impl PacketDrop {

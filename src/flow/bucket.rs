@@ -6,10 +6,11 @@ use crate::model::Timestamp;
 /// parts per nanosecond and nothing is lost to rounding.
 const PARTS: u64 = 1_000_000_000;
 
-/// A bucket that fills at a steady rate and holds one second's worth.
+/// A bucket that fills at a steady rate and holds one second's worth, or what it is given.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TokenBucket {
     per_second: u32,
+    burst: u32,
     parts: u64,
     at: Timestamp,
 }
@@ -18,7 +19,14 @@ impl TokenBucket {
     /// A full bucket of `per_second` tokens.
     #[must_use]
     pub const fn new(per_second: u32) -> Self {
-        Self { per_second, parts: (per_second as u64).saturating_mul(PARTS), at: Timestamp::ZERO }
+        Self::with_burst(per_second, per_second)
+    }
+
+    /// A full bucket that holds `burst` tokens.
+    #[must_use]
+    pub const fn with_burst(per_second: u32, burst: u32) -> Self {
+        let parts = (burst as u64).saturating_mul(PARTS);
+        Self { per_second, burst, parts, at: Timestamp::ZERO }
     }
 
     /// Takes a token, if there is one. Time that goes backwards adds nothing.
@@ -26,7 +34,7 @@ impl TokenBucket {
         let rate = u64::from(self.per_second);
         let gained = now.since(self.at).as_nanos().saturating_mul(rate);
         self.at = self.at.max(now);
-        self.parts = self.parts.saturating_add(gained).min(rate.saturating_mul(PARTS));
+        self.parts = self.parts.saturating_add(gained).min(self.room());
         match self.parts.checked_sub(PARTS) {
             Some(parts) => {
                 self.parts = parts;
@@ -36,10 +44,15 @@ impl TokenBucket {
         }
     }
 
-    /// Changes the rate; what is in the bucket stays, as far as it fits.
+    /// Changes the rate, and holds one second's worth of it; what is in the bucket stays, as far as it
+    /// fits.
     pub fn set_rate(&mut self, per_second: u32) {
-        self.per_second = per_second;
-        self.parts = self.parts.min(u64::from(per_second).saturating_mul(PARTS));
+        (self.per_second, self.burst) = (per_second, per_second);
+        self.parts = self.parts.min(self.room());
+    }
+
+    const fn room(&self) -> u64 {
+        (self.burst as u64).saturating_mul(PARTS)
     }
 }
 
@@ -65,6 +78,14 @@ mod tests {
             assert!(bucket.take(at(each)));
             assert!(!bucket.take(at(each)));
         }
+    }
+
+    #[test]
+    fn a_bucket_gives_its_burst_at_once_and_then_its_rate() {
+        let mut bucket = TokenBucket::with_burst(2, 5);
+        assert_eq!((0..9).filter(|_| bucket.take(at(0))).count(), 5);
+        assert_eq!((0..9).filter(|_| bucket.take(at(1_000_000_000))).count(), 2);
+        assert_eq!((0..9).filter(|_| bucket.take(at(9_000_000_000))).count(), 5);
     }
 
     #[test]

@@ -28,7 +28,7 @@ pub fn event_json(event: &Event, names: &impl Names) -> String {
 
 fn drop_json(drop: &PacketDrop) -> String {
     let ports = drop.tuple.filter(|tuple| tuple.protocol.has_ports());
-    let mut root = json!({
+    let root = json!({
         "timestamp": drop.at.to_string(),
         "event_type": "drop",
         "src_ip": drop.tuple.map(|tuple| tuple.src.to_string()),
@@ -36,13 +36,25 @@ fn drop_json(drop: &PacketDrop) -> String {
         "dest_ip": drop.tuple.map(|tuple| tuple.dst.to_string()),
         "dest_port": ports.map(|tuple| tuple.dst_port),
         "proto": drop.tuple.map(|tuple| protocol(tuple.protocol)),
-        "drop": { "len": drop.bytes, "reason": drop.reason.name() },
+        "drop": {
+            "len": drop.bytes,
+            "reason": drop.reason.name(),
+            "held_back": (drop.held_back > 0).then_some(drop.held_back),
+        },
         "lockgate": { "endpoint": drop.endpoint.map(|endpoint| endpoint.to_string()) },
     });
-    if let Some(fields) = root.as_object_mut() {
+    without_null(root).to_string()
+}
+
+/// An object without the fields that have no value, and so are those in it.
+fn without_null(mut value: Value) -> Value {
+    if let Some(fields) = value.as_object_mut() {
         fields.retain(|_, value| !value.is_null());
+        for value in fields.values_mut() {
+            *value = without_null(value.take());
+        }
     }
-    root.to_string()
+    value
 }
 
 fn typed(kind: &str, record: &FlowRecord, names: &impl Names) -> String {
@@ -68,7 +80,7 @@ fn typed(kind: &str, record: &FlowRecord, names: &impl Names) -> String {
     put("app_proto", json!(record.found.app.map(|app| app.name())));
     put(
         "flow",
-        json!({
+        without_null(json!({
             "pkts_toserver": there.packets,
             "pkts_toclient": back.packets,
             "bytes_toserver": there.bytes,
@@ -77,7 +89,7 @@ fn typed(kind: &str, record: &FlowRecord, names: &impl Names) -> String {
             "end": record.end.to_string(),
             "age": record.duration().as_secs(),
             "reason": record.ended.map(|ended| ended.name()),
-        }),
+        })),
     );
     put("tls", tls(record));
     put("quic", quic(record));

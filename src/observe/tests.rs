@@ -254,6 +254,7 @@ fn stranger(endpoint: u64) -> PacketDrop {
         tuple: Some(allowed().tuple),
         bytes: 128,
         reason: Reason::UnknownSegment,
+        held_back: 0,
     }
 }
 

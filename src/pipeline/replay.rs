@@ -35,7 +35,11 @@ impl Default for ReplayOptions {
         Self {
             settings: Settings::CAPTURE,
             // Nobody waits for a replay: every packet is told of.
-            limits: Limits { strangers_per_second: u32::MAX, ..Limits::default() },
+            limits: Limits {
+                strangers_per_second: u32::MAX,
+                strangers_per_endpoint: u32::MAX,
+                ..Limits::default()
+            },
             workers: 1,
             endpoint: None,
             secret: Secret::new(0x6c6f_636b_6761_7465, 0x7265_706c_6179),

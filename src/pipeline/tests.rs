@@ -45,8 +45,14 @@ impl Worker for Toy {
 
     fn finish(&mut self, now: Timestamp, out: &mut Output) {
         self.finished = true;
-        let drop =
-            PacketDrop { at: now, endpoint: None, tuple: None, bytes: 0, reason: Reason::NotIp };
+        let drop = PacketDrop {
+            at: now,
+            endpoint: None,
+            tuple: None,
+            bytes: 0,
+            reason: Reason::NotIp,
+            held_back: 0,
+        };
         out.events.push(Event::PacketDropped(drop));
     }
 }
