@@ -31,6 +31,8 @@ fn packets_pass_and_everybody_can_see_it() {
         "lockgate_packets_total{from=\"acme\",to=\"payments\",verdict=\"drop\",reason=\"otherwise\"} 1",
         "lockgate_rule_hits_total{rule=\"web\",policy=\"\",action=\"allow\"} 1",
         "lockgate_rule_hits_total{rule=\"otherwise\",policy=\"acme -> payments\",action=\"deny\"} 1",
+        "lockgate_drops_total{reason=\"otherwise\"} 1",
+        "lockgate_drops_total{reason=\"limit-flows\"} 0",
         "lockgate_flows_opened_total{from=\"acme\",to=\"payments\"} 2",
         "lockgate_healthy 1",
     ] {

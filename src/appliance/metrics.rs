@@ -5,11 +5,9 @@ use super::clock::Clock;
 use super::exposition::{Exposition, Kind};
 use super::instance::Instance;
 use super::latency::BOUNDS_NS;
-use super::totals::{RuleSums, Totals};
+use super::totals::{Hits, Totals};
 use crate::engine::record::Ended;
 use crate::model::Reason;
-use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 /// All metrics as text. Sums are left out while a worker does not answer; the rest is there.
@@ -126,6 +124,14 @@ fn packets(totals: &Totals, out: &mut Exposition) {
         let labels = [("from", *from), ("to", *to), ("verdict", *verdict), ("reason", *reason)];
         family.sample(&labels, packets);
     }
+    let help = "Frames dropped, by reason; every reason from the start.";
+    let mut family = out.family("lockgate_drops_total", Counter, help);
+    for reason in Reason::ALL {
+        family.sample(&[("reason", reason.name())], counters.dropped(*reason));
+    }
+    let help = "Frames of no segment without a record of their own in the flow log.";
+    let held_back = counters.strangers_held_back;
+    out.one("lockgate_drop_records_held_back_total", Counter, help, held_back);
     let help = "Bytes of the frames of lockgate_packets_total that belong to a pair of segments.";
     let mut family = out.family("lockgate_bytes_total", Counter, help);
     for (from, to, verdict, reason, _, bytes) in &rows {
@@ -144,11 +150,11 @@ fn rules(totals: &Totals, out: &mut Exposition) {
     let help =
         "Flows a rule decided, and single DNS questions; `otherwise` is the last word of `policy`.";
     let mut family = out.family("lockgate_rule_hits_total", Kind::Counter, help);
-    let mut write = |sums: &BTreeMap<Arc<str>, RuleSums>, otherwise: bool| {
-        for (name, sums) in sums {
+    let mut write = |all: &Hits, otherwise: bool| {
+        for ((name, action), hits) in all {
             let (rule, policy) = if otherwise { ("otherwise", &**name) } else { (&**name, "") };
-            let labels = [("rule", rule), ("policy", policy), ("action", sums.action.name())];
-            family.sample(&labels, sums.hits);
+            let labels = [("rule", rule), ("policy", policy), ("action", action.name())];
+            family.sample(&labels, hits);
         }
     };
     write(&totals.named.rules, false);

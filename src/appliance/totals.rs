@@ -51,14 +51,9 @@ pub struct PairSums {
     pub flows: u64,
 }
 
-/// What one rule decided.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RuleSums {
-    /// What it asks for.
-    pub action: Action,
-    /// How often it decided.
-    pub hits: u64,
-}
+/// How often something decided, by its name and what it asked for then: a reload may change that, and
+/// what was allowed was not denied.
+pub type Hits = BTreeMap<(Arc<str>, Action), u64>;
 
 /// Sums by the names of segments and rules.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -66,9 +61,9 @@ pub struct Named {
     /// By `from` and `to`.
     pub pairs: BTreeMap<(Arc<str>, Arc<str>), PairSums>,
     /// By rule.
-    pub rules: BTreeMap<Arc<str>, RuleSums>,
+    pub rules: Hits,
     /// Where no rule was true, by the policy's name.
-    pub otherwise: BTreeMap<Arc<str>, RuleSums>,
+    pub otherwise: Hits,
 }
 
 impl Named {
@@ -105,10 +100,9 @@ impl Named {
         for (own, theirs) in
             [(&mut self.rules, &other.rules), (&mut self.otherwise, &other.otherwise)]
         {
-            for (name, more) in theirs {
-                let none = RuleSums { action: more.action, hits: 0 };
-                let sums = own.entry(name.clone()).or_insert(none);
-                sums.hits = sums.hits.saturating_add(more.hits);
+            for (of, more) in theirs {
+                let hits = own.entry(of.clone()).or_default();
+                *hits = hits.saturating_add(*more);
             }
         }
     }
@@ -116,20 +110,15 @@ impl Named {
     /// Forgets rules and policies that `policy` does not have and nothing was counted for, so that
     /// years of reloads leave no trail.
     pub fn forget_silent(&mut self) {
-        self.rules.retain(|_, sums| sums.hits > 0);
-        self.otherwise.retain(|_, sums| sums.hits > 0);
+        self.rules.retain(|_, hits| *hits > 0);
+        self.otherwise.retain(|_, hits| *hits > 0);
     }
 }
 
-fn add<'p>(
-    sums: &mut BTreeMap<Arc<str>, RuleSums>,
-    names: impl Iterator<Item = (&'p Arc<str>, Action)>,
-    hits: &[u64],
-) {
-    for ((name, action), hits) in names.zip(hits) {
-        let entry = sums.entry(name.clone()).or_insert(RuleSums { action, hits: 0 });
-        entry.action = action;
-        entry.hits = entry.hits.saturating_add(*hits);
+fn add<'p>(sums: &mut Hits, names: impl Iterator<Item = (&'p Arc<str>, Action)>, hits: &[u64]) {
+    for ((name, action), more) in names.zip(hits) {
+        let hits = sums.entry((name.clone(), action)).or_default();
+        *hits = hits.saturating_add(*more);
     }
 }
 
@@ -185,5 +174,26 @@ impl Totals {
         let paired = self.named.pairs.values().filter_map(|sums| sums.dropped.get(&reason));
         let paired = paired.fold(0_u64, |sum, load| sum.saturating_add(load.packets));
         self.counters.dropped(reason).saturating_sub(paired)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_rule_allowed_stays_allowed_when_a_reload_makes_it_deny() {
+        let name: Arc<str> = "api".into();
+        let mut present = Named::default();
+        add(&mut present.rules, [(&name, Action::Allow)].into_iter(), &[93]);
+        present.forget_silent();
+        add(&mut present.rules, [(&name, Action::Deny)].into_iter(), &[0]);
+        let mut all = Named::default();
+        all.merge(&present);
+        all.merge(&present);
+        let hits = |action| all.rules[&(name.clone(), action)];
+        assert_eq!((hits(Action::Allow), hits(Action::Deny)), (186, 0));
+        all.forget_silent();
+        assert_eq!(all.rules.len(), 1);
     }
 }
