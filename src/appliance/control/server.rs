@@ -5,7 +5,7 @@ use super::Request;
 use super::answer::answer;
 use std::fs;
 use std::io::{self, BufRead, BufReader, BufWriter, Read, Write};
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 use std::sync::Arc;
@@ -20,30 +20,53 @@ pub const REQUEST_BYTES: u64 = 64 << 10;
 /// How long a connection may be silent.
 const SILENCE: Duration = Duration::from_secs(60);
 
-/// Binds the socket, mode 0600. A socket that nobody listens on any more is replaced.
+/// Binds the socket, mode 0600. A socket that nobody listens on any more is replaced; a file that is no
+/// socket never.
 ///
 /// # Errors
-/// If another instance listens there, or the folder cannot be written.
+/// If another instance listens there, if something else is there, or if the folder cannot be written.
 pub fn bind(path: &Path) -> io::Result<UnixListener> {
     if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
         fs::create_dir_all(folder)?;
     }
-    if path.exists() {
-        if UnixStream::connect(path).is_ok() {
-            return Err(io::Error::new(
-                io::ErrorKind::AddrInUse,
-                "another instance listens on it; `lockgate ctl --socket ... status` asks which",
-            ));
-        }
-        fs::remove_file(path)?;
+    if is_socket(path)? && UnixStream::connect(path).is_ok() {
+        return Err(io::Error::new(
+            io::ErrorKind::AddrInUse,
+            "another instance listens on it; `lockgate ctl --socket ... status` asks which",
+        ));
     }
-    // Under its name it never stands with the rights that the umask leaves.
+    // Under its name it never stands with the rights that the umask leaves. A start that was cut short
+    // leaves such a socket behind.
     let unready = path.with_extension("new");
-    let _ = fs::remove_file(&unready);
+    if is_socket(&unready)? {
+        fs::remove_file(&unready)?;
+    }
     let listener = UnixListener::bind(&unready)?;
     fs::set_permissions(&unready, fs::Permissions::from_mode(0o600))?;
+    // Takes the place of a dead socket too.
     fs::rename(&unready, path)?;
     Ok(listener)
+}
+
+/// Whether a socket has this name; nothing else may, for this process may be one that could remove it.
+fn is_socket(path: &Path) -> io::Result<bool> {
+    match fs::symlink_metadata(path) {
+        Ok(found) if found.file_type().is_socket() => Ok(true),
+        Ok(found) => Err(io::Error::new(
+            io::ErrorKind::AlreadyExists,
+            format!(
+                "{} is a {}, no socket, and stays as it is; name another, or move it away",
+                path.file_name().unwrap_or_default().display(),
+                match found.file_type() {
+                    kind if kind.is_dir() => "folder",
+                    kind if kind.is_symlink() => "link",
+                    _ => "file",
+                }
+            ),
+        )),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error),
+    }
 }
 
 /// Serves until the process ends.
@@ -93,5 +116,42 @@ fn converse(stream: &UnixStream, instance: &Instance) -> io::Result<()> {
             }
         }
         writer.flush()?;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_dead_socket_is_replaced() {
+        let folder = std::env::temp_dir().join(format!("lockgate-control-{}", std::process::id()));
+        fs::create_dir_all(folder.join("folder")).unwrap();
+        fs::write(folder.join("notes.txt"), "mine").unwrap();
+        fs::write(folder.join("beside.new"), "mine").unwrap();
+        std::os::unix::fs::symlink("notes.txt", folder.join("link")).unwrap();
+        for (name, says) in [
+            ("notes.txt", "notes.txt is a file, no socket"),
+            ("beside.sock", "beside.new is a file, no socket"),
+            ("folder", "folder is a folder, no socket"),
+            ("link", "link is a link, no socket"),
+        ] {
+            let error = bind(&folder.join(name)).unwrap_err().to_string();
+            assert!(error.contains(says), "{name}: {error}");
+        }
+        for kept in ["notes.txt", "beside.new"] {
+            assert_eq!(fs::read_to_string(folder.join(kept)).unwrap(), "mine", "{kept}");
+        }
+        let path = folder.join("control.sock");
+        let first = bind(&path).unwrap();
+        assert_eq!(bind(&path).unwrap_err().kind(), io::ErrorKind::AddrInUse);
+        drop(first);
+        // Dead, and so is one that a start cut short has left.
+        drop(UnixListener::bind(folder.join("control.new")).unwrap());
+        let second = bind(&path).unwrap();
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        assert!(UnixStream::connect(&path).is_ok());
+        drop(second);
+        fs::remove_dir_all(&folder).unwrap();
     }
 }
