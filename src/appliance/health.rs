@@ -3,6 +3,7 @@
 
 use super::config::Percent;
 use std::collections::VecDeque;
+use std::net::Ipv4Addr;
 use std::time::Duration;
 
 /// A worker that did not come round for so long is stuck.
@@ -12,6 +13,9 @@ pub const LOSS_SAMPLES: usize = 10;
 /// With fewer packets than this in all samples, no share is judged: one lost packet of three is no
 /// third of anything.
 pub const LOSS_PACKETS_MIN: u64 = 100;
+
+/// With fewer packets than this in all samples, it is not said that all of them are strangers'.
+pub const STRANGERS_MIN: u64 = 3;
 
 /// What the judgement rests on.
 #[derive(Clone, Debug, Default)]
@@ -24,6 +28,8 @@ pub struct Facts {
     pub refused: Option<String>,
     /// Why flow records cannot be written, as text.
     pub unwritten: Option<String>,
+    /// Whoever sends, `gateways` does not name them; one of them.
+    pub strangers: Option<Ipv4Addr>,
     /// What a drain says.
     pub drain: Option<DrainFacts>,
 }
@@ -85,6 +91,12 @@ impl Health {
         health.notes.extend(facts.refused.clone());
         let unwritten = facts.unwritten.as_ref();
         health.notes.extend(unwritten.map(|why| format!("flow records are lost: {why}")));
+        health.notes.extend(facts.strangers.map(|sender| {
+            format!(
+                "every packet comes from an address that `gateways` does not name, such as {sender}, \
+                 and is dropped (unknown-gateway)"
+            )
+        }));
         health
     }
 
@@ -124,11 +136,7 @@ impl LossMeter {
 
     /// Takes the sums since the start, once a second.
     pub fn sample(&mut self, received: u64, lost: u64) {
-        if self.samples.len() > LOSS_SAMPLES {
-            self.samples.pop_front();
-        }
-        self.samples.push_back((received, lost));
-        let (received, lost) = self.window();
+        let (received, lost) = window(&mut self.samples, (received, lost));
         let all = received.saturating_add(lost);
         let enough = all >= LOSS_PACKETS_MIN;
         self.lossy = if self.lossy {
@@ -141,23 +149,84 @@ impl LossMeter {
     /// Why it is lossy now.
     #[must_use]
     pub fn reason(&self) -> Option<String> {
-        let (received, lost) = self.window();
+        let (received, lost) = added(&self.samples);
         let (all, max) = (received.saturating_add(lost), self.max);
         self.lossy.then(|| {
             format!("the back end lost {lost} of the last {all} packets; {max} is the bound")
         })
     }
+}
 
-    fn window(&self) -> (u64, u64) {
-        let (first, last) = (self.samples.front(), self.samples.back());
-        let (Some(first), Some(last)) = (first, last) else { return (0, 0) };
-        (last.0.saturating_sub(first.0), last.1.saturating_sub(first.1))
+/// Takes sums into a window of samples; gives what was added within it.
+fn window(samples: &mut VecDeque<(u64, u64)>, sums: (u64, u64)) -> (u64, u64) {
+    if samples.is_empty() {
+        // The start: what came before the first look counts too.
+        samples.push_back((0, 0));
+    }
+    if samples.len() > LOSS_SAMPLES {
+        samples.pop_front();
+    }
+    samples.push_back(sums);
+    added(samples)
+}
+
+fn added(samples: &VecDeque<(u64, u64)>) -> (u64, u64) {
+    let (Some(first), Some(last)) = (samples.front(), samples.back()) else { return (0, 0) };
+    (last.0.saturating_sub(first.0), last.1.saturating_sub(first.1))
+}
+
+/// Watches whether anybody sends whom `gateways` names. An instance that drops everything for that
+/// reason works as it was told to, and is of no use.
+#[derive(Clone, Debug, Default)]
+pub struct StrangerMeter {
+    /// Sums of all packets and of those of strangers, one a second.
+    samples: VecDeque<(u64, u64)>,
+    only: bool,
+}
+
+impl StrangerMeter {
+    /// Takes the sums since the start, once a second. Silence changes nothing.
+    pub fn sample(&mut self, received: u64, strangers: u64) {
+        let (received, strangers) = window(&mut self.samples, (received, strangers));
+        if received > strangers {
+            self.only = false;
+        } else if strangers >= STRANGERS_MIN {
+            self.only = true;
+        }
+    }
+
+    /// Whether only strangers send.
+    #[must_use]
+    pub const fn only(&self) -> bool {
+        self.only
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_strangers_are_a_note_until_somebody_else_sends() {
+        let mut meter = StrangerMeter::default();
+        let mut only = |received, strangers| {
+            meter.sample(received, strangers);
+            meter.only()
+        };
+        assert_eq!([only(0, 0), only(2, 2), only(3, 3), only(4, 4)], [false, false, true, true]);
+        for _ in 0..2 * LOSS_SAMPLES {
+            assert!(only(4, 4), "silence says nothing new");
+        }
+        assert!(!only(8, 7));
+        for _ in 0..LOSS_SAMPLES {
+            assert!(!only(8, 7));
+        }
+        assert!(only(11, 10));
+        let facts = Facts { strangers: Some([10, 99, 0, 1].into()), ..one(0, true) };
+        let health = Health::of(&facts);
+        assert!(health.is_healthy());
+        assert!(health.json().contains("`gateways` does not name, such as 10.99.0.1"));
+    }
 
     fn one(silent_ms: u64, open: bool) -> Facts {
         let silent = Duration::from_millis(silent_ms);

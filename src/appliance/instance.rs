@@ -8,14 +8,16 @@ use super::denied::Kept;
 use super::drain::{Drain, Over};
 use super::filter::Filter;
 use super::flow_log::{FlowLog, LogStats};
-use super::health::{Facts, Health, LossMeter, WorkerFacts};
+use super::health::{Facts, Health, LossMeter, StrangerMeter, WorkerFacts};
 use super::reload::Refusal;
 use super::totals::{Snapshot, Totals};
 use super::worker::Pulse;
+use crate::io::live::Losses;
 use crate::model::{FiveTuple, ScopeId, Timestamp};
 use crate::policy::Policy;
 use crossbeam_channel::{Receiver, Sender, bounded};
 use std::fmt;
+use std::net::Ipv4Addr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -74,6 +76,7 @@ pub(super) struct State {
     /// Why the last ruleset was refused; none if it was not.
     pub(super) refusal: Option<Refusal>,
     losses: LossMeter,
+    strangers: StrangerMeter,
     drain: Option<Drain>,
 }
 
@@ -93,6 +96,7 @@ impl Instance {
             installed: Clock::wall(),
             refusal: None,
             losses: LossMeter::new(config.max_loss),
+            strangers: StrangerMeter::default(),
             drain: None,
         };
         Self {
@@ -248,14 +252,38 @@ impl Instance {
         drain.over(now)
     }
 
-    /// Takes the sums of losses, once a second.
-    pub fn sample_losses(&self) {
+    /// What each worker's port has lost.
+    #[must_use]
+    pub fn port_losses(&self) -> Vec<Losses> {
+        let of =
+            |handle: &Handle| handle.pulse.losses.lock().map_or_else(|e| **e.get_ref(), |l| *l);
+        self.workers.iter().map(of).collect()
+    }
+
+    /// Takes the sums that health rests on, once a second.
+    pub fn sample(&self) {
         let sum = |of: fn(&Pulse) -> &AtomicU64| {
             let all = self.workers.iter().map(|handle| of(&handle.pulse).load(Ordering::Relaxed));
             all.fold(0_u64, u64::saturating_add)
         };
-        let (received, lost) = (sum(|pulse| &pulse.received), sum(|pulse| &pulse.lost));
-        self.state().losses.sample(received, lost);
+        let lost = self.port_losses().iter().map(Losses::total).fold(0, u64::saturating_add);
+        // In this order: what comes in between is no stranger's.
+        let strangers = sum(|pulse| &pulse.strangers);
+        let received = sum(|pulse| &pulse.received);
+        let mut state = self.state();
+        state.losses.sample(received, lost);
+        state.strangers.sample(received, strangers);
+    }
+
+    /// One of those who send, if `gateways` names none of them.
+    #[must_use]
+    pub fn strangers(&self) -> Option<Ipv4Addr> {
+        self.stranger(self.state().strangers.only())
+    }
+
+    fn stranger(&self, only: bool) -> Option<Ipv4Addr> {
+        let mut all = self.workers.iter().map(|one| one.pulse.stranger.load(Ordering::Relaxed));
+        all.find(|sender| only && *sender != 0).map(Ipv4Addr::from_bits)
     }
 
     /// DNS answers of one worker that another found no room for.
@@ -275,6 +303,7 @@ impl Instance {
             lossy: state.losses.reason(),
             refused: state.refusal.as_ref().map(Refusal::sentence),
             unwritten: self.log_stats().and_then(LogStats::failure),
+            strangers: self.stranger(state.strangers.only()),
             drain: state.drain.map(|drain| drain.facts(now)),
         })
     }

@@ -193,17 +193,9 @@ fn flows(totals: &Totals, out: &mut Exposition) {
 }
 
 fn losses(totals: &Totals, out: &mut Exposition) {
-    let losses = &totals.losses;
     let help = "Frames the back end lost, by cause; never denials.";
     let mut family = out.family("lockgate_backend_lost_packets_total", Kind::Counter, help);
-    for (cause, count) in [
-        ("overrun", losses.overrun),
-        ("handover", losses.handover),
-        ("cut", losses.cut),
-        ("too_big", losses.too_big),
-        ("unsent", losses.unsent),
-        ("tagged", losses.tagged),
-    ] {
+    for (cause, count) in totals.losses.causes() {
         family.sample(&[("cause", cause)], count);
     }
 }

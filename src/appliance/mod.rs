@@ -31,6 +31,7 @@ pub mod notify;
 pub mod privileges;
 pub mod process_log;
 pub mod reload;
+pub mod remarks;
 pub mod rulesets;
 pub mod sink;
 pub mod start;

@@ -5,6 +5,7 @@ use super::drain::Over;
 use super::flow_log::LossTeller;
 use super::instance::Instance;
 use super::notify::Notify;
+use super::remarks::{HealthRemarks, LossRemarks, Lost, Turned};
 use super::start::Threads;
 use super::watch::Watch;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
@@ -93,13 +94,17 @@ struct Rounds {
     number: u64,
     watch: Option<Watch>,
     alive_at: Duration,
-    losses: LossTeller,
+    health: HealthRemarks,
+    losses: Vec<LossRemarks>,
+    records: LossTeller,
 }
 
 impl Rounds {
     fn new(instance: &Instance) -> Self {
         let watch = instance.config.watch.then(|| Watch::new(&instance.config.ruleset));
-        Self { number: 0, watch, alive_at: Duration::ZERO, losses: LossTeller::default() }
+        let losses = vec![LossRemarks::default(); instance.workers()];
+        let (alive_at, health) = (Duration::ZERO, HealthRemarks::default());
+        Self { number: 0, watch, alive_at, health, losses, records: LossTeller::default() }
     }
 
     fn round(
@@ -123,12 +128,15 @@ impl Rounds {
             instance.drain(instance.config.drain);
         }
         self.tell_systemd(instance, notify);
+        self.remark_health(instance);
         if !self.number.is_multiple_of(ROUNDS_A_SECOND) {
             return None;
         }
-        instance.sample_losses();
+        instance.sample();
+        self.remark_losses(instance);
+        self.remark_strangers(instance);
         if let Some(stats) = instance.log_stats() {
-            self.losses.look(stats, instance.clock.elapsed());
+            self.records.look(stats, instance.clock.elapsed());
         }
         if instance.is_dead() {
             tracing::error!("no port works any more");
@@ -145,6 +153,52 @@ impl Rounds {
         if alive && now.saturating_sub(self.alive_at) >= every / 2 {
             self.alive_at = now;
             notify.alive();
+        }
+    }
+
+    fn remark_health(&mut self, instance: &Instance) {
+        match self.health.take(instance.clock.elapsed(), &instance.health()) {
+            Some(Turned::Unhealthy(reasons)) => tracing::warn!(reasons, "unhealthy"),
+            Some(Turned::Healthy(after)) => {
+                tracing::info!(after_seconds = after.as_secs(), "healthy again");
+            }
+            None => {}
+        }
+    }
+
+    fn remark_losses(&mut self, instance: &Instance) {
+        let (now, interface) = (instance.clock.elapsed(), &instance.config.port.interface);
+        let ports = self.losses.iter_mut().zip(instance.port_losses());
+        for (worker, (remarks, losses)) in ports.enumerate() {
+            match remarks.take(now, &losses) {
+                Some(Lost::More(frames, causes)) => {
+                    tracing::warn!(worker, interface, frames, causes, "frames were lost");
+                }
+                Some(Lost::Over(frames, time)) => {
+                    let seconds = time.as_secs().saturating_add(1);
+                    tracing::info!(
+                        worker,
+                        interface,
+                        frames,
+                        seconds,
+                        "no frames are lost any more"
+                    );
+                }
+                None => {}
+            }
+        }
+    }
+
+    fn remark_strangers(&mut self, instance: &Instance) {
+        let sender = instance.strangers();
+        match (self.health.strangers(sender.is_some()), sender) {
+            (Some(true), Some(sender)) => tracing::warn!(
+                %sender,
+                "every packet comes from an address that `gateways` does not name, and is dropped \
+                 (unknown-gateway)"
+            ),
+            (Some(false), _) => tracing::info!("packets come from `gateways` now"),
+            _ => {}
         }
     }
 

@@ -10,13 +10,14 @@ use super::rulesets::Rulesets;
 use super::totals::{Named, Snapshot};
 use crate::engine::bindings::Answered;
 use crate::engine::record::FlowRecord;
-use crate::engine::{Engine, Output};
-use crate::io::live::{Port, PortError};
-use crate::model::{Action, Timestamp};
+use crate::engine::{Engine, Frame, Output};
+use crate::io::live::{Losses, Port, PortError};
+use crate::model::{Action, Reason, Timestamp, Verdict};
 use crossbeam_channel::{Receiver, Sender, TryRecvError};
 use std::collections::VecDeque;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::net::Ipv4Addr;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
@@ -38,8 +39,12 @@ pub struct Pulse {
     pub beat_ms: AtomicU64,
     /// Frames received.
     pub received: AtomicU64,
-    /// Frames lost by its port.
-    pub lost: AtomicU64,
+    /// Frames dropped because `gateways` does not name their sender.
+    pub strangers: AtomicU64,
+    /// The IPv4 address of one such sender; 0 if there was none.
+    pub stranger: AtomicU32,
+    /// What its port had lost when it last looked.
+    pub losses: Mutex<Losses>,
     /// DNS answers that found no room at another worker.
     pub untold: AtomicU64,
     /// Whether its port works.
@@ -55,7 +60,9 @@ impl Pulse {
         Self {
             beat_ms: AtomicU64::new(clock.elapsed_ms()),
             received: AtomicU64::new(0),
-            lost: AtomicU64::new(0),
+            strangers: AtomicU64::new(0),
+            stranger: AtomicU32::new(0),
+            losses: Mutex::default(),
             untold: AtomicU64::new(0),
             open: AtomicBool::new(true),
             gone: AtomicBool::new(false),
@@ -166,6 +173,7 @@ impl Running {
                 self.engine.process(frames, out);
                 self.engine.tick(now, out);
                 self.denied.note(frames);
+                self.note_strangers(frames);
                 let packets = frames.len() as u64;
                 if packets > 0 {
                     self.pulse.received.fetch_add(packets, Ordering::Relaxed);
@@ -244,6 +252,19 @@ impl Running {
         }
     }
 
+    /// Notes how many frames came from senders that `gateways` does not name, and one of these.
+    fn note_strangers(&self, frames: &[Frame<'_>]) {
+        let count = self.engine.counters().dropped(Reason::UnknownGateway);
+        if count == self.pulse.strangers.load(Ordering::Relaxed) {
+            return;
+        }
+        self.pulse.strangers.store(count, Ordering::Relaxed);
+        let strange = |frame: &&Frame<'_>| frame.verdict == Verdict::Drop(Reason::UnknownGateway);
+        if let Some(sender) = frames.iter().rev().find(strange).and_then(sender) {
+            self.pulse.stranger.store(sender.to_bits(), Ordering::Relaxed);
+        }
+    }
+
     fn teach(&self, answers: &mut Vec<Answered>) {
         if answers.is_empty() {
             return;
@@ -264,7 +285,7 @@ impl Running {
             return Ok(());
         }
         self.looked_at_ms = now;
-        self.pulse.lost.store(port.losses().total(), Ordering::Relaxed);
+        *self.pulse.losses.lock().unwrap_or_else(PoisonError::into_inner) = port.losses();
         match port.link() {
             Ok(()) => self.link(true),
             Err(PortError::Down { .. }) => self.link(false),
@@ -348,6 +369,18 @@ impl Running {
             log.send_at_stop(&self.rulesets, out.events);
         }
     }
+}
+
+/// The outer IPv4 source of an Ethernet frame, behind VLAN tags if there are some.
+fn sender(frame: &Frame<'_>) -> Option<Ipv4Addr> {
+    const ADDRESSES: usize = 12;
+    const BEFORE_SOURCE: usize = 12;
+    let (mut kind, mut packet) = frame.bytes.get(ADDRESSES..)?.split_first_chunk::<2>()?;
+    while matches!(kind, [0x81, 0x00] | [0x88, 0xa8]) {
+        (kind, packet) = packet.get(2..)?.split_first_chunk()?;
+    }
+    let source = packet.get(BEFORE_SOURCE..)?.first_chunk::<4>()?;
+    Some(Ipv4Addr::from(*source))
 }
 
 enum Asked {

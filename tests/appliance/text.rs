@@ -32,6 +32,9 @@ fn status() -> Value {
         "workers": [{ "silent_ms": 3, "open": true }, { "silent_ms": 2041, "open": true }],
         "sums": {
             "received": 1_204_332_110_u64, "forwarded": 1_204_100_000_u64, "dropped": 232_110,
+            "dropped_by_reason": {
+                "bad-checksum": 7, "flow-denied": 32_000, "midstream": 102, "otherwise": 200_000, "truncated": 1,
+            },
             "answers": 1_204, "flows": 210_332, "flows_limit": 1_048_576, "flows_opened": 9_332_110,
             "held_bytes": 65_332, "lost": 17,
         },

@@ -44,6 +44,62 @@ fn a_ruleset_is_read_at_sighup_and_when_its_file_changes_and_a_refusal_is_told_e
 }
 
 #[test]
+fn that_only_unknown_gateways_send_is_told_until_another_does() {
+    let Some(wire) = Wire::make(1500, 1) else { return skipped("no network namespaces") };
+    let of = ("strangers", Backend::AfPacket);
+    let one = Appliance::start(&wire.target, of, &rules(), "workers: 1\ngateways: [10.99.0.9]");
+    let frame = Encapsulation::of(EndpointId(ENDPOINT)).wrap(&question());
+    let mut known = frame.clone();
+    known[26..30].copy_from_slice(&[10, 99, 0, 9]);
+    let noted =
+        |one: &Appliance<'_>| one.health().is_some_and(|(_, body)| body.contains("`gateways`"));
+    wire.gateway.run(|| {
+        let mut tap = Tap::open();
+        (0..5).for_each(|_| tap.send(&frame));
+        one.until("it is noted", noted);
+        one.until("it is told", |one| one.log().contains("sender=10.99.0.1"));
+        let (status, body) = one.health().unwrap();
+        assert_eq!(status, 200, "{body}");
+        let text = one.ctl("status");
+        assert!(text.contains("does not name, such as 10.99.0.1, and is dropped"), "{text}");
+        assert!(text.contains("dropped    5 unknown-gateway"), "{text}");
+        tap.send(&mended(known));
+        one.until("the note is gone", |one| !noted(one));
+    });
+    let told = one.log().matches("`gateways` does not name").count();
+    assert_eq!(told, 1, "once, not for each packet\n{}", one.log());
+}
+
+#[test]
+fn what_was_lost_and_why_it_was_unhealthy_is_in_the_log() {
+    let Some(wire) = Wire::make(1500, 1) else { return skipped("no network namespaces") };
+    let of = ("lossy", Backend::AfPacket);
+    let config = "workers: 1\ngateways: [10.99.0.1]\nring: 1MiB";
+    let one = Appliance::start(&wire.target, of, &rules(), config);
+    wire.gateway.run(|| {
+        let mut tap = Tap::open();
+        let frame = Encapsulation::of(EndpointId(ENDPOINT)).wrap(&question());
+        one.signal("STOP");
+        (0..5000).for_each(|_| tap.send(&frame));
+        one.signal("CONT");
+    });
+    one.until("the loss is told", |one| one.log().contains("frames were lost"));
+    one.until("health is told", |one| one.log().contains("unhealthy reasons="));
+    one.until("its end is told", |one| one.log().contains("healthy again"));
+    let log = one.log();
+    for words in ["worker=0", "interface=\"fw0\"", "causes=\"overrun ", "the back end lost"] {
+        assert!(log.contains(words), "{words}\n{log}");
+    }
+    assert_eq!(log.matches("frames were lost").count(), 1, "{log}");
+}
+
+/// A packet of acme's that the rules allow.
+fn question() -> Vec<u8> {
+    let (src, dst) = ("10.1.0.10".parse().unwrap(), "10.2.0.20".parse().unwrap());
+    packet::udp(&packet::tuple((src, 1), (dst, 7), Protocol::UDP), b"hello")
+}
+
+#[test]
 fn a_missing_capability_is_named() {
     let Some(wire) = Wire::make(1500, 1) else { return skipped("no network namespaces") };
     let of = ("rightless", Backend::AfPacket);
@@ -74,9 +130,7 @@ fn garbage(backend: Backend) {
     let Some(wire) = Wire::make(9001, 1) else { return skipped("no network namespaces") };
     let config = "workers: 1\ngateways: [10.99.0.1]";
     let one = Appliance::start(&wire.target, ("garbage", backend), &rules(), config);
-    let (src, dst) = ("10.1.0.10".parse().unwrap(), "10.2.0.20".parse().unwrap());
-    let inner = packet::udp(&packet::tuple((src, 1), (dst, 7), Protocol::UDP), b"hello");
-    let good = Encapsulation::of(EndpointId(ENDPOINT)).wrap(&inner);
+    let good = Encapsulation::of(EndpointId(ENDPOINT)).wrap(&question());
     // Ethernet 14, IPv4 20, UDP 8, GENEVE 8, options 32.
     let with = |changes: &[(usize, u8)]| {
         let mut frame = good.clone();

@@ -6,7 +6,8 @@ use super::super::config::NewFlows;
 use super::super::instance::{Instance, Silent};
 use super::super::reload::{Preview, ReloadError};
 use super::{ExplainRequest, Request};
-use crate::model::{Addr, Facts, FiveTuple, FlowVerdict, Protocol, ScopeId, SegmentId};
+use crate::engine::Counters;
+use crate::model::{Addr, Facts, FiveTuple, FlowVerdict, Protocol, Reason, ScopeId, SegmentId};
 use crate::observe::flow_json;
 use crate::policy::{Decision, Located, Policy, Query, RecordedTrace};
 use crate::wire::Link;
@@ -121,6 +122,7 @@ fn status(instance: &Instance) -> Value {
             "received_bytes": counters.received_bytes,
             "forwarded": counters.forwarded,
             "dropped": counters.dropped_total(),
+            "dropped_by_reason": dropped(counters),
             "answers": counters.answers,
             "flows": totals.flows,
             "flows_limit": totals.flows_limit,
@@ -161,6 +163,14 @@ fn status(instance: &Instance) -> Value {
         "sums": sums,
         "flow_log": log,
     })
+}
+
+/// Dropped frames of each reason there were some of.
+fn dropped(counters: &Counters) -> Value {
+    let all = Reason::ALL.iter().map(|reason| (reason.name(), counters.dropped(*reason)));
+    all.filter(|(_, count)| *count > 0)
+        .map(|(name, count)| (name.to_owned(), json!(count)))
+        .collect()
 }
 
 fn drain(instance: &Instance, deadline: Option<u64>, refuse_new: Option<bool>) -> Value {

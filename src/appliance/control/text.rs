@@ -8,6 +8,7 @@ use crate::observe::plural;
 use crate::wire::Link;
 use comfy_table::{CellAlignment, Table, presets};
 use serde_json::Value;
+use std::cmp::Reverse;
 use std::fmt::Write;
 use std::fs::File;
 use std::io::BufWriter;
@@ -154,6 +155,9 @@ fn status(last: &Value) -> String {
         row("packets", format!("{received} received, {forwarded} forwarded, {dropped} dropped"));
         let (answers, held, lost) = (of("answers"), of("held_bytes"), of("lost"));
         row("", format!("{answers} answers, {held} bytes held, {lost} lost by the back end"));
+        if let Some(reasons) = drop_reasons(&sums["dropped_by_reason"]) {
+            row("dropped", reasons);
+        }
     } else {
         row("flows", "unknown: a worker does not answer".to_owned());
     }
@@ -172,6 +176,23 @@ fn status(last: &Value) -> String {
         row("drain", format!("{} s until it goes all the same", seconds));
     }
     out
+}
+
+/// The most frequent reasons of drops, and what the others come to.
+fn drop_reasons(counts: &Value) -> Option<String> {
+    const NAMED: usize = 3;
+    let counts =
+        counts.as_object()?.iter().filter_map(|(name, count)| Some((name, count.as_u64()?)));
+    let mut counts: Vec<(&String, u64)> = counts.collect();
+    counts.sort_by_key(|(name, count)| (Reverse(*count), *name));
+    let (named, others) = counts.split_at(counts.len().min(NAMED));
+    let mut parts: Vec<String> =
+        named.iter().map(|(name, count)| format!("{} {name}", grouped(*count))).collect();
+    if !others.is_empty() {
+        let sum = others.iter().fold(0_u64, |sum, (_, count)| sum.saturating_add(*count));
+        parts.push(format!("{} for {}", grouped(sum), plural(others.len() as u64, "other reason")));
+    }
+    (!parts.is_empty()).then(|| parts.join(", "))
 }
 
 fn flows(items: &[Value], columns: Option<u16>) -> String {

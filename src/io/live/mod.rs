@@ -98,6 +98,19 @@ pub struct Losses {
 }
 
 impl Losses {
+    /// Each cause by its name in metrics and logs.
+    #[must_use]
+    pub const fn causes(&self) -> [(&'static str, u64); 6] {
+        [
+            ("overrun", self.overrun),
+            ("handover", self.handover),
+            ("cut", self.cut),
+            ("too_big", self.too_big),
+            ("unsent", self.unsent),
+            ("tagged", self.tagged),
+        ]
+    }
+
     /// All of them.
     #[must_use]
     pub const fn total(&self) -> u64 {
