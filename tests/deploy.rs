@@ -92,6 +92,7 @@ fn instances_get_a_configuration_that_the_appliance_takes() {
             ("${TargetFailover}", "rebalance"),
             ("${drain_seconds}", "300"),
             ("${DrainSeconds}", "300"),
+            ("${metrics_listen}", "127.0.0.1:9464"),
             ("$interface", "eth0"),
             ("/etc/lockgate/ruleset", &root().join("rulesets/inline-dmz").display().to_string()),
             ("user: lockgate", "user: root"),
@@ -200,12 +201,72 @@ fn a_commit_that_breaks_a_ruleset_is_refused_as_it_is_staged() {
 }
 
 #[test]
+fn a_fleet_takes_a_ruleset_that_is_good_whole_and_no_other() {
+    let folder = fresh("ruleset");
+    let (bin, bucket) = (folder.join("bin"), folder.join("bucket"));
+    let calls = folder.join("calls");
+    fs::create_dir_all(&bin).unwrap();
+    copy(&root().join("rulesets/inline-dmz"), &bucket);
+    // A bucket that is a folder, and an instance that runs.
+    let stub = |name: &str, text: &str| {
+        fs::write(bin.join(name), format!("#!/bin/bash\nset -e\n{text}\n")).unwrap();
+        Command::new("chmod").arg("755").arg(bin.join(name)).status().unwrap();
+    };
+    stub("aws", r#"[ "$1 $2" = "s3 sync" ]; rm -rf "${@: -1}"; cp -R "${@: -2:1}" "${@: -1}""#);
+    stub("systemctl", &format!(r#"echo "$@" >>{}"#, calls.display()));
+    stub("lockgate", &format!(r#"exec {LOCKGATE} "$@""#));
+    let taken = folder.join("etc/ruleset");
+    fs::create_dir_all(folder.join("etc")).unwrap();
+    let path = format!("{}:{}", bin.display(), std::env::var("PATH").unwrap());
+    let fetch = || {
+        let _ = fs::remove_file(&calls);
+        let out = Command::new(root().join("deploy/ruleset/lockgate-ruleset"))
+            .env("PATH", &path)
+            .env("LOCKGATE_RULESET", &bucket)
+            .env("LOCKGATE_RULESET_FOLDER", &taken)
+            .output()
+            .unwrap();
+        let reloads = fs::read_to_string(&calls).unwrap_or_default().contains("reload lockgate");
+        (out.status.success(), reloads, said(&out))
+    };
+    let same = || {
+        let out = Command::new("diff").arg("-rq").arg(&bucket).arg(&taken).output().unwrap();
+        out.status.success()
+    };
+    let (good, reloads, text) = fetch();
+    assert!(good && reloads && same(), "{text}");
+    let (good, reloads, text) = fetch();
+    assert!(good && !reloads, "nothing has changed: {text}");
+    // A partner more, and another list less.
+    let partner = fs::read_to_string(bucket.join("lockgate.yaml")).unwrap();
+    fs::write(bucket.join("lockgate.yaml"), format!("{partner}\n# changed\n")).unwrap();
+    fs::write(taken.join("left-behind.txt"), "old").unwrap();
+    let (good, reloads, text) = fetch();
+    assert!(good && reloads && same(), "{text}");
+    fs::write(bucket.join("lockgate.yaml"), "lockgate: 1\nsegmnts: {}\n").unwrap();
+    let (good, reloads, text) = fetch();
+    assert!(!good && !reloads && !same(), "{text}");
+    assert!(text.contains("segmnts"), "it says what is wrong: {text}");
+    assert!(fs::read_to_string(taken.join("lockgate.yaml")).unwrap().contains("# changed"));
+}
+
+/// A folder and all that is in it.
+fn copy(from: &Path, to: &Path) {
+    let out = Command::new("cp").arg("-R").args([from, to]).output().unwrap();
+    assert!(out.status.success(), "{}", said(&out));
+}
+
+#[test]
 fn the_workflow_runs_what_there_is() {
     let text = fs::read_to_string(root().join("deploy/github/lockgate.yml")).unwrap();
     for command in ["lockgate check ", "lockgate test ", "lockgate diff "] {
         assert!(text.contains(command), "{command}");
     }
-    for script in ["deploy/github/pre-commit", "deploy/drain/lockgate-drain"] {
+    for script in [
+        "deploy/github/pre-commit",
+        "deploy/drain/lockgate-drain",
+        "deploy/ruleset/lockgate-ruleset",
+    ] {
         let out = Command::new("bash").arg("-n").arg(root().join(script)).output().unwrap();
         assert!(out.status.success(), "{script}: {}", said(&out));
     }

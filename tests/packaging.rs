@@ -87,12 +87,18 @@ fn systemd_takes_the_units() {
     fs::write(&program, "#!/bin/sh\n").unwrap();
     Command::new("chmod").arg("755").arg(&program).status().unwrap();
     let mut units = Vec::new();
-    for name in ["lockgate.service", "drain/lockgate-drain.service"] {
+    for name in [
+        "lockgate.service",
+        "drain/lockgate-drain.service",
+        "ruleset/lockgate-ruleset.service",
+        "ruleset/lockgate-ruleset.timer",
+    ] {
         let text = read(&format!("deploy/{name}"));
         let here = program.display().to_string();
         let text = text
             .replace("/usr/bin/lockgate", &here)
-            .replace("/usr/lib/lockgate/lockgate-drain", &here);
+            .replace("/usr/lib/lockgate/lockgate-drain", &here)
+            .replace("/usr/lib/lockgate/lockgate-ruleset", &here);
         units.push(folder.join(Path::new(name).file_name().unwrap()));
         fs::write(units.last().unwrap(), text).unwrap();
     }

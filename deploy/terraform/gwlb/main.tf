@@ -82,6 +82,18 @@ resource "aws_security_group" "instances" {
     cidr_blocks = local.gateways
   }
 
+  dynamic "ingress" {
+    for_each = length(var.metrics_cidrs) > 0 ? [1] : []
+
+    content {
+      description = "Metrics"
+      protocol    = "tcp"
+      from_port   = 9464
+      to_port     = 9464
+      cidr_blocks = var.metrics_cidrs
+    }
+  }
+
   egress {
     description = "GENEVE answers, and the APIs an instance asks"
     protocol    = "-1"

@@ -41,6 +41,7 @@ resource "aws_launch_template" "this" {
     ruleset_uri     = var.ruleset_uri
     target_failover = var.target_failover
     drain_seconds   = var.drain_seconds
+    metrics_listen  = length(var.metrics_cidrs) > 0 ? "0.0.0.0:9464" : "127.0.0.1:9464"
   }))
 
   tag_specifications {
@@ -50,13 +51,15 @@ resource "aws_launch_template" "this" {
 }
 
 resource "aws_autoscaling_group" "this" {
-  name                      = local.group
-  min_size                  = var.instances.min
-  max_size                  = var.instances.max
-  desired_capacity          = var.instances.desired
-  vpc_zone_identifier       = local.subnet_ids
-  target_group_arns         = [aws_lb_target_group.this.arn]
-  health_check_type         = "ELB"
+  name                = local.group
+  min_size            = var.instances.min
+  max_size            = var.instances.max
+  desired_capacity    = var.instances.desired
+  vpc_zone_identifier = local.subnet_ids
+  target_group_arns   = [aws_lb_target_group.this.arn]
+  # A target that is unhealthy gets no new flows. Only where it is wanted it is replaced too: an instance
+  # that overload makes unhealthy would leave its load to the others.
+  health_check_type         = var.replace_unhealthy ? "ELB" : "EC2"
   health_check_grace_period = 60
 
   launch_template {
@@ -77,11 +80,27 @@ resource "aws_autoscaling_group" "this" {
 
     preferences {
       min_healthy_percentage = 100
+      auto_rollback          = true
     }
   }
 
   lifecycle {
     ignore_changes = [desired_capacity]
+  }
+}
+
+resource "aws_autoscaling_policy" "cpu" {
+  count                  = var.target_cpu_percent == null ? 0 : 1
+  name                   = "${var.name}-cpu"
+  autoscaling_group_name = aws_autoscaling_group.this.name
+  policy_type            = "TargetTrackingScaling"
+
+  target_tracking_configuration {
+    target_value = var.target_cpu_percent
+
+    predefined_metric_specification {
+      predefined_metric_type = "ASGAverageCPUUtilization"
+    }
   }
 }
 
@@ -128,6 +147,13 @@ resource "aws_iam_role_policy" "this" {
   name_prefix = "${var.name}-"
   role        = aws_iam_role.this.id
   policy      = data.aws_iam_policy_document.instance.json
+}
+
+# The way in: `aws ssm start-session`, and `lockgate ctl` there. No port is open for it.
+resource "aws_iam_role_policy_attachment" "session_manager" {
+  count      = var.session_manager ? 1 : 0
+  role       = aws_iam_role.this.name
+  policy_arn = "arn:${data.aws_partition.this.partition}:iam::aws:policy/AmazonSSMManagedInstanceCore"
 }
 
 resource "aws_iam_instance_profile" "this" {

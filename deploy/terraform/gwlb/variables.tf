@@ -39,7 +39,7 @@ variable "instances" {
 }
 
 variable "ruleset_uri" {
-  description = "Where instances take the ruleset from at start: s3://bucket/folder."
+  description = "Where instances take the ruleset from, at start and then every minute: s3://bucket/folder."
   type        = string
 
   validation {
@@ -79,6 +79,31 @@ variable "target_failover" {
     condition     = contains(["no_rebalance", "rebalance"], var.target_failover)
     error_message = "no_rebalance or rebalance"
   }
+}
+
+variable "metrics_cidrs" {
+  description = "Who may read the metrics on port 9464; nobody but the instance itself where the list is empty."
+  type        = list(string)
+  default     = []
+}
+
+variable "session_manager" {
+  description = "Whether AWS Systems Manager may open sessions on the instances, for `lockgate ctl`; the image needs its agent."
+  type        = bool
+  default     = true
+}
+
+variable "replace_unhealthy" {
+  description = "Whether an instance that its health check calls unhealthy is terminated, not only left without new flows."
+  type        = bool
+  default     = false
+}
+
+variable "target_cpu_percent" {
+  description = "Instances come and go so that they are this busy on average; null leaves their number alone."
+  type        = number
+  default     = 50
+  nullable    = true
 }
 
 variable "cross_zone" {
