@@ -360,12 +360,41 @@ fn a_disk_that_stands_still_costs_records_and_no_packet() {
         assert!(bench.passes_from(ACME, port, 443));
         bench.ask(&Request::Flush { filter: Filter::default(), all: true });
     }
+    assert!(bench.passes_from(ACME, 51, 443));
+    let all = Request::Flush { filter: Filter::default(), all: true };
+    let answer = bench.ask(&all);
+    assert_eq!(answer.last["lost_records"], 1, "nobody waits for it any more");
+    let said = "1 flow ended\n1 record lost: the queue of the flow log was full\n";
+    assert_eq!(lockgate::appliance::control::text::show(&all, &answer, None), said);
     let metrics = bench.get("/metrics").1;
-    let lost = "lockgate_flow_log_records_total{result=\"lost\"} 40";
+    let lost = "lockgate_flow_log_records_total{result=\"lost\"} 41";
     assert!(metrics.contains(lost), "{metrics}");
     assert!(metrics.contains("lockgate_flow_log_waiting 10"), "{metrics}");
     assert_eq!(bench.get("/health").0, 200, "packets pass");
     drop(go_on);
+    assert_eq!(bench.leave(), Left::Asked);
+}
+
+#[test]
+fn flows_ended_by_command_wait_for_room_in_the_flow_log() {
+    struct Slow;
+    impl std::io::Write for Slow {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            std::thread::sleep(Duration::from_millis(5));
+            Ok(bytes.len())
+        }
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+    let bench = Bench::with_log("slow", RULES, Box::new(Slow), 10);
+    for port in 1..=50 {
+        assert!(bench.passes_from(ACME, port, 443));
+    }
+    let answer = bench.ask(&Request::Flush { filter: Filter::default(), all: true });
+    assert_eq!((&answer.last["ended"], &answer.last["lost_records"]), (&50.into(), &0.into()));
+    let metrics = bench.get("/metrics").1;
+    assert!(metrics.contains("lockgate_flow_log_records_total{result=\"lost\"} 0"), "{metrics}");
     assert_eq!(bench.leave(), Left::Asked);
 }
 
