@@ -169,7 +169,7 @@ fn a_refused_ruleset_leaves_the_old_one_and_is_told_everywhere() {
 
 #[test]
 fn a_drain_serves_known_flows_refuses_new_ones_and_ends_when_none_is_left() {
-    let bench = Bench::new("drain", RULES);
+    let bench = Bench::with("drain", RULES, "drain: { at_least: 1s }");
     assert!(bench.passes(ACME, 443));
     let drain = Request::Drain { deadline_seconds: None, refuse_new: Some(true), cancel: false };
     let answer = bench.ask(&drain);

@@ -247,7 +247,7 @@ impl Instance {
         let mut state = self.state();
         let drain = state.drain.as_mut()?;
         if let Ok(left) = left {
-            drain.count(left);
+            drain.count(left, now);
         }
         drain.over(now)
     }

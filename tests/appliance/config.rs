@@ -114,6 +114,11 @@ fn bounds_end_where_they_say() {
         ("limits: { flows: 268435457 }", false),
         ("denied_packets: { packets: 65536 }", true),
         ("denied_packets: { packets: 65537 }", false),
+        ("drain: { deadline: 60s, at_least: 59s }", true),
+        ("drain: { deadline: 60s, at_least: 60s }", true),
+        ("drain: { deadline: 60s, at_least: 61s }", false),
+        // The usual 15 s are no demand.
+        ("drain: { deadline: 1s }", true),
         ("logs: { flows: { file: f, queue: 4194304 } }", true),
         ("logs: { flows: { file: f, queue: 4194305 } }", false),
     ] {

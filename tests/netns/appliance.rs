@@ -31,7 +31,7 @@ policies:
 ";
 /// Two workers, new flows refused while it leaves.
 const CONFIG: &str = "workers: 2\ngateways: [10.99.0.1]\nlimits: { flows: 4096 }\n\
-                      drain: { deadline: 120s, new_flows: refuse }";
+                      drain: { deadline: 120s, at_least: 1s, new_flows: refuse }";
 
 fn rules(midstream: &str) -> String {
     format!("{SEGMENTS}{RULES}defaults: {{ midstream: {midstream} }}\n")

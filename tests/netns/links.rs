@@ -38,11 +38,16 @@ fn an_instance_is_unhealthy_until_its_link_is_really_back() {
         let one = Appliance::start(&wire.target, ("links", backend), SEGMENTS, lines);
         let times = |words: &str| one.log().matches(words).count();
         for (round, (namespace, link)) in [(target, "fw0"), (gateway, "gw0")].iter().enumerate() {
-            assert_eq!(times("the interface is up again"), round * workers, "{}", one.log());
+            assert_eq!(times("INFO the interface is up again"), round * workers, "{}", one.log());
             must(&format!("ip -n {namespace} link set {link} down"));
             one.until("it is unhealthy", |one| one.health().unwrap().0 == 503);
             stays(&one, 503);
-            assert_eq!(times("the interface is down"), (round + 1) * workers, "{}", one.log());
+            assert_eq!(
+                times("ERROR the interface is down"),
+                (round + 1) * workers,
+                "{}",
+                one.log()
+            );
             must(&format!("ip -n {namespace} link set {link} up"));
             one.until("it is healthy again", |one| one.health().unwrap().0 == 200);
             stays(&one, 200);

@@ -58,7 +58,7 @@ fn outlive(backend: Backend) {
     let (gwlb, datagrams) = (gateway(ENDPOINT), AtomicBool::new(false));
     network.run(&gwlb, || {
         let config = "workers: 2\ngateways: [10.99.0.1]\nlimits: { flows: 4096 }\n\
-                      drain: { deadline: 600s, new_flows: refuse }";
+                      drain: { deadline: 600s, at_least: 1s, new_flows: refuse }";
         let of = ("load", backend);
         let one = Appliance::start(&network.targets[0], of, &rules(true), config);
         let folder = one.folder().to_owned();

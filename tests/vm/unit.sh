@@ -103,7 +103,7 @@ kill -KILL "$second"
 within 40 eval '[ "$(property MainPID)" != "$second" ] && [ "$(health)" = 200 ]' || fail "killed for good"
 said "killed, it is restarted"
 
-# With a flow: until the deadline. Without: at once.
+# With a flow: until the deadline. Without: as soon as a load balancer can have noticed.
 ip netns exec gateway python3 "$(dirname "$0")/../packaging/gateway.py" gw0 "$2" 1 || fail "no frame came back"
 systemctl stop lockgate || fail "stop"
 journal 'draining' || fail "no drain in the journal"

@@ -139,6 +139,8 @@ record! {
         optional target_failover: At<Failover>,
         /// How long known flows are served at most.
         optional deadline: At<Span>,
+        /// How long it is unhealthy before it goes, flows or none: what the health check takes to notice.
+        optional at_least: At<Span>,
         /// serve or refuse new flows meanwhile.
         optional new_flows: At<NewFlows>,
     }

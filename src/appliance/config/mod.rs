@@ -35,6 +35,9 @@ pub const DENIED_BYTES_MAX: u64 = 1 << 16;
 const FLOWS_MAX: u64 = 1 << 28;
 /// How long known flows are served where nothing is said: the target group's own default.
 const DRAIN: Span = Span::from_secs(300);
+/// How long it is unhealthy before it goes: two probes 5 s apart, as `deploy/` has them, and the time each
+/// may take.
+const DRAIN_AT_LEAST: Span = Span::from_secs(15);
 
 /// A checked configuration.
 #[derive(Clone, Debug)]
@@ -95,6 +98,8 @@ pub struct DrainConfig {
     pub failover: Failover,
     /// How long known flows are served at most.
     pub deadline: Duration,
+    /// How long it is unhealthy before it goes, though no flow is left; never beyond the deadline.
+    pub at_least: Duration,
     /// What becomes of new flows.
     pub new_flows: NewFlows,
 }
@@ -132,6 +137,7 @@ fn check(path: &Path, document: &Document, findings: &mut Findings) -> Option<Co
     };
     let port = port(document, findings);
     let gateways = gateways(document, findings);
+    let drain = drain(document, port.mode, findings);
     let limits = limits(document.limits.as_ref(), findings);
     let logs = document.logs.clone().unwrap_or_default();
     let process = logs.process.clone().unwrap_or_default();
@@ -161,7 +167,7 @@ fn check(path: &Path, document: &Document, findings: &mut Findings) -> Option<Co
         log_format: process.format.map_or(LogFormat::Text, |at| at.value),
         log_level: process.level.map_or(LogLevel::Info, |at| at.value),
         watch: document.reload.as_ref().and_then(|r| r.watch).is_some_and(|at| at.value),
-        drain: drain(document.drain.as_ref()),
+        drain,
         denied_packets: bounded(
             denied.packets.as_ref(),
             0,
@@ -302,13 +308,24 @@ fn flow_log(logs: &LogsDoc, folder: &Path, findings: &mut Findings) -> Option<Fl
     })
 }
 
-fn drain(document: Option<&DrainDoc>) -> DrainConfig {
+fn drain(document: &Document, mode: Mode, findings: &mut Findings) -> DrainConfig {
     let none = DrainDoc::default();
-    let document = document.unwrap_or(&none);
+    let document = document.drain.as_ref().unwrap_or(&none);
     let deadline = document.deadline.map_or(DRAIN, |at| at.value);
+    // Nobody waits for what a mirror's instance would send.
+    let usual = if mode == Mode::Passive { Span::from_secs(0) } else { DRAIN_AT_LEAST };
+    if let Some(least) = document.at_least.filter(|least| least.value > deadline) {
+        let fault =
+            Diagnostic::error("drain-at-least", "`at_least` is above the drain's `deadline`")
+                .at(least.place, "longer than the whole drain")
+                .help("write less than the deadline, or a later deadline");
+        findings.push(fault);
+    }
+    let least = document.at_least.map_or(usual, |at| at.value);
     DrainConfig {
         failover: document.target_failover.map_or(Failover::NoRebalance, |at| at.value),
         deadline: Duration::from_nanos(deadline.as_nanos()),
+        at_least: Duration::from_nanos(least.as_nanos()),
         new_flows: document.new_flows.map_or(NewFlows::Serve, |at| at.value),
     }
 }
