@@ -8,7 +8,7 @@ use super::filter::Filter;
 use super::instance::{Instance, Silent};
 use crate::model::Timestamp;
 use crate::policy::Policy;
-use crate::ruleset::{self, Date, Loaded, Options, Refused, Style};
+use crate::ruleset::{self, Date, Diagnostic, Loaded, Options, Refused, Style};
 use std::fmt;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
@@ -144,7 +144,22 @@ impl Instance {
     }
 
     fn compile(&self) -> Result<Loaded, Box<Refused>> {
-        read(&self.config, Some(&self.policy()))
+        read(&self.config, Some(&self.policy())).map_err(|mut refused| {
+            let denied = |error: &&mut Diagnostic| error.message.contains("permission denied");
+            for error in refused.errors.iter_mut().filter(denied) {
+                error.help.push(self.readable());
+            }
+            refused
+        })
+    }
+
+    /// What a running instance may read: others, and a check beside it, may read more.
+    fn readable(&self) -> String {
+        format!(
+            "a running instance may read only the folders that {} was in and led to at its start, as \
+             the user it became: put the ruleset there, readable for it, or restart the instance",
+            self.config.ruleset.display()
+        )
     }
 
     fn install(&self, policy: Arc<Policy>) -> Result<u32, Silent> {
@@ -166,6 +181,7 @@ impl Instance {
         tracing::error!(
             errors = refusal.errors,
             first = first.map(|error| error.message.as_str()).unwrap_or_default(),
+            help = first.and_then(|error| error.help.last()),
             "the ruleset is refused; the one before stays in force"
         );
         self.state().refusal = Some(refusal.clone());

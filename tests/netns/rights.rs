@@ -122,6 +122,31 @@ fn systemd_is_told_that_it_is_ready_alive_and_stopping_from_within_the_sandbox()
     }
 }
 
+#[test]
+fn a_ruleset_that_moved_out_of_the_sandbox_is_refused_with_what_may_be_read() {
+    let Some(wire) = Wire::make(9001, 1) else { return skipped("no network namespaces") };
+    let rules = format!("{SEGMENTS}{RULES}");
+    let config = "workers: 1\ngateways: [10.99.0.1]";
+    let one = Appliance::start(&wire.target, ("moved", Backend::AfPacket), &rules, config);
+    if one.log().contains("Landlock") {
+        return skipped("this kernel has no Landlock");
+    }
+    let elsewhere = Folder::new("elsewhere");
+    let (here, there) = (one.folder().join("rules.yaml"), elsewhere.join("rules.yaml"));
+    fs::rename(&here, &there).unwrap();
+    std::os::unix::fs::symlink(&there, &here).unwrap();
+    let said = one.ctl("reload");
+    for words in ["permission denied", "a running instance may read only the folders that"] {
+        assert!(said.contains(words), "{said}");
+    }
+    assert!(one.log().contains("or restart the instance"), "{}", one.log());
+    let beside = one.folder().join("beside.yaml");
+    fs::rename(&there, &beside).unwrap();
+    fs::remove_file(&here).unwrap();
+    std::os::unix::fs::symlink(&beside, &here).unwrap();
+    assert!(one.ctl("reload").starts_with("installed"), "beside it");
+}
+
 /// Whoever read the log is gone (`2>&1 | head`, a journal that was killed): traffic goes on.
 #[test]
 fn it_serves_on_where_nobody_reads_its_log_any_more() {
