@@ -103,8 +103,15 @@ fn the_middle_of_a_quic_connection_follows_the_setting() {
         }
         let mut bench = Bench::new(&named);
         assert_eq!(bench.give(&packet::udp(&datagrams(443), text)), denied, "{setting:?}");
-        let mut bench = Bench::new(&named);
-        assert_eq!(bench.give(&packet::udp(&datagrams(443), &short()[..20])), denied);
+        // As many bytes as a short header needs, one less and one more.
+        for (len, verdict) in [(20, denied), (21, middle), (22, middle)] {
+            let mut bench = Bench::new(&named);
+            assert_eq!(
+                bench.give(&packet::udp(&datagrams(443), &short()[..len])),
+                verdict,
+                "{len}"
+            );
+        }
     }
 }
 
@@ -220,6 +227,18 @@ fn a_packet_that_comes_when_time_is_up_meets_the_refusal() {
     assert_eq!(bench.give(&next), REFUSED);
     assert_eq!(answers(&bench).len(), 1);
     assert_eq!(bench.engine.flows(), 1);
+}
+
+#[test]
+fn a_refusal_that_is_noticed_late_is_remembered_from_when_time_was_up() {
+    let over = Verdict::Drop(Reason::Midstream);
+    // Five seconds of waiting, thirty of being remembered.
+    for (seconds, verdict) in [(34, REFUSED), (35, over), (36, over)] {
+        let (mut bench, next) = waiting(&named(".example"));
+        bench.skip(seconds);
+        assert_eq!(bench.give(&next), verdict, "{seconds}");
+        assert_eq!(answers(&bench).len(), 1, "{seconds}");
+    }
 }
 
 #[test]
