@@ -43,9 +43,9 @@ fn every_case_says_what_is_expected() {
     for case in cases() {
         let (_, _, diff) = compared(&case);
         for (name, said) in [
-            ("expected.txt", text(&diff, "new")),
+            ("expected.txt", text(&diff, "old", "new")),
             ("expected.json", format!("{:#}\n", json(&diff))),
-            ("expected.md", markdown(&diff, "new")),
+            ("expected.md", markdown(&diff, "old", "new")),
             ("expected.html", without_style(&html(&diff, "old", "new"))),
         ] {
             let path = case.join(name);
@@ -87,7 +87,8 @@ fn every_witness_is_judged_as_its_region_says() {
     let mut shown = 0;
     for case in cases() {
         let (old, new, diff) = compared(&case);
-        for change in &diff.changes {
+        // What a PROXY header says is not in the addresses.
+        for change in diff.changes.iter().filter(|change| change.witness.proxy.is_none()) {
             shown += 1;
             let (before, after) = (verdict(&old.policy, change), verdict(&new.policy, change));
             assert_eq!(before, (change.old.verdict.clone(), change.old.rule.clone()), "{change:?}");
@@ -95,6 +96,46 @@ fn every_witness_is_judged_as_its_region_says() {
         }
     }
     assert!(shown > 8, "{shown}");
+}
+
+/// As a user would: the arguments are copied out of what diff says, for either ruleset.
+#[test]
+fn explain_takes_the_witnesses_of_either_ruleset_and_judges_them_as_told() {
+    let explained = |ruleset: PathBuf, arguments: Vec<String>| {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_lockgate"));
+        command.args(["explain", "--format", "json"]).arg(ruleset).args(&arguments);
+        if !arguments.contains(&"--at".to_owned()) {
+            command.args(["--at", &today().to_string()]);
+        }
+        let out = command.output().unwrap();
+        assert!(out.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&out.stderr));
+        let said: serde_json::Value = serde_json::from_slice(&out.stdout).unwrap();
+        said.pointer("/flows/0").cloned().unwrap()
+    };
+    for case in cases() {
+        let (_, _, diff) = compared(&case);
+        for change in &diff.changes {
+            for (name, witness, outcome) in [
+                ("old.yaml", &change.witness_old, &change.old),
+                ("new.yaml", &change.witness, &change.new),
+            ] {
+                let said = explained(case.join(name), witness.arguments());
+                let text = |at: &str| said.pointer(at).and_then(|v| v.as_str()).map(str::to_owned);
+                let verdict = text("/verdict/verdict").zip(text("/verdict/reason"));
+                let told = (verdict, text("/verdict/rule"), text("/found/from"), text("/found/to"));
+                let unknown = outcome.reason == "unknown-segment";
+                assert_eq!(unknown, witness.from.is_none() || witness.to.is_none(), "{witness:?}");
+                let sides = (witness.from.clone(), witness.to.clone());
+                let verdict = (outcome.verdict.clone(), outcome.reason.clone());
+                assert_eq!(said["monitored"], outcome.monitored, "{witness}");
+                if outcome.monitored {
+                    continue; // What enforcing would say is no part of the change.
+                }
+                let right = (Some(verdict), outcome.rule.clone(), sides.0, sides.1);
+                assert_eq!(told, right, "{} {name} {witness} {said:#}", case.display());
+            }
+        }
+    }
 }
 
 /// The shipped ruleset with one word changed, over the shipped capture.

@@ -87,9 +87,9 @@ fn try_run(args: &DiffArgs) -> Result<bool, Failed> {
     diff.flows = flows(args, Arc::new(old.policy), Arc::new(new.policy), today)?;
     let (before, after) = (args.old.display().to_string(), args.new.display().to_string());
     let written = match args.format {
-        Format::Text => diff::text(&diff, &after),
+        Format::Text => diff::text(&diff, &before, &after),
         Format::Json => format!("{:#}\n", diff::json(&diff)),
-        Format::Markdown => diff::markdown(&diff, &after),
+        Format::Markdown => diff::markdown(&diff, &before, &after),
         Format::Html => diff::html(&diff, &before, &after),
     };
     write(output.as_ref(), &written)?;

@@ -142,13 +142,7 @@ impl<'a> Space<'a> {
     /// A flow with the segments of a ground.
     #[must_use]
     pub fn on(&self, ground: &Ground, flow: Flow) -> Witness {
-        Witness {
-            flow,
-            from: self.segment(ground.from).to_owned(),
-            to: self.segment(ground.to).to_owned(),
-            endpoint: ground.endpoint,
-            proxy: ground.proxy.map(|proxy| self.segment(proxy).to_owned()),
-        }
+        Witness::new(flow, (self.spec, self.policy), ground.endpoint, ground.sides())
     }
 
     /// Any flow of a ground.

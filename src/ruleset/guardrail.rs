@@ -187,18 +187,11 @@ impl<'a> Proof<'a> {
         leaks
     }
 
+    /// A proof holds on any day: none is stated.
     fn witness(&self, ground: &Ground, flow: Flow) -> Witness {
-        let name = |id: SegmentId| {
-            let segment = self.built.spec.segments.get(usize::from(id.0));
-            segment.map_or_else(String::new, |segment| segment.name.clone())
-        };
-        Witness {
-            flow,
-            from: name(ground.from),
-            to: name(ground.to),
-            endpoint: ground.endpoint,
-            proxy: ground.proxy.map(name),
-        }
+        let ruleset = (&self.built.spec, self.policy);
+        let witness = Witness::new(flow, ruleset, ground.endpoint, ground.sides());
+        Witness { day: None, ..witness }
     }
 
     fn leaks_of(
@@ -385,7 +378,8 @@ fn example(witness: Option<&Witness>, pairs: usize) -> String {
         2 => " and one more pair of segments".to_owned(),
         n => format!(" and {} more pairs of segments", n.saturating_sub(1)),
     };
-    format!(": `{}` to `{}`, {what}{more}", witness.from, witness.to)
+    let side = |name: &Option<String>| name.clone().unwrap_or_default();
+    format!(": `{}` to `{}`, {what}{more}", side(&witness.from), side(&witness.to))
 }
 
 fn finding(

@@ -24,8 +24,8 @@ pub(super) struct Cell {
     pub(super) destinations: Ranges,
     pub(super) old: Side,
     pub(super) new: Side,
-    /// A trusted proxy speaks for the sender.
-    pub(super) behind_proxy: bool,
+    /// The PrivateLink endpoint by which a trusted proxy speaks for the sender.
+    pub(super) proxied: Option<EndpointId>,
 }
 
 /// A segment in each of two rulesets.
@@ -75,7 +75,7 @@ fn of_scope(
     let held = holders(scopes.0, scopes.1);
     for (src, sources) in &held {
         for (dst, destinations) in &held {
-            for (from, behind_proxy) in senders(*src, old, new) {
+            for (from, proxied) in senders(*src, old, new) {
                 let side = |space: &Space<'_>, scope: Option<&Scope>, own, from, to| {
                     side(space, scope, own, from, to)
                 };
@@ -90,7 +90,7 @@ fn of_scope(
                     destinations: destinations.clone(),
                     old: before,
                     new: after,
-                    behind_proxy,
+                    proxied,
                 });
             }
         }
@@ -125,11 +125,11 @@ fn holders(old: Option<&Scope>, new: Option<&Scope>) -> Vec<(Both, Ranges)> {
 }
 
 /// Who may turn out to send, for addresses of a segment: itself, or whom a trusted proxy names.
-fn senders(src: Both, old: &Space<'_>, new: &Space<'_>) -> Vec<(Both, bool)> {
+fn senders(src: Both, old: &Space<'_>, new: &Space<'_>) -> Vec<(Both, Option<EndpointId>)> {
     let is_proxy = |space: &Space<'_>, id: Option<SegmentId>| {
         id.and_then(|id| space.policy.segment(id)).is_some_and(|segment| segment.trusted_proxy)
     };
-    let mut senders = vec![(src, false)];
+    let mut senders = vec![(src, None)];
     let (before, after) = (is_proxy(old, src.0), is_proxy(new, src.1));
     if !before && !after {
         return senders;
@@ -144,7 +144,7 @@ fn senders(src: Both, old: &Space<'_>, new: &Space<'_>) -> Vec<(Both, bool)> {
         };
         let both = (of(old, before, src.0), of(new, after, src.1));
         if known.insert(both) {
-            senders.push((both, true));
+            senders.push((both, Some(endpoint)));
         }
     }
     senders

@@ -34,7 +34,7 @@ pub fn html(diff: &Diff, old: &str, new: &str) -> String {
             escaped(partner.unwrap_or("No single partner"))
         );
         for change in changes {
-            of_change(&mut out, change, new);
+            of_change(&mut out, change, old, new);
         }
         let _ = writeln!(out, "</section>");
     }
@@ -50,7 +50,7 @@ pub fn html(diff: &Diff, old: &str, new: &str) -> String {
     out
 }
 
-fn of_change(out: &mut String, change: &Change, new: &str) {
+fn of_change(out: &mut String, change: &Change, old: &str, new: &str) {
     let effect = effect(change);
     let _ = writeln!(
         out,
@@ -61,12 +61,15 @@ fn of_change(out: &mut String, change: &Change, new: &str) {
     for (field, value) in rows(change) {
         let _ = writeln!(out, "<div><dt>{field}</dt><dd>{}</dd></div>", escaped(&value));
     }
-    let _ = writeln!(
-        out,
-        "</dl>\n<details><summary>for example</summary><pre>lockgate explain {} {}</pre></details>\n</article>",
-        escaped(new),
-        escaped(&change.witness.to_string())
-    );
+    let _ = writeln!(out, "</dl>");
+    for (label, command) in Diff::examples(change, old, new) {
+        let _ = writeln!(
+            out,
+            "<details><summary>{label}</summary><pre>{}</pre></details>",
+            escaped(&command)
+        );
+    }
+    let _ = writeln!(out, "</article>");
 }
 
 fn of_flows(out: &mut String, flows: &FlowDiff) {

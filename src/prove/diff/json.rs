@@ -31,6 +31,7 @@ fn change(change: &Change) -> Value {
         "new": change.new,
         "flows": flows,
         "witness": change.witness.to_json(),
+        "witness_old": change.witness_old.to_json(),
     })
 }
 

@@ -10,10 +10,10 @@ pub const COMMENT_LIMIT_BYTES: usize = 60_000;
 /// Flows that are listed.
 const FLOWS_LIMIT: usize = 20;
 
-/// The whole change; `new` is the new ruleset as the user named it. What does not fit a comment is
+/// The whole change; `old` and `new` are the rulesets as the user named them. What does not fit a comment is
 /// counted.
 #[must_use]
-pub fn markdown(diff: &Diff, new: &str) -> String {
+pub fn markdown(diff: &Diff, old: &str, new: &str) -> String {
     let mut out = format!("## Ruleset change: {}\n", headline(diff));
     let mut left_out = 0usize;
     for (partner, changes) in diff.by_partner() {
@@ -21,7 +21,7 @@ pub fn markdown(diff: &Diff, new: &str) -> String {
             format!("\n### {}\n", partner.map_or("No single partner".to_owned(), code));
         let mut count = 0usize;
         for change in changes {
-            let text = of_change(change, new);
+            let text = of_change(change, old, new);
             if out.len().saturating_add(section.len()).saturating_add(text.len())
                 > COMMENT_LIMIT_BYTES
             {
@@ -49,7 +49,7 @@ pub fn markdown(diff: &Diff, new: &str) -> String {
     out
 }
 
-fn of_change(change: &Change, new: &str) -> String {
+fn of_change(change: &Change, old: &str, new: &str) -> String {
     let mark = match effect(change) {
         "opens" => ":warning: **opens**",
         "closes" => ":no_entry: **closes**",
@@ -64,11 +64,12 @@ fn of_change(change: &Change, new: &str) -> String {
     for (field, value) in rows(change) {
         let _ = writeln!(out, "| {field} | {} |", escape(&value));
     }
-    let _ = writeln!(
-        out,
-        "\n<details><summary>for example</summary>\n\n```\nlockgate explain {new} {}\n```\n\n</details>",
-        change.witness
-    );
+    for (label, command) in Diff::examples(change, old, new) {
+        let _ = writeln!(
+            out,
+            "\n<details><summary>{label}</summary>\n\n```\n{command}\n```\n\n</details>"
+        );
+    }
     out
 }
 

@@ -81,8 +81,10 @@ pub struct Change {
     pub new: Outcome,
     /// Which flows, in words: a field and what is asked of it.
     pub flows: Vec<(&'static str, String)>,
-    /// One of them, as the segments of the new ruleset have it where they know it.
+    /// One of them, as the new ruleset has it.
     pub witness: Witness,
+    /// The same flow as the old one has it.
+    pub witness_old: Witness,
 }
 
 impl Change {
@@ -127,6 +129,18 @@ impl Diff {
     pub fn directions(&self) -> (usize, usize) {
         let count = |which: fn(&Change) -> bool| self.changes.iter().filter(|c| which(c)).count();
         (count(Change::opens), count(Change::closes))
+    }
+
+    /// How to ask for the example of a region: the new ruleset, and where the old one has it between
+    /// other segments, that one too. A label and a command each; the rulesets are as the user named them.
+    fn examples(change: &Change, old: &str, new: &str) -> Vec<(&'static str, String)> {
+        let command =
+            |ruleset: &str, witness: &Witness| format!("lockgate explain {ruleset} {witness}");
+        let mut all = vec![("for example", command(new, &change.witness))];
+        if change.witness.arguments() != change.witness_old.arguments() {
+            all.push(("before that", command(old, &change.witness_old)));
+        }
+        all
     }
 
     /// The regions of each partner, in their order.

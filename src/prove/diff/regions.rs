@@ -10,7 +10,7 @@ use crate::policy::Policy;
 use crate::policy::spec::{BlockSpec, EncryptedClientHello, SegmentKind};
 use crate::prove::space::Space;
 use crate::ruleset::region::{
-    Area, Asks, Flow, Left, Ranges, Values, Witness, boxes, left, pieces,
+    Area, Asks, Flow, Left, Ranges, Sides, Values, Witness, boxes, left, pieces,
 };
 use crate::ruleset::{Date, Loaded};
 use std::collections::BTreeMap;
@@ -196,7 +196,7 @@ impl Comparison<'_, '_> {
             }
             return;
         }
-        let witness = self.witness(cell, flow);
+        let (witness_old, witness) = self.witnesses(cell, flow);
         self.found.insert(key.clone(), self.changes.len());
         let (old, new, flows) = key;
         self.changes.push(Change {
@@ -206,6 +206,7 @@ impl Comparison<'_, '_> {
             new,
             flows,
             witness,
+            witness_old,
         });
     }
 
@@ -305,17 +306,30 @@ impl Comparison<'_, '_> {
         Some(space.segment(partner?).to_owned())
     }
 
-    fn witness(&self, cell: &Cell, flow: Flow) -> Witness {
-        let (from, to) = self.names(cell).unwrap_or_default();
-        let proxy = cell.behind_proxy.then(|| {
-            let holder = self
-                .new
-                .policy
-                .scope(cell.endpoint)
-                .and_then(|scope| self.new.policy.holder(scope, flow.tuple.src));
-            holder.map_or("", |holder| self.new.segment(holder)).to_owned()
-        });
-        Witness { flow, from, to, endpoint: cell.endpoint, proxy }
+    /// The flow as each ruleset has it.
+    fn witnesses(&self, cell: &Cell, flow: Flow) -> (Witness, Witness) {
+        let of = |space: &Space<'_>, side: Side, flow: Flow| {
+            let pair = match side {
+                Side::Pair { from, to, .. } => Some((from, to)),
+                Side::Unknown => None,
+            };
+            let holder = || space.policy.holder(space.policy.scope(cell.endpoint)?, flow.tuple.src);
+            let is_proxy = |id: &SegmentId| {
+                space.policy.segment(*id).is_some_and(|segment| segment.trusted_proxy)
+            };
+            // Where there is no proxy its header is payload.
+            let proxy = cell.proxied.and_then(|_| holder().filter(is_proxy));
+            let unnamed = proxy.is_some() && pair.is_none();
+            let proxy_endpoint = cell.proxied.filter(|_| unnamed);
+            let sides = Sides { pair, proxy, proxy_endpoint };
+            Witness::new(flow, (space.spec, space.policy), cell.endpoint, sides)
+        };
+        let mut old = of(&self.old, cell.old, flow.clone());
+        let mut new = of(&self.new, cell.new, flow);
+        // Both are asked of one day, if a rule of either expires.
+        let day = old.day.or(new.day);
+        (old.day, new.day) = (day, day);
+        (old, new)
     }
 }
 

@@ -9,14 +9,14 @@ const PAIRS_LIMIT: usize = 6;
 /// Flows that are listed.
 const FLOWS_LIMIT: usize = 50;
 
-/// The whole change; `new` is the new ruleset as the user named it.
+/// The whole change; `old` and `new` are the rulesets as the user named them.
 #[must_use]
-pub fn text(diff: &Diff, new: &str) -> String {
+pub fn text(diff: &Diff, old: &str, new: &str) -> String {
     let mut out = headline(diff) + "\n";
     for (partner, changes) in diff.by_partner() {
         let _ = writeln!(out, "\n{}", partner.unwrap_or("no single partner"));
         for change in changes {
-            push_change(&mut out, change, new);
+            push_change(&mut out, change, old, new);
         }
     }
     for what in &diff.not_proved {
@@ -66,13 +66,14 @@ pub(super) fn headline(diff: &Diff) -> String {
     parts.join(", ")
 }
 
-fn push_change(out: &mut String, change: &Change, new: &str) {
+fn push_change(out: &mut String, change: &Change, old: &str, new: &str) {
     let _ = writeln!(out, "  {:<8}{}  =>  {}", effect(change), change.old, change.new);
     for (field, value) in rows(change) {
         let _ = writeln!(out, "          {field:<20}{value}");
     }
-    let _ =
-        writeln!(out, "          {:<20}lockgate explain {new} {}", "for example", change.witness);
+    for (label, command) in Diff::examples(change, old, new) {
+        let _ = writeln!(out, "          {label:<20}{command}");
+    }
 }
 
 /// The rows that describe a region.

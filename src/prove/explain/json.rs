@@ -18,6 +18,7 @@ pub fn json(explanation: &Explanation, policy: &Policy) -> Value {
         "found": found(&explanation.found, policy),
         "decisions": explanation.steps.iter().map(|s| step(s, policy)).collect::<Vec<_>>(),
         "verdict": explanation.verdict.map(|verdict| verdict_json(&verdict, policy)),
+        "monitored": explanation.monitored(policy),
         "record": record,
     })
 }

@@ -18,6 +18,7 @@ use crate::engine::Asked;
 use crate::engine::record::FlowRecord;
 use crate::model::FlowVerdict;
 use crate::policy::Policy;
+use crate::policy::spec::Mode;
 use crate::ruleset::{Date, FlowPattern, Loaded};
 use std::sync::Arc;
 
@@ -35,6 +36,18 @@ pub struct Explanation {
     pub verdict: Option<FlowVerdict>,
     /// The flow as it was recorded, if it came from a capture.
     pub record: Option<Box<FlowRecord>>,
+}
+
+impl Explanation {
+    /// Whether the verdict is only told and everything passes: the policy is in mode monitor.
+    #[must_use]
+    pub fn monitored(&self, policy: &Policy) -> bool {
+        match (&self.record, self.found.policy) {
+            (Some(record), _) => !record.enforced,
+            (None, Some(block)) => policy.mode(block) == Mode::Monitor,
+            (None, None) => false,
+        }
+    }
 }
 
 /// One question to the policy.

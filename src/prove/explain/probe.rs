@@ -7,9 +7,10 @@ use crate::model::{
     self, Addr, ApiId, App, DomainName, Ech, EndpointId, Fact, Facts, FiveTuple, FlowVerdict, Ja4,
     PolicyId, Protocol, ProxyIdentity, ScopeId, SegmentId, Timestamp, TlsVersion,
 };
-use crate::policy::spec::{CommonEndpoints, SegmentSpec};
+use crate::policy::spec::SegmentSpec;
 use crate::policy::{Bound, Decision, Policy, Query, RecordedTrace};
 use crate::ruleset::Loaded;
+use crate::ruleset::region::usual_endpoint;
 use std::sync::Arc;
 
 const TLS_1_3: TlsVersion = TlsVersion(0x0304);
@@ -128,13 +129,9 @@ impl Probe {
 
     /// The given endpoint, or that of the segment named.
     fn endpoint(&self, ruleset: &Loaded) -> Option<EndpointId> {
-        let of = |name: &Option<String>| segment(ruleset, name)?.endpoints.first().copied();
-        let named = || of(&self.from).or_else(|| of(&self.to)).filter(|_| self.proxy.is_none());
-        let common = || match &ruleset.spec.common {
-            CommonEndpoints::List(list) => list.first().copied(),
-            CommonEndpoints::None | CommonEndpoints::Any => None,
-        };
-        self.endpoint.or_else(named).or_else(common)
+        let of = |name| segment(ruleset, name).filter(|_| self.proxy.is_none());
+        let sides = [of(&self.from), of(&self.to)];
+        self.endpoint.or_else(|| usual_endpoint(&ruleset.spec, sides))
     }
 
     /// Puts the segment a PROXY header names in the place of the proxy's.

@@ -42,8 +42,7 @@ pub fn text(explanation: &Explanation, policy: &Policy) -> String {
         Some(verdict) => decision_text(&Decision::Final(verdict), policy),
         None => "pending".to_owned(),
     };
-    let monitored = explanation.record.as_ref().is_some_and(|record| !record.enforced);
-    let note = if monitored { " (not enforced: mode monitor)" } else { "" };
+    let note = if explanation.monitored(policy) { " (not enforced: mode monitor)" } else { "" };
     let _ = writeln!(out, "\nverdict      {verdict}{note}");
     out
 }

@@ -1,5 +1,5 @@
-//! One concrete flow out of a box: the witness of a finding. Judged by the production decision
-//! function, written as the arguments of `lockgate explain`.
+//! One concrete flow out of a box, judged by the production decision function. How it is shown to
+//! people is said elsewhere.
 
 use super::area::{Area, Symbol};
 use super::asks::{
@@ -9,17 +9,14 @@ use super::asks::{
 use super::ranges::Ranges;
 use super::words::{Alphabet, Word};
 use crate::model::{
-    Addr, ApiId, App, Certificate, DomainName, Ech, EndpointId, Fact, Facts, FiveTuple,
-    FlowVerdict, Ja4, PolicyId, Protocol, Timestamp, TlsVersion,
+    Addr, ApiId, App, Certificate, DomainName, Ech, Fact, Facts, FiveTuple, FlowVerdict, Ja4,
+    PolicyId, Protocol, Timestamp, TlsVersion,
 };
 use crate::policy::{Bound, Decision, NoTrace, Policy, Query};
 use serde::Serialize;
-use std::fmt;
 use std::sync::Arc;
 
 const SECS_PER_DAY: u64 = 86_400;
-/// A day on which certificates that are out of date ended.
-const LONG_AGO: &str = "1970-01-01";
 /// What is shown if nothing else is asked for.
 const PROTOCOLS: [u128; 4] = [6, 17, 1, 58];
 const PORTS: [u128; 8] = [443, 80, 53, 22, 8443, 8080, 3389, 1024];
@@ -89,21 +86,6 @@ pub struct Flow {
     pub answer: Option<Addr>,
     /// Where it lies in every dimension that is a number.
     pub(super) numbers: [u128; NUMBERS],
-}
-
-/// A flow and where it is met.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Witness {
-    /// The flow.
-    pub flow: Flow,
-    /// The segment that sends its first packet.
-    pub from: String,
-    /// The segment that receives it.
-    pub to: String,
-    /// The GWLB endpoint it comes through; none where any will do.
-    pub endpoint: Option<EndpointId>,
-    /// The trusted proxy that speaks for `from`.
-    pub proxy: Option<String>,
 }
 
 impl Flow {
@@ -357,129 +339,4 @@ fn fingerprint(number: u128, values: &Values) -> Ja4 {
 fn unlisted<T: AsRef<[u8]>>(values: &Values, row: impl Fn(u8) -> T) -> T {
     let free = (b'0'..=u8::MAX).find(|n| !values.lists(row(*n).as_ref()));
     row(free.unwrap_or_default())
-}
-
-impl Witness {
-    /// As arguments of `lockgate explain`, behind the ruleset.
-    #[must_use]
-    pub fn arguments(&self) -> Vec<String> {
-        let flow = &self.flow;
-        let tuple = &flow.tuple;
-        let mut words = Vec::new();
-        let mut put = |flag: &str, value: String| words.extend([format!("--{flag}"), value]);
-        put("from", self.from.clone());
-        put("to", self.to.clone());
-        put("source", tuple.src.to_string());
-        put("destination", tuple.dst.to_string());
-        put("protocol", tuple.protocol.to_string());
-        if tuple.protocol.has_ports() {
-            if tuple.src_port != 40_000 {
-                put("source-port", tuple.src_port.to_string());
-            }
-            put("port", tuple.dst_port.to_string());
-        }
-        if let Some((kind, code)) = flow.icmp {
-            put("icmp", format!("{kind}/{code}"));
-        }
-        match &flow.domain {
-            Shown::Name(name) => put("domain", name.clone()),
-            Shown::Hidden => put("ech", "present".to_owned()),
-            Shown::Nothing => {}
-        }
-        if let Shown::Name(name) = &flow.question {
-            put("dns", name.clone());
-        }
-        if let Some(answer) = flow.answer {
-            put("answer", answer.to_string());
-        }
-        if let Some(api_id) = &flow.api_id {
-            put("api-id", api_id.to_string());
-        }
-        match flow.app {
-            // A name tells the application: TLS over a stream, QUIC over UDP.
-            Some(App::Tls) if matches!(flow.domain, Shown::Name(_)) => {}
-            Some(App::Dns) if matches!(flow.question, Shown::Name(_)) => {}
-            Some(app) if tuple.protocol.has_ports() => put("app", app.name().to_owned()),
-            _ => {}
-        }
-        if let Some(version) = flow.version.filter(|v| v.0 != 0x0304) {
-            put("tls-version", version.to_string());
-        }
-        if let Some(ja4) = flow.ja4.filter(|ja4| !ja4.0.starts_with(b"t13d0000h0")) {
-            put("ja4", ja4.to_string());
-        }
-        if let Some(certificate) = &flow.certificate {
-            put("certificate-issuer", certificate.issuer.clone());
-            for name in &certificate.names {
-                put("certificate-san", name.clone());
-            }
-            put("certificate-sha256", certificate.sha256.clone());
-            if !certificate.in_date {
-                put("certificate-until", LONG_AGO.to_owned());
-            }
-        }
-        if let Some(proxy) = &self.proxy {
-            put("proxy", proxy.clone());
-        }
-        if flow.bound {
-            words.push("--bound".to_owned());
-        }
-        if flow.app.is_none() {
-            words.push("--midstream".to_owned());
-        }
-        words
-    }
-
-    /// As one JSON object.
-    #[must_use]
-    pub fn to_json(&self) -> serde_json::Value {
-        let flow = &self.flow;
-        let name = |shown: &Shown| match shown {
-            Shown::Name(name) => Some(name.clone()),
-            Shown::Nothing | Shown::Hidden => None,
-        };
-        let ports = flow.tuple.protocol.has_ports();
-        let mut value = serde_json::json!({
-            "from": self.from,
-            "to": self.to,
-            "source": flow.tuple.src.to_string(),
-            "source_port": ports.then_some(flow.tuple.src_port),
-            "destination": flow.tuple.dst.to_string(),
-            "port": ports.then_some(flow.tuple.dst_port),
-            "protocol": flow.tuple.protocol.to_string(),
-            "icmp": flow.icmp.map(|(kind, code)| format!("{kind}/{code}")),
-            "app": flow.app.filter(|_| ports).map(App::name),
-            "domain": name(&flow.domain),
-            "dns": name(&flow.question),
-            "answer": flow.answer.map(|answer| answer.to_string()),
-            "api_id": flow.api_id.as_ref().map(ApiId::as_str),
-            "tls_version": flow.version.map(|version| version.to_string()),
-            "certificate": flow.certificate,
-            "midstream": flow.app.is_none().then_some(true),
-            "bound": flow.bound.then_some(true),
-            "endpoint": self.endpoint.map(|endpoint| endpoint.to_string()),
-            "proxy": self.proxy,
-            "explain": self.arguments(),
-        });
-        if let Some(fields) = value.as_object_mut() {
-            fields.retain(|_, value| !value.is_null());
-        }
-        value
-    }
-}
-
-impl fmt::Display for Witness {
-    /// The arguments as a shell takes them.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let plain = |c: char| c.is_ascii_alphanumeric() || "-_.:/=,@".contains(c);
-        for (at, word) in self.arguments().iter().enumerate() {
-            f.write_str(if at == 0 { "" } else { " " })?;
-            if word.chars().all(plain) && !word.is_empty() {
-                f.write_str(word)?;
-            } else {
-                write!(f, "'{}'", word.replace('\'', r"'\''"))?;
-            }
-        }
-        Ok(())
-    }
 }

@@ -3,8 +3,9 @@
 
 use super::asks::ipv4;
 use super::ranges::Ranges;
+use super::witness::Sides;
 use crate::model::{Addr, EndpointId, ScopeId, SegmentId};
-use crate::policy::spec::{CommonEndpoints, PolicySpec, SegmentKind};
+use crate::policy::spec::{CommonEndpoints, PolicySpec, SegmentKind, SegmentSpec};
 use crate::policy::{COMMON_SCOPE, Policy};
 use ipnet::IpNet;
 use std::collections::BTreeMap;
@@ -41,6 +42,14 @@ pub struct Ground {
     pub destinations: Ranges,
 }
 
+impl Ground {
+    /// Its segments.
+    #[must_use]
+    pub const fn sides(&self) -> Sides {
+        Sides { pair: Some((self.from, self.to)), proxy: self.proxy, proxy_endpoint: None }
+    }
+}
+
 /// All scopes of a policy.
 #[must_use]
 pub fn scopes(spec: &PolicySpec, policy: &Policy) -> Vec<Scope> {
@@ -72,6 +81,30 @@ pub fn scopes(spec: &PolicySpec, policy: &Policy) -> Vec<Scope> {
     let held = held(policy, COMMON_SCOPE, nets);
     scopes.push(Scope { id: COMMON_SCOPE, owner: None, endpoint, held });
     scopes
+}
+
+/// The endpoint that a flow between segments comes through if none is named: the sender's first, else
+/// the receiver's, else the first common one.
+#[must_use]
+pub fn usual_endpoint(spec: &PolicySpec, sides: [Option<&SegmentSpec>; 2]) -> Option<EndpointId> {
+    let first = |segment: &SegmentSpec| segment.endpoints.first().copied();
+    let common = || match &spec.common {
+        CommonEndpoints::List(list) => list.first().copied(),
+        CommonEndpoints::None | CommonEndpoints::Any => None,
+    };
+    sides.into_iter().flatten().find_map(first).or_else(common)
+}
+
+/// An endpoint that is listed nowhere.
+pub(super) fn unlisted_endpoint(spec: &PolicySpec) -> Option<EndpointId> {
+    let common = match &spec.common {
+        CommonEndpoints::List(list) => list.as_slice(),
+        CommonEndpoints::None | CommonEndpoints::Any => &[],
+    };
+    let listed = |id: &EndpointId| {
+        common.contains(id) || spec.segments.iter().any(|segment| segment.endpoints.contains(id))
+    };
+    (1..=u64::MAX).map(EndpointId).find(|id| !listed(id))
 }
 
 /// Asks the policy once for every stretch in which no network starts or ends.

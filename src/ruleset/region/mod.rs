@@ -22,6 +22,7 @@ mod ranges;
 mod search;
 #[cfg(test)]
 pub(crate) mod tests;
+mod witness;
 mod words;
 
 pub use area::{Area, Room, Symbol};
@@ -29,10 +30,11 @@ pub use asks::{
     ABSENT, APP_DNS, APP_HTTP, APP_OTHER, APP_QUIC, APP_TLS, Asks, Dimension, HIDDEN, MISSED,
     NO_PORT, NameAsk, NameDimension, UNLISTED, Values, addresses, ipv4, ipv6, ports,
 };
-pub use flow::{Flow, Shown, ShownCertificate, Witness};
-pub use grounds::{Ground, Scope, grounds, scopes};
+pub use flow::{Flow, Shown, ShownCertificate};
+pub use grounds::{Ground, Scope, grounds, scopes, usual_endpoint};
 pub use kinds::boxes;
 pub use languages::{COMBINATIONS_LIMIT, Languages, SetId};
 pub use ranges::Ranges;
 pub use search::{BOXES_LIMIT, Left, left, pieces};
+pub use witness::{Sides, Witness};
 pub use words::{Alphabet, STATES_LIMIT, Word};
