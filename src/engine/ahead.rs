@@ -15,7 +15,7 @@
 use super::early::{DNS_PORT, Early, Questions, prefetch_questions};
 use super::{Engine, Frame};
 use crate::flow::{FlowHash, FlowKey, Likely, Near};
-use crate::model::{Addr, Reason, ScopeId};
+use crate::model::{Addr, EndpointId, Reason, ScopeId};
 use crate::policy::Approach;
 use crate::wire::{self, Body, Checksums, Packet, TcpGlimpse, near};
 
@@ -53,6 +53,7 @@ pub(super) struct Group {
 pub(super) struct Soon {
     pub(super) key: Near,
     pub(super) hash: FlowHash,
+    pub(super) endpoint: EndpointId,
     pub(super) likely: Likely,
     pub(super) tcp: TcpGlimpse,
     pub(super) ip_len: u16,
@@ -225,6 +226,7 @@ impl Engine {
         *soon = Soon {
             key,
             hash,
+            endpoint: glimpse.endpoint,
             likely: Likely::NONE,
             tcp: glimpse.tcp,
             ip_len: glimpse.ip_len,
@@ -291,6 +293,7 @@ impl Soon {
     const NONE: Self = Self {
         key: Near::NONE,
         hash: FlowHash::NONE,
+        endpoint: EndpointId(0),
         likely: Likely::NONE,
         tcp: TcpGlimpse { seq: 0, ack: 0, window: 0, flags: wire::TcpFlags(0) },
         ip_len: 0,

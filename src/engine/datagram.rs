@@ -2,6 +2,7 @@
 //! undecided flow are held.
 
 use super::case::Identity;
+use super::early::Early;
 use super::entry::{Flow, Mark};
 use super::state::{Case, CaseRef, Inspection, Stage};
 use super::story::StoryId;
@@ -11,7 +12,9 @@ use crate::flow::FlowId;
 use crate::inspect::dns::lone::{lone_name, lone_question};
 use crate::inspect::proxy::headers_len;
 use crate::inspect::{Outcome, Speech};
-use crate::model::{Action, App, Direction, Fact, Facts, FlowVerdict, Protocol, Reason, Verdict};
+use crate::model::{
+    Action, App, Direction, Fact, Facts, FlowVerdict, PolicyId, Protocol, Reason, Verdict,
+};
 use crate::policy::Decision;
 use crate::wire::{self, Body, Checksums};
 
@@ -126,15 +129,16 @@ impl Engine {
     pub(super) fn follow_question(
         &mut self,
         id: FlowId,
-        parcel: &Parcel<'_>,
+        question: &Early,
+        policy: Option<PolicyId>,
         verdict: FlowVerdict,
     ) -> Option<()> {
-        let early = parcel.question.filter(|_| verdict.action == Action::Allow)?;
-        let story = self.cases.stories.of_question(&early.name, early.hash)?;
-        let policy = parcel.approach?.policy;
+        if verdict.action != Action::Allow {
+            return None;
+        }
+        let story = self.cases.stories.of_question(&question.name, question.hash)?;
         self.follow_story(id, (story, true), verdict)?;
         self.tally.hit(policy, verdict);
-        self.count_packet(id, Direction::Original, parcel.packet.ip_len, Verdict::Forward);
         self.mark_read(id);
         Some(())
     }

@@ -139,6 +139,12 @@ impl Flow {
         }
     }
 
+    /// Sets a mark of a flow that begins, which has none but [`Mark::Fresh`] and [`Mark::Forwards`].
+    #[inline(always)]
+    pub(super) const fn mark(&mut self, mark: Mark, on: bool) {
+        self.marks |= (on as u16) << mark as u8;
+    }
+
     /// The decision as it stands.
     pub(super) fn verdict(&self) -> FlowVerdict {
         let rule = self.decision >> RULE_SHIFT;
@@ -332,6 +338,13 @@ impl Flow {
         }
     }
 
+    /// Counts the first packet of a flow that begins, of at most 64 KiB, which is forwarded.
+    #[inline]
+    pub(super) fn count_first(&mut self, bytes: u16) {
+        let [original, _] = &mut self.counted;
+        *original = Brief::one(bytes);
+    }
+
     /// Whether a packet may be counted here.
     #[cold]
     pub(super) fn takes(&self, direction: Direction, bytes: u32) -> bool {
@@ -423,15 +436,41 @@ pub(super) struct Endpoints {
     known: Vec<(EndpointId, u32)>,
     numbers: HashMap<EndpointId, u16>,
     free: Vec<u16>,
+    /// Numbers of endpoints that were met, each where its id says; a hint.
+    met: Vec<u16>,
 }
+
+/// Places for endpoints that were met.
+const MET: usize = 1 << MET_BITS;
+const MET_BITS: u32 = 8;
 
 /// Endpoints with flows at one time; beyond, their flows are refused for want of room.
 pub(super) const ENDPOINTS_MAX: usize = 65_535;
 
 impl Endpoints {
     /// Another flow comes through `endpoint`; `None`: there is no room for one endpoint more.
+    #[inline]
     pub(super) fn enter(&mut self, endpoint: Option<EndpointId>) -> Option<EndpointRef> {
         let Some(endpoint) = endpoint else { return Some(EndpointRef::NONE) };
+        let home = endpoint.0.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> (u64::BITS - MET_BITS);
+        if let Some(&number) = self.met.get(home as usize)
+            && let Some((known, flows)) = self.known.get_mut(usize::from(number))
+            && *known == endpoint
+            && *flows > 0
+        {
+            *flows = flows.saturating_add(1);
+            return Some(EndpointRef(number));
+        }
+        let entered = self.enter_at_length(endpoint)?;
+        self.met.resize(MET, u16::MAX);
+        if let Some(met) = self.met.get_mut(home as usize) {
+            *met = entered.0;
+        }
+        Some(entered)
+    }
+
+    #[inline(never)]
+    fn enter_at_length(&mut self, endpoint: EndpointId) -> Option<EndpointRef> {
         if let Some(&number) = self.numbers.get(&endpoint) {
             if let Some((_, flows)) = self.known.get_mut(usize::from(number)) {
                 *flows = flows.saturating_add(1);

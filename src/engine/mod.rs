@@ -35,6 +35,7 @@ mod midstream;
 #[cfg(test)]
 mod midstream_tests;
 mod open;
+mod open_usual;
 pub mod record;
 mod related;
 mod release;
@@ -82,6 +83,7 @@ use entry::{Endpoints, Flow};
 use fragments::Assembly;
 use gate::Gate;
 use hashbrown::HashMap;
+use open_usual::Seen;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use volume::Asides;
@@ -294,30 +296,26 @@ impl Engine {
             wire::reflect_usual(frame.bytes);
             return Verdict::Forward;
         }
-        let mut packet = Packet::NONE;
-        if wire::at_length(frame.bytes, &mut packet).is_none() {
-            return Verdict::Drop(Reason::Truncated);
-        }
-        let parcel = Parcel {
-            scope: soon.key.scope(),
-            key,
-            hash: soon.hash,
-            reversed: soon.reversed,
-            packet: &packet,
-            payload: packet.payload(frame.bytes),
-            bytes: frame.bytes,
-            number: frame.number,
-            position,
-            parts: &[],
-            sums_up: false,
-            approach: ahead.approach(position),
-            question: ahead.question(position),
+        let seen = Seen::new(soon, frame, ahead, position);
+        let verdict = match found {
+            Found::No => self.open_usual(&seen, out),
+            Found::Live(_) | Found::Expired(_) => None,
         };
-        let verdict = self.meet(found, &parcel, out);
+        let verdict = verdict.unwrap_or_else(|| self.meet_at_length(found, &seen, out));
         if verdict == Verdict::Forward {
             wire::reflect_usual(frame.bytes);
         }
         verdict
+    }
+
+    /// Reads a packet at length, whose flow may be there.
+    #[inline(never)]
+    fn meet_at_length(&mut self, found: Found, seen: &Seen<'_>, out: &mut Output) -> Verdict {
+        let mut packet = Packet::NONE;
+        if wire::at_length(seen.bytes, &mut packet).is_none() {
+            return Verdict::Drop(Reason::Truncated);
+        }
+        self.meet(found, &seen.parcel(&packet), out)
     }
 
     /// Everything else that is no packet of a settled flow.

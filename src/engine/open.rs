@@ -3,16 +3,17 @@
 
 use super::case::nameless;
 use super::decide::Question;
-use super::entry::{Flow, Mark};
+use super::entry::{EndpointRef, Flow, Mark};
+use super::gate::Account;
 use super::record::{Ended, Event, PacketDrop};
 use super::state::Stage;
 use super::tally::PairRef;
 use super::{Engine, Output, Parcel};
-use crate::flow::{FlowId, TcpState, TcpTracker};
+use crate::flow::{FlowHash, FlowId, FlowKey, TcpState, TcpTracker};
 use crate::inspect::is_quic_middle;
 use crate::model::{
-    Action, App, Fact, Facts, FiveTuple, FlowVerdict, PolicyId, Protocol, Reason, SegmentId, Span,
-    Timestamp, Verdict,
+    Action, App, Direction, EndpointId, Fact, Facts, FiveTuple, FlowVerdict, PolicyId, Protocol,
+    Reason, SegmentId, Span, Timestamp, Verdict,
 };
 use crate::policy::spec::Mode;
 use crate::policy::{Decision, Located, Opening, Shortlist};
@@ -83,39 +84,84 @@ impl Engine {
         parcel: &Parcel<'_>,
         out: &mut Output,
     ) -> Verdict {
-        self.tally.at(start.pair);
-        let account = self.gate.account(start.from);
-        if let Err(reason) = self.gate.open_flow(account, self.now) {
-            return Verdict::Drop(reason);
+        let endpoint = parcel.packet.outer.map(|outer| outer.endpoint);
+        let charge = match self.charge(start.pair, start.from, endpoint) {
+            Ok(charge) => charge,
+            Err(reason) => return Verdict::Drop(reason),
+        };
+        let decided = self.decide_start(start, parcel);
+        self.place(start, charge, &decided, parcel, out)
+    }
+
+    /// Charges a new flow to who opens it.
+    #[inline]
+    pub(super) fn charge(
+        &mut self,
+        pair: PairRef,
+        from: SegmentId,
+        endpoint: Option<EndpointId>,
+    ) -> Result<Charge, Reason> {
+        self.tally.at(pair);
+        let account = self.gate.account(from);
+        self.gate.open_flow(account, self.now)?;
+        match self.endpoints.enter(endpoint) {
+            Some(endpoint) => Ok(Charge { account, endpoint }),
+            None => {
+                self.gate.close_flow(account);
+                Err(Reason::LimitFlows)
+            }
         }
-        let Some(endpoint) = self.endpoints.enter(parcel.packet.outer.map(|outer| outer.endpoint))
-        else {
-            self.gate.close_flow(account);
+    }
+
+    /// Gives a flow its place and judges its first packet.
+    pub(super) fn place(
+        &mut self,
+        start: &Start,
+        charge: Charge,
+        decided: &Decided,
+        parcel: &Parcel<'_>,
+        out: &mut Output,
+    ) -> Verdict {
+        let icmp = super::icmp_of(parcel.packet);
+        let Some(id) = self.settle_in((parcel.key, parcel.hash), start, charge, decided) else {
             return Verdict::Drop(Reason::LimitFlows);
         };
-        let (now, epoch, icmp) = (self.now, self.epoch.0, super::icmp_of(parcel.packet));
-        let Decided { verdict: decided, message, monitored } = self.decide_start(start, parcel);
-        let refused = !monitored && decided.is_some_and(|verdict| verdict.action != Action::Allow);
-        let idle =
-            if refused { REFUSED } else { self.idle(&start.tcp, parcel.packet.tuple.protocol) };
-        let opened = self.table.insert_with(parcel.key, parcel.hash, now, idle, |flow| {
-            flow.begin(now, start);
-            flow.set_epoch(epoch);
+        if icmp.is_some()
+            && let Some(flow) = self.table.get_mut(id)
+        {
             flow.set_icmp(icmp);
-            (flow.account, flow.endpoint) = (account, endpoint);
-            flow.set(Mark::Monitored, monitored);
-            if let Some(verdict) = decided {
+        }
+        self.first_packet(id, parcel, decided.message, out)
+    }
+
+    /// Gives a flow its place in the table; none where that is full.
+    #[inline]
+    pub(super) fn settle_in(
+        &mut self,
+        (key, hash): (FlowKey, FlowHash),
+        start: &Start,
+        charge: Charge,
+        &Decided { verdict, monitored, .. }: &Decided,
+    ) -> Option<FlowId> {
+        let (now, epoch) = (self.now, self.epoch.0);
+        let refused = !monitored && verdict.is_some_and(|verdict| verdict.action != Action::Allow);
+        let idle = if refused { REFUSED } else { self.idle(&start.tcp, key.protocol()) };
+        let opened = self.table.insert_with(key, hash, now, idle, |flow| {
+            flow.begin(now, start, monitored);
+            flow.set_epoch(epoch);
+            (flow.account, flow.endpoint) = (charge.account, charge.endpoint);
+            if let Some(verdict) = verdict {
                 flow.take_verdict(verdict, Stage::Final);
             }
         });
         let Ok(id) = opened else {
-            self.gate.close_flow(account);
-            self.endpoints.leave(endpoint);
-            return Verdict::Drop(Reason::LimitFlows);
+            self.gate.close_flow(charge.account);
+            self.endpoints.leave(charge.endpoint);
+            return None;
         };
         self.counters.flows += 1;
         self.tally.open(start.pair);
-        self.first_packet(id, parcel, message, out)
+        Some(id)
     }
 
     /// What is decided of a flow before anything is read of it; with it the question that opens it, if
@@ -155,7 +201,7 @@ impl Engine {
     }
 
     /// Judges the first packet of a flow that has just got its place.
-    fn first_packet(
+    pub(super) fn first_packet(
         &mut self,
         id: FlowId,
         parcel: &Parcel<'_>,
@@ -163,8 +209,10 @@ impl Engine {
         out: &mut Output,
     ) -> Verdict {
         if let Some(verdict) = message
-            && self.follow_question(id, parcel, verdict).is_some()
+            && let Some((question, approach)) = parcel.question.zip(parcel.approach)
+            && self.follow_question(id, question, approach.policy, verdict).is_some()
         {
+            self.count_packet(id, Direction::Original, parcel.packet.ip_len, Verdict::Forward);
             self.start_event(id, out);
             return Verdict::Forward;
         }
@@ -316,14 +364,21 @@ pub(super) struct Start {
     pub(super) met: Option<FlowVerdict>,
 }
 
+/// What a flow is charged to while it lasts.
+#[derive(Clone, Copy)]
+pub(super) struct Charge {
+    account: Account,
+    endpoint: EndpointRef,
+}
+
 /// What is decided of a flow by its first packet.
-struct Decided {
+pub(super) struct Decided {
     /// By its headers; none while it is pending.
-    verdict: Option<FlowVerdict>,
+    pub(super) verdict: Option<FlowVerdict>,
     /// Of the question that opens a pending flow, if that was asked about too.
-    message: Option<FlowVerdict>,
+    pub(super) message: Option<FlowVerdict>,
     /// Its policy is not enforced.
-    monitored: bool,
+    pub(super) monitored: bool,
 }
 
 /// What the first packet of an unknown flow is.
@@ -342,12 +397,16 @@ impl Parcel<'_> {
 
 impl Flow {
     /// In the state of a place that holds no flow: begins now.
-    fn begin(&mut self, now: Timestamp, start: &Start) {
+    #[inline]
+    fn begin(&mut self, now: Timestamp, start: &Start, monitored: bool) {
         self.begin_at(now);
         self.tcp = start.tcp;
         (self.from, self.to, self.pair) = (start.from, start.to, start.pair);
-        self.set(Mark::Reversed, start.reversed);
-        self.set(Mark::BehindProxy, start.behind_proxy);
-        self.set(Mark::Midstream, start.met.is_some());
+        self.mark(Mark::Reversed, start.reversed);
+        self.mark(Mark::BehindProxy, start.behind_proxy);
+        self.mark(Mark::Midstream, start.met.is_some());
+        // Undecided, it passes nothing but what monitoring lets pass.
+        self.mark(Mark::Monitored, monitored);
+        self.mark(Mark::Passes, monitored);
     }
 }

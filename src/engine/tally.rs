@@ -69,7 +69,13 @@ pub struct Tally {
     last: Option<u32>,
     /// The pair of the packet that is being judged.
     at: Option<u16>,
+    /// Pairs that were met, each where its segments say, so that most are found in one look.
+    met: Vec<(u32, PairRef)>,
 }
+
+/// Places for pairs that were met.
+const MET: usize = 1 << MET_BITS;
+const MET_BITS: u32 = 8;
 
 impl Tally {
     /// Every pair that has been seen.
@@ -96,13 +102,34 @@ impl Tally {
         Self {
             rules: vec![0; policy.rules().len()],
             otherwise: vec![0; policy.policies().len()],
+            met: vec![(u32::MAX, PairRef::NONE); MET],
             ..Self::default()
         }
     }
 
     /// The place of a pair.
+    #[inline]
     pub(super) fn pair(&mut self, from: SegmentId, to: SegmentId) -> PairRef {
         let both = u32::from(from.0) << 16 | u32::from(to.0);
+        let home = (both.wrapping_mul(0x9e37_79b9) >> (u32::BITS - MET_BITS)) as usize;
+        match self.met.get(home) {
+            Some((met, pair)) if *met == both => *pair,
+            _ => self.meet(home, from, to),
+        }
+    }
+
+    /// Finds the place of a pair or makes one, and remembers it.
+    #[inline(never)]
+    fn meet(&mut self, home: usize, from: SegmentId, to: SegmentId) -> PairRef {
+        let both = u32::from(from.0) << 16 | u32::from(to.0);
+        let pair = self.find(both, from, to);
+        if let Some(met) = self.met.get_mut(home).filter(|_| pair != PairRef::NONE) {
+            *met = (both, pair);
+        }
+        pair
+    }
+
+    fn find(&mut self, both: u32, from: SegmentId, to: SegmentId) -> PairRef {
         if let Some(at) = self.places.get(&both) {
             return PairRef(*at);
         }
@@ -198,6 +225,22 @@ mod tests {
         let beyond = pair(PAIRS_MAX);
         assert_eq!(tally.pair(beyond.0, beyond.1), PairRef::NONE);
         assert_ne!(tally.pair(last.0, last.1), PairRef::NONE);
+    }
+
+    #[test]
+    fn pairs_that_share_a_home_are_told_apart() {
+        let mut tally = Tally { met: vec![(u32::MAX, PairRef::NONE); MET], ..Tally::default() };
+        let mut first = Vec::new();
+        for round in 0..3 {
+            for n in 0..4 * MET {
+                let pair = tally.pair(SegmentId((n / 32) as u16), SegmentId((n % 32) as u16));
+                if round == 0 {
+                    first.push(pair);
+                }
+                assert_eq!((pair, Some(&pair)), (PairRef(n as u16), first.get(n)));
+            }
+        }
+        assert_eq!(tally.pairs().len(), 4 * MET);
     }
 
     #[test]

@@ -24,6 +24,12 @@ impl Brief {
     const PACKETS_BITS: u32 = u32::BITS - Self::BYTES_BITS;
     const PACKETS: u32 = (1 << Self::PACKETS_BITS) - 1;
 
+    /// One packet.
+    #[inline(always)]
+    pub(super) const fn one(bytes: u16) -> Self {
+        Self(1 << Self::BYTES_BITS | bytes as u32)
+    }
+
     /// With a packet more; none where that does not fit.
     #[inline(always)]
     pub(super) const fn and(self, bytes: u32) -> Option<Self> {

@@ -145,16 +145,22 @@ impl TupleSpace {
     fn shortlist_of(&self, open: u32, tuple: &FiveTuple) -> Shortlist {
         let whole = FlatKey::of(tuple);
         let mut may = 0;
-        for at in bits(open & !self.wide_set) {
-            let Some(shape) = self.flat.get(usize::from(at)) else { break };
+        let mut flat = open & !self.wide_set;
+        while flat != 0 {
+            let at = flat.trailing_zeros();
+            flat &= flat.wrapping_sub(1);
+            let Some(shape) = self.flat.get(at as usize) else { break };
             let hash = whole.within(shape).hash();
             let holds = self.filter.may_hold(hash);
             self.places.prefetch(hash, holds);
             may |= (holds as u32) << at;
         }
-        for at in bits(open & self.wide_set) {
-            let Some(table) = self.tables.get(usize::from(at)) else { break };
-            may |= (self.filter.may_hold(table.key(at, tuple).hash()) as u32) << at;
+        let mut wide = open & self.wide_set;
+        while wide != 0 {
+            let at = wide.trailing_zeros();
+            wide &= wide.wrapping_sub(1);
+            let Some(table) = self.tables.get(at as usize) else { break };
+            may |= (self.filter.may_hold(table.key(at as u8, tuple).hash()) as u32) << at;
         }
         Shortlist(may)
     }
@@ -310,16 +316,6 @@ fn coarse(tables: &[Table], keyed: &[(Key, Listed)]) -> Coarse {
         coarse.add_always(at);
     }
     coarse
-}
-
-/// The numbers of the tables in a set.
-#[inline]
-fn bits(mut set: u32) -> impl Iterator<Item = u8> {
-    std::iter::from_fn(move || {
-        let at = (set != 0).then(|| set.trailing_zeros() as u8)?;
-        set &= set.wrapping_sub(1);
-        Some(at)
-    })
 }
 
 /// What of a list comes behind a rule.

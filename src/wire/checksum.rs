@@ -202,6 +202,12 @@ fn segment_ok(inner: &[u8], packet: &Packet, segment: &[u8]) -> bool {
     start.is_some_and(|sum| sum.is_right_with(segment))
 }
 
+/// Whether the checksum of a TCP segment is right (RFC 9293 section 3.1).
+pub(super) fn tcp_checksum_ok(ip: &[u8], segment: Option<&[u8]>) -> bool {
+    let Some(segment) = segment else { return false };
+    pseudo_header(ip, Protocol::TCP, segment.len()).is_some_and(|sum| sum.is_right_with(segment))
+}
+
 /// Zero means "no checksum" over IPv4 (RFC 768); over IPv6 it is refused (RFC 8200 section 8.1).
 /// Only the bytes that the UDP length counts are summed.
 pub(super) fn udp_checksum_ok(ip: &[u8], datagram: &[u8], is_v4: bool) -> bool {

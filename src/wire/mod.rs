@@ -39,6 +39,6 @@ pub use parse::{Checksums, Decapsulation, ENCAPSULATION_LIMIT, Settings, parse, 
 pub use tcp::{TcpFlags, TcpSegment, timestamp};
 pub use usual::{
     Glimpse, TcpGlimpse, at_length, glimpse, payload_of_usual_datagram, reflect_usual,
-    usual_datagram_is_intact,
+    usual_datagram_is_intact, usual_segment_is_intact, wscale_of_usual,
 };
 pub use vxlan::VXLAN_PORT;

@@ -143,7 +143,7 @@ pub(super) fn parse(
 }
 
 #[cold]
-fn window_scale(options: &[u8]) -> Option<u8> {
+pub(super) fn window_scale(options: &[u8]) -> Option<u8> {
     option(options, WINDOW_SCALE)?.first().map(|scale| WINDOW_SCALE_LIMIT.min(*scale))
 }
 

@@ -243,6 +243,24 @@ pub fn usual_datagram_is_intact(frame: &[u8], ip_len: u16) -> bool {
     })
 }
 
+/// What the SYN in a frame offers that [`glimpse`] has read, of which a known flow needs nothing: the
+/// scale of its windows, as [`TcpSegment::wscale`](super::TcpSegment::wscale) has it. `payload_len` is the
+/// length of its data.
+#[inline]
+#[must_use]
+pub fn wscale_of_usual(frame: &[u8], ip_len: u16, payload_len: u16) -> Option<u8> {
+    let end = INNER.checked_add(usize::from(ip_len.checked_sub(payload_len)?))?;
+    tcp::window_scale(frame.get(TCP_HEADERS..end)?)
+}
+
+/// Whether the transport checksum of the TCP segment in a frame is right that [`glimpse`] has read, as
+/// [`super::transport_checksum_ok`] has it. `ip_len` is the length of the inner packet.
+#[must_use]
+pub fn usual_segment_is_intact(frame: &[u8], ip_len: u16) -> bool {
+    let inner = frame.get(INNER..).and_then(|inner| inner.get(..usize::from(ip_len)));
+    inner.is_some_and(|inner| checksum::tcp_checksum_ok(inner, inner.get(IPV4_LEN..)))
+}
+
 /// Everything of a frame that [`glimpse`] has read, into a place that is there: it is large, and is not
 /// to be moved. `None`: it has not been read, and the place is as it was.
 #[inline(always)]
