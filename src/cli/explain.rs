@@ -18,6 +18,9 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
+/// The source port of a flow of which none is said.
+const SOURCE_PORT: u16 = 40_000;
+
 /// Say why a flow is judged as it is: segments, policy, each rule in order, the decision.
 ///
 /// Either for a flow that is written down (--source, --destination, --protocol, and facts as far as
@@ -63,9 +66,9 @@ struct ProbeArgs {
     /// Source address
     #[arg(long, value_name = "ADDRESS", required_unless_present = "capture")]
     source: Option<IpAddr>,
-    /// Source port
-    #[arg(long, value_name = "PORT", default_value_t = 40_000)]
-    source_port: u16,
+    /// Source port; 40000 if left out
+    #[arg(long, value_name = "PORT")]
+    source_port: Option<u16>,
     /// Destination address
     #[arg(long, value_name = "ADDRESS", required_unless_present = "capture")]
     destination: Option<IpAddr>,
@@ -258,9 +261,7 @@ fn probe(args: &ExplainArgs, loaded: &Loaded) -> Result<Probe, String> {
     let missing = || "error: --source, --destination and --protocol are needed".to_owned();
     let (source, destination) = given.source.zip(given.destination).ok_or_else(missing)?;
     let protocol = given.protocol.ok_or_else(missing)?;
-    if protocol.has_ports() && given.port.is_none() {
-        return Err(format!("error: a flow of protocol {protocol} needs --port"));
-    }
+    arguments(given, protocol)?;
     for name in [&given.from, &given.to, &given.proxy].into_iter().flatten() {
         if !loaded.spec.segments.iter().any(|segment| segment.name == *name) {
             return Err(format!("error: the ruleset has no segment `{name}`"));
@@ -270,7 +271,7 @@ fn probe(args: &ExplainArgs, loaded: &Loaded) -> Result<Probe, String> {
     let tuple = FiveTuple {
         src: Addr::from(source),
         dst: Addr::from(destination),
-        src_port: port(given.source_port),
+        src_port: port(given.source_port.unwrap_or(SOURCE_PORT)),
         dst_port: port(given.port.unwrap_or(0)),
         protocol,
     };
@@ -300,19 +301,43 @@ fn probe(args: &ExplainArgs, loaded: &Loaded) -> Result<Probe, String> {
     })
 }
 
+/// What a flow of a protocol lacks, or cannot have.
+fn arguments(given: &ProbeArgs, protocol: Protocol) -> Result<(), String> {
+    let ports = given.port.is_some() || given.source_port.is_some();
+    if protocol.has_ports() && given.port.is_none() {
+        return Err(format!("error: a flow of protocol {protocol} needs --port"));
+    }
+    if ports && !protocol.has_ports() {
+        return Err(format!(
+            "error: a flow of protocol {protocol} has no ports: leave out --port and --source-port, or write \
+             `--protocol tcp`"
+        ));
+    }
+    if given.icmp.is_some() && ![Protocol::ICMP, Protocol::ICMPV6].contains(&protocol) {
+        return Err(format!(
+            "error: a flow of protocol {protocol} has no ICMP type: leave out --icmp, or write `--protocol icmp`"
+        ));
+    }
+    let unseen = [CertificateChoice::None, CertificateChoice::Hidden];
+    if given.client_certificate.is_some_and(|c| unseen.contains(&c)) && given.shows_certificate() {
+        return Err(
+            "error: nothing is known of a certificate that is not there or hidden: leave out \
+             --certificate-issuer, -san, -sha256 and -until, or write `--client-certificate present`"
+                .to_owned(),
+        );
+    }
+    Ok(())
+}
+
 fn noon(day: Option<Date>) -> Timestamp {
     midnight(day.unwrap_or_else(today)) + Span::from_secs(12 * 3600)
 }
 
 fn certificate(given: &ProbeArgs) -> Option<Certificate> {
-    let said = given.certificate_issuer.is_some()
-        || given.certificate_sha256.is_some()
-        || given.certificate_until.is_some()
-        || !given.certificate_san.is_empty();
     match given.client_certificate {
         Some(CertificateChoice::None) => Some(Certificate::None),
         Some(CertificateChoice::Hidden) => Some(Certificate::Hidden),
-        None if !said => None,
+        None if !given.shows_certificate() => None,
         Some(CertificateChoice::Present) | None => Some(Certificate::Shown(model::Certificate {
             subject: "CN=client".to_owned(),
             issuer: given.certificate_issuer.clone().unwrap_or_default(),
@@ -327,6 +352,16 @@ fn certificate(given: &ProbeArgs) -> Option<Certificate> {
 fn last_second(day: Date) -> i64 {
     let next = midnight(day) + Span::from_secs(24 * 3600);
     i64::try_from(next.as_secs()).map_or(i64::MAX, |next| next.saturating_sub(1))
+}
+
+impl ProbeArgs {
+    /// Whether anything is said of what a certificate shows.
+    const fn shows_certificate(&self) -> bool {
+        self.certificate_issuer.is_some()
+            || self.certificate_sha256.is_some()
+            || self.certificate_until.is_some()
+            || !self.certificate_san.is_empty()
+    }
 }
 
 impl AppChoice {

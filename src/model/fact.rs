@@ -1,6 +1,6 @@
 //! What is known of a flow. Facts only ever grow: unknown, then known, absent or missed.
 
-use super::{Addr, DomainName, EndpointId};
+use super::{Addr, DomainName, EndpointId, Protocol};
 use std::fmt;
 use std::sync::Arc;
 
@@ -61,6 +61,18 @@ impl App {
             Self::Dns => "dns",
             Self::Greeting(name) => name,
             Self::Other => "unknown",
+        }
+    }
+
+    /// Whether a protocol carries it: TLS and HTTP in clear text a stream, QUIC datagrams (RFC 9000),
+    /// DNS both (RFC 1035 section 4.2), greetings a stream.
+    #[must_use]
+    pub fn carried_by(self, protocol: Protocol) -> bool {
+        match self {
+            Self::Tls | Self::Http | Self::Greeting(_) => protocol == Protocol::TCP,
+            Self::Quic => protocol == Protocol::UDP,
+            Self::Dns => protocol.has_ports(),
+            Self::Other => true,
         }
     }
 }

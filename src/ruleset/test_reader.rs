@@ -17,7 +17,7 @@ use super::test_file::{
     TestSuite,
 };
 use super::{Loaded, Refused, yaml};
-use crate::model::{Addr, FiveTuple, Protocol};
+use crate::model::{Addr, App, FiveTuple, Protocol};
 use crate::policy::names::NameSet;
 use crate::policy::spec::AppMatch;
 use std::path::Path;
@@ -339,6 +339,13 @@ impl Reader<'_> {
             let text = "`api_id` is a field of HTTP requests in clear text";
             wrong(id.place, text, "of what request?", "write `app: http`, and `domain`");
         }
+        if let (Some(written), Some(protocol)) = (&doc.app, protocol.filter(|p| p.has_ports()))
+            && let Some((app, other)) = not_over(written.value, protocol)
+        {
+            let text = format!("{app} is carried by {other}, not by {protocol}");
+            let help = format!("write `protocol: {other}`, or another `app`");
+            wrong(written.place, &text, "not over this protocol", &help);
+        }
         let named = doc.domain.is_some() || doc.dns.is_some() || doc.app.is_some();
         if named && protocol.is_some_and(|protocol| !protocol.has_ports()) {
             let text = "only tcp and udp carry names";
@@ -394,6 +401,14 @@ impl Reader<'_> {
         });
         Named { set, text: texts.join(", ") }
     }
+}
+
+/// An application that a protocol does not carry: its name, and the protocol that does.
+fn not_over(app: AppMatch, protocol: Protocol) -> Option<(&'static str, Protocol)> {
+    let apps = [App::Tls, App::Quic, App::Http, App::Dns];
+    let app = apps.into_iter().find(|known| app.is(*known))?;
+    let other = [Protocol::TCP, Protocol::UDP].into_iter().find(|p| app.carried_by(*p))?;
+    (!app.carried_by(protocol)).then_some((app.name(), other))
 }
 
 fn items<T>(list: &Option<List<T>>) -> &[T] {

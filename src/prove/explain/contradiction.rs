@@ -1,8 +1,8 @@
 //! What cannot hold together in a flow that somebody writes down, and what would be right. A flow that
 //! belongs to nobody contradicts nothing; how it is judged is found elsewhere.
 
-use super::{Candidate, Found, Origin, Probe};
-use crate::model::{Addr, App, SegmentId};
+use super::{Candidate, Found, Origin, Probe, facts};
+use crate::model::{Addr, SegmentId};
 use crate::policy::spec::SegmentSpec;
 use crate::ruleset::Loaded;
 
@@ -20,21 +20,7 @@ pub(super) fn alone(probe: &Probe) -> Vec<String> {
              as IPv6"
         ));
     }
-    let named = matches!(probe.domain, Some(Some(_)));
-    if named && !probe.dns.is_empty() {
-        wrong.push(
-            "a flow asks for a name, or asks DNS for one: explain --domain and --dns apart"
-                .to_owned(),
-        );
-    }
-    let names = named || !probe.dns.is_empty() || probe.app.is_some_and(|app| app != App::Other);
-    if names && !tuple.protocol.has_ports() {
-        let protocol = tuple.protocol;
-        wrong.push(format!(
-            "a flow of protocol {protocol} carries no name, only tcp and udp do: leave out --domain, \
-             --dns and --app"
-        ));
-    }
+    wrong.extend(facts::wrong(probe));
     wrong
 }
 
@@ -66,6 +52,14 @@ pub(super) fn sides(probe: &Probe, ruleset: &Loaded, found: &Found) -> Vec<Strin
     let (src, dst) = (probe.tuple.src, probe.tuple.dst);
     let mut wrong = Vec::new();
     let proxy = held(&found.source).filter(|_| probe.proxy.is_some());
+    let plain = held(&found.source)
+        .filter(|holder| segment(ruleset, holder).is_some_and(|segment| !segment.trusted_proxy));
+    if let (Some(endpoint), Some(holder)) = (probe.proxy_endpoint, plain) {
+        wrong.push(format!(
+            "source {src} is of {holder}, which is no trusted proxy: leave out --proxy-endpoint {endpoint}, \
+             or write an address of a trusted proxy"
+        ));
+    }
     wrong.extend(side(ruleset, "source", "--proxy", src, probe.proxy.as_ref(), proxy.as_ref()));
     let spoken_for = found.from_proxy && from.is_some() && from != held(&found.source);
     match (&probe.from, &from) {

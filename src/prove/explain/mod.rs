@@ -2,6 +2,7 @@
 //! decision. Everything is asked of the compiled policy; what is added is where it is written.
 
 mod contradiction;
+mod facts;
 mod find;
 mod json;
 mod probe;

@@ -13,6 +13,7 @@ use crate::ruleset::Loaded;
 use crate::ruleset::region::usual_endpoint;
 use std::sync::Arc;
 
+const TLS_1_2: TlsVersion = TlsVersion(0x0303);
 const TLS_1_3: TlsVersion = TlsVersion(0x0304);
 /// Stands for a fingerprint that is not given.
 const SOME_JA4: Ja4 = Ja4(*b"t13d0000h0_000000000000_000000000000");
@@ -220,21 +221,26 @@ impl Probe {
             || self.ech != Ech::None
     }
 
-    /// The given facts; what follows from them is known too.
-    fn facts(&self) -> Facts {
-        let mut facts = Facts::default();
+    /// The application that is given, or that follows from what is given.
+    pub(super) fn application(&self) -> Option<App> {
         let udp = self.tuple.protocol == Protocol::UDP;
         let named = self.domain.as_ref().is_some_and(Option::is_some);
-        let tls = self.tls_version.is_some() || self.certificate.is_some() || self.ja4.is_some();
-        let app = match self.app {
+        let hello = self.ja4.is_some() || self.ech != Ech::None;
+        let tls = self.tls_version.is_some() || self.certificate.is_some() || hello;
+        match self.app {
             Some(app) => Some(app),
             None if !self.dns.is_empty() => Some(App::Dns),
             None if self.api_id.is_some() => Some(App::Http),
-            None if udp && named => Some(App::Quic),
+            None if udp && (named || tls) => Some(App::Quic),
             None if tls || named => Some(App::Tls),
             None => None,
-        };
-        let app = match app {
+        }
+    }
+
+    /// The given facts; what follows from them is known too.
+    fn facts(&self) -> Facts {
+        let mut facts = Facts::default();
+        let app = match self.application() {
             Some(app @ (App::Tls | App::Quic | App::Http | App::Dns)) => app,
             None if self.midstream => return facts,
             // No name and no protocol that would have one.
@@ -263,8 +269,8 @@ impl Probe {
         facts
     }
 
-    /// Settles what is left: no name that was not given, TLS 1.3, a certificate that TLS 1.3 hides
-    /// and that nobody showed before, a fingerprint no rule lists.
+    /// Settles what is left: no name that was not given, TLS 1.3 (1.2 where the certificate is seen), a
+    /// certificate that TLS 1.3 hides and that nobody showed before, a fingerprint no rule lists.
     fn settle(&self, facts: &mut Facts) {
         let tls = &mut facts.tls;
         if facts.domain.is_unknown() {
@@ -277,7 +283,8 @@ impl Probe {
             tls.offered = Fact::Known(TLS_1_3);
         }
         if tls.version.is_unknown() {
-            tls.version = Fact::Known(TLS_1_3);
+            let seen = matches!(tls.client_certificate, Fact::Known(_) | Fact::Absent);
+            tls.version = Fact::Known(if seen { TLS_1_2 } else { TLS_1_3 });
         }
         if tls.client_certificate.is_unknown() {
             let hides = tls.version.known().is_some_and(|version| *version >= TLS_1_3);

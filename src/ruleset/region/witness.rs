@@ -133,6 +133,9 @@ impl Witness {
         if let Some(ja4) = flow.ja4.filter(|ja4| !ja4.0.starts_with(b"t13d0000h0")) {
             put("ja4", ja4.to_string());
         }
+        if flow.hides_certificate && flow.version.is_some_and(|v| v.0 < 0x0304) {
+            put("client-certificate", "hidden".to_owned());
+        }
         if let Some(certificate) = &flow.certificate {
             put("certificate-issuer", certificate.issuer.clone());
             for name in &certificate.names {
