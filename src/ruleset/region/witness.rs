@@ -79,30 +79,8 @@ impl Witness {
     #[must_use]
     pub fn arguments(&self) -> Vec<String> {
         let flow = &self.flow;
-        let tuple = &flow.tuple;
-        let mut words = Vec::new();
+        let mut words = self.place();
         let mut put = |flag: &str, value: String| words.extend([format!("--{flag}"), value]);
-        if let Some(day) = self.day {
-            put("at", day.to_string());
-        }
-        if let Some(endpoint) = self.stated_endpoint {
-            put("endpoint", endpoint.to_string());
-        }
-        if let Some(from) = &self.from {
-            put("from", from.clone());
-        }
-        if let Some(to) = &self.to {
-            put("to", to.clone());
-        }
-        put("source", tuple.src.to_string());
-        put("destination", tuple.dst.to_string());
-        put("protocol", tuple.protocol.to_string());
-        if tuple.protocol.has_ports() {
-            if tuple.src_port != 40_000 {
-                put("source-port", tuple.src_port.to_string());
-            }
-            put("port", tuple.dst_port.to_string());
-        }
         if let Some((kind, code)) = flow.icmp {
             put("icmp", format!("{kind}/{code}"));
         }
@@ -124,7 +102,7 @@ impl Witness {
             // A name tells the application: TLS over a stream, QUIC over UDP.
             Some(App::Tls) if matches!(flow.domain, Shown::Name(_)) => {}
             Some(App::Dns) if matches!(flow.question, Shown::Name(_)) => {}
-            Some(app) if tuple.protocol.has_ports() => put("app", app.name().to_owned()),
+            Some(app) if flow.tuple.protocol.has_ports() => put("app", app.name().to_owned()),
             _ => {}
         }
         if let Some(version) = flow.version.filter(|v| v.0 != 0x0304) {
@@ -157,6 +135,35 @@ impl Witness {
         }
         if flow.app.is_none() {
             words.push("--midstream".to_owned());
+        }
+        words
+    }
+
+    /// The arguments that say where it is met: day, endpoint, segments, five-tuple.
+    fn place(&self) -> Vec<String> {
+        let tuple = &self.flow.tuple;
+        let mut words = Vec::new();
+        let mut put = |flag: &str, value: String| words.extend([format!("--{flag}"), value]);
+        if let Some(day) = self.day {
+            put("at", day.to_string());
+        }
+        if let Some(endpoint) = self.stated_endpoint {
+            put("endpoint", endpoint.to_string());
+        }
+        if let Some(from) = &self.from {
+            put("from", from.clone());
+        }
+        if let Some(to) = &self.to {
+            put("to", to.clone());
+        }
+        put("source", tuple.src.to_string());
+        put("destination", tuple.dst.to_string());
+        put("protocol", tuple.protocol.to_string());
+        if tuple.protocol.has_ports() {
+            if tuple.src_port != 40_000 {
+                put("source-port", tuple.src_port.to_string());
+            }
+            put("port", tuple.dst_port.to_string());
         }
         words
     }
