@@ -21,6 +21,7 @@ const UNSAFE_FILES: &[&str] = &[
     "src/io/live/xdp/ring.rs",
     "src/io/live/xdp/socket.rs",
     "src/io/live/xdp/umem.rs",
+    "src/policy/lanes.rs",
     "src/wire/near.rs",
 ];
 

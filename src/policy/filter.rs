@@ -24,6 +24,12 @@ impl Filter {
         }
     }
 
+    /// The words, as many as a power of two: that of a hash is told by its high half.
+    #[inline]
+    pub(super) fn words(&self) -> &[u64] {
+        &self.words
+    }
+
     /// Whether a key of this hash may be there: 1 if so, else 0.
     #[inline(always)]
     pub(super) fn may_hold(&self, hash: u64) -> u64 {

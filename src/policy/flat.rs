@@ -45,6 +45,11 @@ impl FlatShape {
         Self { addresses, rest, table: (table as u32) << TABLE_SHIFT }
     }
 
+    /// The bits of the addresses and of the rest that count, and what stands for the table in the rest.
+    pub(super) const fn parts(self) -> [u64; 3] {
+        [self.addresses, self.rest as u64, self.table as u64]
+    }
+
     /// Of a table whose keys are not flat.
     pub(super) const NOTHING: Self = Self { addresses: 0, rest: 0, table: 0 };
 }
@@ -69,13 +74,28 @@ impl FlatKey {
         Self { addresses: self.addresses & shape.addresses, rest }
     }
 
-    /// What is stored is the operator's, and a shared hash costs a comparison, not the answer, so the
-    /// constants need be no secret.
+    /// Odd numbers: of destination, source and the rest, which have 32 bits, and of their sum. What is
+    /// stored is the operator's, and a shared hash costs a comparison, not the answer, so they need be
+    /// no secret.
+    pub(super) const FACTORS: [u64; 4] =
+        [0x243f_6a89, 0x85a3_08d3, 0x1319_8a2f, 0x9e37_79b9_7f4a_7c15];
+
+    /// Of products that vector registers have for several keys at once ([`super::lanes`]).
     #[inline]
     pub(super) const fn hash(self) -> u64 {
-        let product = (self.addresses ^ 0x243f_6a88_85a3_08d3) as u128
-            * (self.rest as u64 ^ 0x1319_8a2e_0370_7344) as u128;
-        product as u64 ^ (product >> 64) as u64
+        let [dst, src, other, all_of_it] = Self::FACTORS;
+        let sum = (self.addresses & 0xffff_ffff)
+            .wrapping_mul(dst)
+            .wrapping_add((self.addresses >> 32).wrapping_mul(src))
+            .wrapping_add((self.rest as u64).wrapping_mul(other));
+        let product = (sum ^ sum >> 32).wrapping_mul(all_of_it);
+        product ^ product >> 32
+    }
+
+    /// The addresses, and the rest.
+    #[inline]
+    pub(super) const fn parts(self) -> [u64; 2] {
+        [self.addresses, self.rest as u64]
     }
 }
 
@@ -156,10 +176,21 @@ impl FlatTable {
     /// asked for, which is near.
     #[inline(always)]
     pub(super) fn prefetch(&self, hash: u64, wanted: u64) {
-        let at = hash & self.mask & wanted.wrapping_neg();
+        self.prefetch_at(hash & self.mask & wanted.wrapping_neg());
+    }
+
+    /// Brings a place near.
+    #[inline(always)]
+    pub(super) fn prefetch_at(&self, at: u64) {
         if let Some(place) = self.places.get(at as usize) {
             prefetch(place);
         }
+    }
+
+    /// The bits of a hash that tell the place.
+    #[inline]
+    pub(super) const fn mask(&self) -> u64 {
+        self.mask
     }
 }
 

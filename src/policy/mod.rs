@@ -10,6 +10,7 @@ mod entries;
 mod filter;
 mod flat;
 mod info;
+mod lanes;
 mod listed;
 mod matcher;
 pub mod names;

@@ -6,6 +6,7 @@ use super::coarse::Coarse;
 use super::entries::{Entry, Family, Key, Shape, TABLES_LIMIT, refine};
 use super::filter::Filter;
 use super::flat::{FlatKey, FlatShape, FlatTable};
+use super::lanes::Lanes;
 use super::listed::{Head, Listed};
 use super::matcher::{Matcher, Probe};
 use super::networks::{MAPPED_LEN, mask};
@@ -47,6 +48,7 @@ pub(super) struct TupleSpace {
     tables: Vec<Table>,
     /// What each takes of a five-tuple where its keys are flat, and those whose keys are not.
     flat: Vec<FlatShape>,
+    lanes: Option<Lanes>,
     wide_set: u32,
     /// Tables that packets of IPv4, of IPv6 and of protocols without ports may meet.
     v4: u32,
@@ -91,9 +93,12 @@ impl TupleSpace {
         let which = |holds: &dyn Fn(&Table) -> bool| {
             tables.iter().zip(0..).fold(0, |set, (table, at)| set | u32::from(holds(table)) << at)
         };
+        let flat: Vec<FlatShape> =
+            tables.iter().map(|table| table.flat.unwrap_or(FlatShape::NOTHING)).collect();
         let mut space = Self {
             places: FlatTable::new(flat_keys.count()),
-            flat: tables.iter().map(|table| table.flat.unwrap_or(FlatShape::NOTHING)).collect(),
+            lanes: Lanes::new(&flat),
+            flat,
             wide_set: which(&|table| !table.is_flat()),
             v4: which(&|table| table.shape.family != Family::V6),
             v6: which(&|table| table.shape.family != Family::V4),
@@ -144,8 +149,12 @@ impl TupleSpace {
     /// The tables of `open` that may hold something.
     fn shortlist_of(&self, open: u32, tuple: &FiveTuple) -> Shortlist {
         let whole = FlatKey::of(tuple);
-        let mut may = 0;
         let mut flat = open & !self.wide_set;
+        let mut may = 0;
+        if let Some(lanes) = &self.lanes {
+            may = lanes.may_hold(flat, whole, &self.filter, &self.places);
+            flat = 0;
+        }
         while flat != 0 {
             let at = flat.trailing_zeros();
             flat &= flat.wrapping_sub(1);
