@@ -16,6 +16,7 @@ use lockgate::appliance::filter::Filter;
 use lockgate::appliance::supervise::Left;
 use lockgate::model::EndpointId;
 use serde_json::Value;
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 #[test]
@@ -146,6 +147,75 @@ fn a_policy_keeps_its_name_in_metrics_and_records_wherever_it_stands() {
         by(40_000, "rule", "acme -> payments"),
     ];
     assert_eq!(told, expected, "by the ruleset each was judged by");
+}
+
+/// Rules under which flows end in every way: by a rule with and without a record, by a policy's last
+/// word for several reasons, in a policy that only monitors, without a policy, and undecided.
+const EVERY_END: &str = r#"
+lockgate: 1
+segments:
+  acme: { kind: partner, endpoints: [vpce-0123456789abcdef0], networks: [10.20.0.0/16] }
+  globex: { kind: partner, endpoints: [vpce-00feeddccbbaa9988], networks: [10.20.0.0/16] }
+  payments: { kind: workload, networks: [10.100.0.0/16] }
+policies:
+  - from: acme
+    to: payments
+    rules:
+      - { id: web, action: allow, protocol: udp, ports: [443] }
+      - { id: quiet, action: allow, protocol: udp, ports: [444], log: none }
+      - { id: never, action: deny, protocol: udp, ports: [23] }
+      - { id: named, action: allow, protocol: tcp, ports: [443], domains: [a.example] }
+  - { from: globex, to: payments, mode: monitor }
+"#;
+
+#[test]
+fn every_flow_that_ended_counts_once_under_the_verdict_of_its_record() {
+    let bench = Bench::with("verdicts", EVERY_END, "logs: { flows: { file: flows.json } }");
+    let mut flows = std::fs::File::open(bench.folder().join("flows.json")).unwrap();
+    for (endpoint, port) in
+        [(ACME, 443), (ACME, 444), (ACME, 444), (ACME, 23), (ACME, 80), (GLOBEX, 80)]
+    {
+        bench.passes_from(endpoint, 1000 + port, port);
+    }
+    bench.passes_from(ACME, 7, 80);
+    bench.opens(8, &[]);
+    bench.opens(9, &[0x16, 3, 1, 2, 0, 1]); // The beginning of a hello, and no more.
+    bench.forget_flows();
+    bench.until_flows_are(0);
+    let metrics = bench.get("/metrics").1;
+    bench.leave();
+    let prefix = "lockgate_flow_verdicts_total";
+    let lines = metrics.lines().filter_map(|line| line.strip_prefix(prefix));
+    let told: BTreeMap<String, u64> = lines
+        .filter_map(|line| line.rsplit_once(' '))
+        .map(|(labels, flows)| (labels.to_owned(), flows.parse().unwrap()))
+        .collect();
+    let mut records: BTreeMap<String, u64> = BTreeMap::new();
+    for line in std::io::read_to_string(&mut flows).unwrap().lines() {
+        let record: Value = serde_json::from_str(line).unwrap();
+        let decided = &record["lockgate"];
+        let text = |name: &str| decided[name].as_str().unwrap_or_default().to_owned();
+        let policy = if decided["rule"].is_null() { text("policy") } else { String::new() };
+        let (verdict, reason, enforced) = (text("verdict"), text("reason"), &decided["enforced"]);
+        let labels = format!(
+            r#"{{verdict="{verdict}",reason="{reason}",policy="{policy}",enforced="{enforced}"}}"#
+        );
+        *records.entry(labels).or_default() += 1;
+    }
+    // The rule that asks for no record.
+    *records
+        .entry(r#"{verdict="allow",reason="rule",policy="",enforced="true"}"#.to_owned())
+        .or_default() += 1;
+    assert_eq!(told, records, "{metrics}");
+    let ended = metrics.lines().filter(|line| line.starts_with("lockgate_flows_ended_total{"));
+    let ended = ended.filter_map(|line| line.rsplit_once(' ')?.1.parse::<u64>().ok());
+    assert_eq!(ended.sum::<u64>(), told.values().sum::<u64>());
+    let of = |labels: &str| told.get(labels).copied();
+    let acme = r#"policy="acme -> payments",enforced="true"}"#;
+    assert_eq!(of(&format!(r#"{{verdict="deny",reason="otherwise",{acme}"#)), Some(2));
+    assert_eq!(of(&format!(r#"{{verdict="deny",reason="undecided",{acme}"#)), Some(1), "{told:?}");
+    let pending = r#"{verdict="pending",reason="",policy="",enforced="true"}"#;
+    assert_eq!(of(pending), Some(1), "{told:?}");
 }
 
 #[test]

@@ -181,6 +181,18 @@ fn flows(totals: &Totals, out: &mut Exposition) {
     for how in Ended::ALL.iter().filter(|how| **how != Ended::EndOfCapture) {
         family.sample(&[("how", how.name())], counters.ended(*how));
     }
+    let help = "Flows that ended, by their last verdict; `policy` where no rule of it was true.";
+    let mut family = out.family("lockgate_flow_verdicts_total", Counter, help);
+    for (verdict, flows) in totals.verdicts.iter() {
+        let (action, reason) = verdict
+            .decided
+            .map_or(("pending", ""), |(action, reason)| (action.name(), reason.name()));
+        let enforced = if verdict.enforced { "true" } else { "false" };
+        let policy = verdict.policy.as_deref().unwrap_or_default();
+        let labels =
+            [("verdict", action), ("reason", reason), ("policy", policy), ("enforced", enforced)];
+        family.sample(&labels, flows);
+    }
     let mut family = out.family("lockgate_segment_flows", Gauge, "Flows a segment has open.");
     for (segment, (flows, _)) in &totals.segments {
         family.sample(&[("segment", segment)], flows);

@@ -37,5 +37,6 @@ pub mod sink;
 pub mod start;
 pub mod supervise;
 pub mod totals;
+pub mod verdicts;
 pub mod watch;
 pub mod worker;

@@ -2,6 +2,7 @@
 //! `ctl status` tell. Adds; measures nothing.
 
 use super::latency::Latency;
+use super::verdicts::Verdicts;
 use crate::engine::{Counters, Load, Tally};
 use crate::io::live::Losses;
 use crate::model::{Action, Reason, SegmentId};
@@ -20,6 +21,8 @@ pub struct Snapshot {
     pub policy: Arc<Policy>,
     /// By pair and rule, under earlier policies.
     pub past: Arc<Named>,
+    /// Flows that ended, by their last verdict.
+    pub verdicts: Verdicts,
     /// Flows known.
     pub flows: usize,
     /// The most flows there can be.
@@ -129,6 +132,8 @@ pub struct Totals {
     pub counters: Counters,
     /// By pair and rule.
     pub named: Named,
+    /// Flows that ended, by their last verdict.
+    pub verdicts: Verdicts,
     /// Flows known.
     pub flows: usize,
     /// The most flows there can be.
@@ -153,6 +158,7 @@ impl Totals {
         self.counters.merge(&worker.counters);
         self.named.merge(&worker.past);
         self.named.add(&worker.tally, &worker.policy);
+        self.verdicts.merge(&worker.verdicts);
         self.flows = self.flows.saturating_add(worker.flows);
         self.flows_limit = self.flows_limit.saturating_add(worker.flows_limit);
         self.table_bytes = self.table_bytes.saturating_add(worker.table_bytes);

@@ -8,6 +8,7 @@ use super::flow_log::FlowLog;
 use super::latency::Latency;
 use super::rulesets::Rulesets;
 use super::totals::{Named, Snapshot};
+use super::verdicts::Verdicts;
 use crate::engine::bindings::Answered;
 use crate::engine::record::FlowRecord;
 use crate::engine::{Engine, Frame, Output};
@@ -111,6 +112,7 @@ struct Running {
     latency: Latency,
     rulesets: Rulesets,
     past: Arc<Named>,
+    verdicts: Verdicts,
     looked_at_ms: u64,
     /// The time of the last batch.
     now: Timestamp,
@@ -137,6 +139,7 @@ impl Worker {
             log_moved: (0, 0),
             latency: Latency::default(),
             past: Arc::default(),
+            verdicts: Verdicts::default(),
             looked_at_ms: 0,
             now: Timestamp::ZERO,
         };
@@ -332,8 +335,9 @@ impl Running {
         }
     }
 
-    /// Sends events to the flow log; gives how many of them were lost.
-    fn tell(&self, out: &mut Output) -> u64 {
+    /// Counts what ended and sends events to the flow log; gives how many of them were lost.
+    fn tell(&mut self, out: &mut Output) -> u64 {
+        self.verdicts.note(&out.events, &self.rulesets);
         match &self.log {
             Some(log) if !out.events.is_empty() => log.send(&self.rulesets, &mut out.events),
             _ => {
@@ -350,6 +354,7 @@ impl Running {
             tally: engine.tallied().clone(),
             policy: Arc::clone(engine.policy()),
             past: Arc::clone(&self.past),
+            verdicts: self.verdicts.clone(),
             flows: engine.flows(),
             flows_limit: engine.flows_limit(),
             table_bytes: engine.table_bytes(),

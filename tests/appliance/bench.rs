@@ -14,7 +14,8 @@ use lockgate::io::live::memory::{self, Peer};
 use lockgate::io::live::{Exchanged, Judge, Losses, Port, PortError};
 use lockgate::model::{EndpointId, Protocol, Timestamp};
 use lockgate::ruleset::{self, Options};
-use lockgate::synth::{gwlb::Encapsulation, packet};
+use lockgate::synth::gwlb::Encapsulation;
+use lockgate::synth::packet::{self, Segment, flag};
 use std::fs;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -192,6 +193,39 @@ impl Bench {
         assert_eq!(back.len(), frame.len());
         assert_eq!(back[26..30], frame[30..34], "outer addresses are swapped");
         true
+    }
+
+    /// Opens a TCP connection from a port to 443 at ACME's endpoint, and sends what its client says.
+    pub(crate) fn opens(&self, source_port: u16, said: &[u8]) {
+        let peer = self.peer.as_ref().unwrap();
+        let tuple = packet::tuple(
+            ("10.20.1.5".parse().unwrap(), source_port),
+            ("10.100.4.7".parse().unwrap(), 443),
+            Protocol::TCP,
+        );
+        let mut segments = vec![
+            (false, Segment { seq: 1, flags: flag::SYN, ..Segment::default() }),
+            (true, Segment { seq: 1, ack: 2, flags: flag::SYN | flag::ACK, payload: &[] }),
+            (false, Segment { seq: 2, ack: 2, flags: flag::ACK, payload: &[] }),
+        ];
+        if !said.is_empty() {
+            let flags = flag::ACK | flag::PSH;
+            segments.push((false, Segment { seq: 2, ack: 2, flags, payload: said }));
+        }
+        for (reply, segment) in segments {
+            let tuple = if reply { tuple.reverse() } else { tuple };
+            let frame = Encapsulation::of(ACME).wrap(&packet::tcp(&tuple, &segment));
+            let before = self.totals().counters.received;
+            assert!(peer.send(self.tick(0), frame));
+            self.until_judged(before + 1);
+        }
+    }
+
+    /// Waits until so many flows are known.
+    pub(crate) fn until_flows_are(&self, flows: usize) {
+        while self.totals().flows != flows {
+            thread::sleep(Duration::from_millis(1));
+        }
     }
 
     /// Gives the instance a frame that arrives so long after the bench's beginning. Waits for room, and
