@@ -11,7 +11,7 @@ mod appliance {
 mod folder;
 
 use appliance::bench::{ACME, Bench, Broken, GLOBEX, RULES, RULES_WITHOUT_WEB, Stuck};
-use lockgate::appliance::control::{Request, client};
+use lockgate::appliance::control::{self, Request, client};
 use lockgate::appliance::filter::Filter;
 use lockgate::appliance::supervise::Left;
 use lockgate::model::EndpointId;
@@ -216,6 +216,57 @@ fn every_flow_that_ended_counts_once_under_the_verdict_of_its_record() {
     assert_eq!(of(&format!(r#"{{verdict="deny",reason="undecided",{acme}"#)), Some(1), "{told:?}");
     let pending = r#"{verdict="pending",reason="",policy="",enforced="true"}"#;
     assert_eq!(of(pending), Some(1), "{told:?}");
+}
+
+#[test]
+fn flows_of_a_partner_that_a_reload_removed_are_listed_as_what_they_were_until_they_end() {
+    let both = RULES.replace("from: acme", "from: [acme, globex]");
+    let bench = Bench::new("offboarded", &both);
+    assert!(bench.passes(ACME, 443) && bench.passes(GLOBEX, 443));
+    let of = |segment: &str| {
+        let filter = Filter { segment: Some(segment.to_owned()), ..Filter::default() };
+        bench.ask(&Request::Flows { filter, limit: 10 })
+    };
+    let first = of("globex");
+    assert_eq!((&first.last["matched"], &first.last["earlier"]), (&1.into(), &0.into()));
+    let left: Vec<&str> = RULES.lines().filter(|line| !line.contains("globex")).collect();
+    bench.write_rules(&left.join("\n"));
+    assert!(bench.ask(&Request::Reload { dry_run: false, limit: 0 }).is_ok());
+    assert!(!bench.passes(GLOBEX, 443), "nothing of theirs passes");
+    let known = of("globex");
+    assert_eq!((&known.last["matched"], &known.last["earlier"]), (&1.into(), &1.into()));
+    assert_eq!(known.last["gone"], "segment `globex`");
+    assert_eq!(known.items[0]["lockgate"]["from"], "globex");
+    let filter = Filter { segment: Some("globex".to_owned()), ..Filter::default() };
+    let said = control::text::show(&Request::Flows { filter, limit: 10 }, &known, Some(140));
+    let told = "the ruleset has no segment `globex` any more; all as an earlier ruleset decided: ";
+    assert!(said.contains(told), "{said}");
+    assert_eq!(of("acme").last["gone"], Value::Null);
+    let never = of("globeks");
+    assert_eq!(
+        (never.is_ok(), never.last["error"].as_str()),
+        (false, Some("there is no segment `globeks`, and no live flow of an earlier one"))
+    );
+    bench.forget_flows();
+    bench.until_flows_are(0);
+    assert!(!of("globex").is_ok(), "its last flow has ended");
+}
+
+#[test]
+fn flows_are_chosen_by_an_address_or_a_network() {
+    let bench = Bench::new("networks", RULES);
+    assert!(bench.passes(ACME, 443));
+    for (addresses, matched) in [
+        ("10.20.1.5", 1),
+        ("10.20.0.0/16", 1),
+        ("10.100.4.6/31", 1),
+        ("10.20.1.6/31", 0),
+        ("::/0", 0),
+    ] {
+        let filter = Filter { address: Some(addresses.parse().unwrap()), ..Filter::default() };
+        let answer = bench.ask(&Request::Flows { filter, limit: 10 });
+        assert_eq!(answer.last["matched"], matched, "{addresses}");
+    }
 }
 
 #[test]

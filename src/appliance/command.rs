@@ -106,6 +106,8 @@ pub struct Live {
 pub struct Found {
     /// Flows meant.
     pub matched: u64,
+    /// How many of them stand as an earlier ruleset decided.
+    pub earlier: u64,
     /// The oldest of them, each with the ruleset it was decided under.
     pub flows: Vec<(Live, Arc<Policy>)>,
     /// Verdicts that would change, of the oldest flows.
@@ -122,6 +124,7 @@ impl Found {
     /// Adds what another worker found.
     pub fn merge(&mut self, other: Self) {
         self.matched = self.matched.saturating_add(other.matched);
+        self.earlier = self.earlier.saturating_add(other.earlier);
         self.changed = self.changed.saturating_add(other.changed);
         self.cut = self.cut.saturating_add(other.cut);
         self.lost_records = self.lost_records.saturating_add(other.lost_records);

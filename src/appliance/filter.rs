@@ -1,5 +1,6 @@
 //! Which live flows are meant: by segment, name, rule, verdict and age. Chooses; does nothing to them.
 
+use super::addresses::Addresses;
 use crate::engine::record::FlowRecord;
 use crate::model::{Action, Span, Timestamp};
 use crate::policy::Policy;
@@ -21,9 +22,9 @@ pub struct Filter {
     /// `allow`, `deny`, `reject` or `pending`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub verdict: Option<String>,
-    /// Either address.
+    /// Either address is this one, or one of this network.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub address: Option<std::net::IpAddr>,
+    pub address: Option<Addresses>,
     /// At least so old, in seconds since the first packet.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub older_than_seconds: Option<u64>,
@@ -39,21 +40,25 @@ impl Filter {
         *self == Self::default()
     }
 
-    /// What of it cannot be meant under `policy`: a segment or rule that there is not.
+    /// The segment or rule that a ruleset does not have: `segment `acne``. Flows may still have it that
+    /// were decided under an earlier one.
+    #[must_use]
+    pub fn unknown(&self, policy: &Policy) -> Option<String> {
+        let segment = self
+            .segment
+            .as_deref()
+            .filter(|name| !policy.segments().iter().any(|segment| *segment.name == **name));
+        let rule = self.rule.as_deref();
+        let rule = rule.filter(|name| !policy.rules().iter().any(|rule| *rule.name == **name));
+        let segment = segment.map(|name| format!("segment `{name}`"));
+        segment.or_else(|| rule.map(|name| format!("rule `{name}`")))
+    }
+
+    /// What of it no flow can have.
     ///
     /// # Errors
     /// The word, and what it should have been.
-    pub fn check(&self, policy: &Policy) -> Result<(), String> {
-        if let Some(name) = &self.segment
-            && !policy.segments().iter().any(|segment| *segment.name == **name)
-        {
-            return Err(format!("there is no segment `{name}`"));
-        }
-        if let Some(name) = &self.rule
-            && !policy.rules().iter().any(|rule| *rule.name == **name)
-        {
-            return Err(format!("there is no rule `{name}`"));
-        }
+    pub fn check(&self) -> Result<(), String> {
         match self.verdict.as_deref() {
             None | Some("allow" | "deny" | "reject" | "pending") => Ok(()),
             Some(word) => {
@@ -82,8 +87,8 @@ impl Filter {
                 .verdict
                 .as_ref()
                 .is_none_or(|word| word == verdict.map_or("pending", Action::name))
-            && self.address.is_none_or(|address| {
-                [record.tuple.src, record.tuple.dst].iter().any(|side| side.to_ip() == address)
+            && self.address.is_none_or(|addresses| {
+                [record.tuple.src, record.tuple.dst].iter().any(|side| addresses.hold(*side))
             })
             && self.older_than_seconds.is_none_or(|secs| age >= Span::from_secs(secs))
             && self.younger_than_seconds.is_none_or(|secs| age <= Span::from_secs(secs))
@@ -157,11 +162,17 @@ mod tests {
 
     #[test]
     fn what_cannot_be_meant_is_told() {
-        let wrong = |filter: Filter| filter.check(&policy()).unwrap_err();
-        let segment = Filter { segment: Some("acne".to_owned()), ..Filter::default() };
-        assert_eq!(wrong(segment), "there is no segment `acne`");
+        let wrong = |filter: Filter| filter.check().unwrap_err();
+        let unknown = |filter: Filter| filter.unknown(&policy());
+        let acne = Some("acne".to_owned());
+        let segment = Filter { segment: acne.clone(), ..Filter::default() };
+        assert_eq!(unknown(segment).unwrap(), "segment `acne`");
+        let rule = Filter { rule: acne, segment: Some("acme".to_owned()), ..Filter::default() };
+        assert_eq!(unknown(rule).unwrap(), "rule `acne`");
+        let known = Filter { segment: Some("acme".to_owned()), ..Filter::default() };
+        assert_eq!((unknown(known), unknown(Filter::default())), (None, None));
         let verdict = Filter { verdict: Some("allowed".to_owned()), ..Filter::default() };
         assert!(wrong(verdict).contains("no verdict"));
-        assert_eq!(Filter::default().check(&policy()), Ok(()));
+        assert_eq!(Filter::default().check(), Ok(()));
     }
 }

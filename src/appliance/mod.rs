@@ -12,6 +12,7 @@
 //!
 //! Nothing here is on a packet's way but [`worker`]; nothing there waits for any of the others.
 
+pub mod addresses;
 pub mod check;
 pub mod clock;
 pub mod command;

@@ -416,6 +416,8 @@ fn walk_piece(
                 let policy = rulesets.of(record.epoch);
                 if filter.matches(&record, policy, now) {
                     found.matched = found.matched.saturating_add(1);
+                    let earlier = !Arc::ptr_eq(policy, rulesets.present());
+                    found.earlier = found.earlier.saturating_add(earlier.into());
                     walk.flows.offer(Live { record, now }, Arc::clone(policy));
                 }
             }

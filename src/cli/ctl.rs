@@ -2,6 +2,7 @@
 
 use super::say::{self, tell};
 use super::terminal;
+use crate::appliance::addresses::Addresses;
 use crate::appliance::config::CONTROL_SOCKET;
 use crate::appliance::control::{ExplainRequest, Request, client, text};
 use crate::appliance::filter::Filter;
@@ -9,7 +10,6 @@ use crate::model::EndpointId;
 use crate::observe::plural;
 use clap::{Args, Subcommand, ValueEnum};
 use std::io::Write;
-use std::net::IpAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -112,9 +112,9 @@ struct FilterArgs {
     /// allow, deny, reject or pending
     #[arg(long)]
     verdict: Option<String>,
-    /// Either address
-    #[arg(long)]
-    address: Option<IpAddr>,
+    /// Either address is this one, or one of this network
+    #[arg(long, value_name = "ADDRESS|NETWORK")]
+    address: Option<Addresses>,
     /// At least so many seconds old
     #[arg(long, value_name = "SECONDS")]
     older: Option<u64>,

@@ -1,8 +1,9 @@
 //! Requests carried out on the instance, and the lines they are answered with.
 
 use super::super::clock::Clock;
-use super::super::command::{Change, Explained, LISTED_MAX, Live, Task};
+use super::super::command::{Change, Explained, Found, LISTED_MAX, Live, Task};
 use super::super::config::NewFlows;
+use super::super::filter::Filter;
 use super::super::instance::{Instance, Silent};
 use super::super::reload::{Preview, ReloadError};
 use super::{ExplainRequest, Request};
@@ -24,39 +25,32 @@ pub(super) fn answer(
     let last = match request {
         Request::Status => status(instance),
         Request::Flows { filter, limit } => {
-            match checked(instance, filter.check(&instance.policy())) {
+            let room = (*limit).min(LISTED_MAX);
+            match chosen(instance, &Task::List, filter, room) {
                 Err(error) => error,
-                Ok(_) => {
-                    let room = (*limit).min(LISTED_MAX);
-                    match instance.walk(&Task::List, filter, room) {
-                        Err(silent) => failed(&silent),
-                        Ok(found) => {
-                            for (live, policy) in found.flows.iter().take(room) {
-                                writeln!(out, "{}", live_json(live, policy))?;
-                            }
-                            let listed = found.flows.len().min(room);
-                            json!({ "ok": true, "matched": found.matched, "listed": listed })
-                        }
+                Ok((found, gone)) => {
+                    for (live, policy) in found.flows.iter().take(room) {
+                        writeln!(out, "{}", live_json(live, policy))?;
                     }
+                    let (matched, listed) = (found.matched, found.flows.len().min(room));
+                    let earlier = found.earlier;
+                    json!({
+                        "ok": true, "matched": matched, "listed": listed, "earlier": earlier, "gone": gone,
+                    })
                 }
             }
         }
         Request::Flush { filter, all } if filter.is_everything() && !all => {
             json!({ "ok": false, "error": "this would end every flow; say which, or say all" })
         }
-        Request::Flush { filter, .. } => {
-            match checked(instance, filter.check(&instance.policy())) {
-                Err(error) => error,
-                Ok(_) => match instance.walk(&Task::Flush, filter, 0) {
-                    Err(silent) => failed(&silent),
-                    Ok(found) => {
-                        let (flows, lost_records) = (found.matched, found.lost_records);
-                        tracing::info!(flows, lost_records, ?filter, "flows ended by command");
-                        json!({ "ok": true, "ended": flows, "lost_records": lost_records })
-                    }
-                },
+        Request::Flush { filter, .. } => match chosen(instance, &Task::Flush, filter, 0) {
+            Err(error) => error,
+            Ok((found, _)) => {
+                let (flows, lost_records) = (found.matched, found.lost_records);
+                tracing::info!(flows, lost_records, ?filter, "flows ended by command");
+                json!({ "ok": true, "ended": flows, "lost_records": lost_records })
             }
-        }
+        },
         Request::Reload { dry_run: true, limit } => return preview(instance, *limit, out),
         Request::Reload { .. } => match instance.reload() {
             Ok(installed) => json!({
@@ -83,11 +77,23 @@ pub(super) fn answer(
     writeln!(out, "{last}")
 }
 
-fn checked(
+/// The flows that are meant, and what the filter names that the ruleset has no more. That nobody ever
+/// had is an error.
+fn chosen(
     instance: &Instance,
-    check: Result<(), String>,
-) -> Result<std::sync::Arc<Policy>, Value> {
-    check.map(|()| instance.policy()).map_err(|error| json!({ "ok": false, "error": error }))
+    task: &Task,
+    filter: &Filter,
+    room: usize,
+) -> Result<(Found, Option<String>), Value> {
+    let wrong = |error: String| json!({ "ok": false, "error": error });
+    filter.check().map_err(wrong)?;
+    let found = instance.walk(task, filter, room).map_err(|silent| failed(&silent))?;
+    match filter.unknown(&instance.policy()) {
+        Some(unknown) if found.matched == 0 => {
+            Err(wrong(format!("there is no {unknown}, and no live flow of an earlier one")))
+        }
+        gone => Ok((found, gone)),
+    }
 }
 
 fn failed(silent: &Silent) -> Value {

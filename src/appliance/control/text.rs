@@ -28,6 +28,7 @@ pub fn show(request: &Request, answer: &Answer, columns: Option<u16>) -> String 
                 _ if listed == matched => writeln!(out, "{}", plural(matched, "flow")),
                 _ => writeln!(out, "{} match; {listed} are listed", plural(matched, "flow")),
             };
+            out.push_str(&earlier(last));
             out
         }
         Request::Flush { .. } => {
@@ -193,6 +194,25 @@ fn drop_reasons(counts: &Value) -> Option<String> {
         parts.push(format!("{} for {}", grouped(sum), plural(others.len() as u64, "other reason")));
     }
     (!parts.is_empty()).then(|| parts.join(", "))
+}
+
+/// What is to be known of flows that an earlier ruleset decided.
+fn earlier(last: &Value) -> String {
+    let count = number(last, "earlier");
+    if count == 0 {
+        return String::new();
+    }
+    let count = match count == number(last, "matched") {
+        true => "all".to_owned(),
+        false => count.to_string(),
+    };
+    let gone = last["gone"].as_str();
+    let gone =
+        gone.map_or_else(String::new, |gone| format!("the ruleset has no {gone} any more; "));
+    format!(
+        "{gone}{count} as an earlier ruleset decided: decided anew at the next packet, else there until \
+         the timeout\n"
+    )
 }
 
 fn flows(items: &[Value], columns: Option<u16>) -> String {
