@@ -16,7 +16,7 @@ use super::early::{DNS_PORT, Early, Questions, prefetch_questions};
 use super::{Engine, Frame};
 use crate::flow::{FlowHash, FlowKey, Likely, Near};
 use crate::model::{Addr, EndpointId, Reason, ScopeId};
-use crate::policy::Approach;
+use crate::policy::{Approach, Toward};
 use crate::wire::{self, Body, Checksums, Packet, TcpGlimpse, near};
 
 /// Frames in a group.
@@ -200,9 +200,10 @@ impl Engine {
         for ((soon, whole), approach) in soon.iter().zip(whole).zip(approach) {
             *approach = None;
             if soon.usual && !soon.likely.is_some() {
-                let tuple = soon.key.tuple(soon.reversed);
-                may_ask |= tuple.dst_port == DNS_PORT;
-                *approach = Some(self.policy.approach(soon.key.scope(), &tuple));
+                let [(src, _), (dst, dst_port)] = soon.key.sides(soon.reversed);
+                let toward = Toward { src, dst, dst_port, protocol: soon.key.protocol() };
+                may_ask |= dst_port == DNS_PORT;
+                *approach = Some(self.policy.approach_v4(soon.key.scope(), &toward));
             } else if !soon.usual && whole.plain && !whole.likely.is_some() {
                 let scope = whole.scope.unwrap_or_default();
                 *approach = Some(self.policy.approach(scope, &whole.packet.tuple));

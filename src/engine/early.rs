@@ -114,6 +114,6 @@ impl Soon {
             && !self.likely.is_some()
             && self.payload_len > 0
             && self.key.protocol() == Protocol::UDP
-            && self.key.tuple(self.reversed).dst_port == DNS_PORT
+            && self.key.sides(self.reversed)[1].1 == DNS_PORT
     }
 }

@@ -6,7 +6,7 @@ use super::frame::Output;
 use super::open::REFUSED;
 use super::record::{Ended, Event, FlowRecord, Told};
 use super::state::{Case, CaseRef, Stage};
-use crate::flow::{Fate, FlowId};
+use crate::flow::{Fate, FlowId, FlowKey};
 use crate::model::{Action, Epoch, Reason, Timestamp};
 
 /// Flows that end with one packet: few, so that no packet waits long behind them, and more than one,
@@ -43,7 +43,7 @@ impl Engine {
             }
         }
         self.expire_fragments(out);
-        self.wake = if self.due.is_empty() {
+        self.wake = if self.due_seen == self.due.len() {
             self.table.next_look().min(self.next_expiry)
         } else {
             Timestamp::ZERO
@@ -52,13 +52,16 @@ impl Engine {
 
     /// Finds the flows that are due, once those found before have ended: none is found twice.
     fn find_due(&mut self) {
-        if self.due.is_empty() {
-            let due = &mut self.due;
-            self.table.expire(self.now, |expired| {
-                due.push_back(expired.id);
-                Fate::Overdue
-            });
+        if self.due_seen < self.due.len() {
+            return;
         }
+        self.due.clear();
+        self.due_seen = 0;
+        let due = &mut self.due;
+        self.table.expire(self.now, |expired| {
+            due.push(expired.id);
+            Fate::Taken
+        });
     }
 
     /// Lets time pass without frames. What leaves for it leaves behind those of the batch before.
@@ -95,10 +98,12 @@ impl Engine {
     /// Ends the next of the flows found due; false: there is none.
     fn expire_next(&mut self, position: usize, out: &mut Output) -> bool {
         self.look_ahead_of_due();
-        let Some(id) = self.due.pop_front() else { return false };
+        let Some(&id) = self.due.get(self.due_seen) else { return false };
+        self.due_seen = self.due_seen.saturating_add(1);
         // Since it was found due it may have met its next packet, and given its place away.
-        if self.table.deadline(id).is_some_and(|deadline| deadline <= self.now) {
-            self.expire_flow(id, position, out);
+        let is_over = self.table.deadline(id).is_some_and(|deadline| deadline <= self.now);
+        if !is_over || self.expire_flow(id, position, out) {
+            self.table.give_back(id);
         }
         true
     }
@@ -106,16 +111,17 @@ impl Engine {
     /// Brings near what is needed to end the flows that are due next, a step at a time.
     #[inline]
     fn look_ahead_of_due(&self) {
-        if let Some(&id) = self.due.get(PLACE_AHEAD) {
+        let due = self.due.get(self.due_seen..).unwrap_or_default();
+        if let Some(&id) = due.get(PLACE_AHEAD) {
             self.table.prefetch_place(id);
         }
-        if let Some(&id) = self.due.get(REMOVAL_AHEAD)
+        if let Some(&id) = due.get(REMOVAL_AHEAD)
             && let Some(flow) = self.table.prefetch_removal(id)
             && flow.case != CaseRef::NONE
         {
             self.cases.prefetch_place(flow.case);
         }
-        if let Some(&id) = self.due.get(CASE_AHEAD)
+        if let Some(&id) = due.get(CASE_AHEAD)
             && let Some(flow) = self.table.get(id)
             && flow.case != CaseRef::NONE
         {
@@ -151,21 +157,20 @@ impl Engine {
     pub(super) fn forget(&mut self, id: FlowId, ended: Ended, out: &mut Output) {
         let Some(at) = self.table.get(id).map(|flow| flow.case) else { return };
         let found = if at == CaseRef::NONE { Told::default() } else { self.close(id, at, out) };
-        if let Some(record) = self.record_of(id, found, Some(ended)) {
-            self.counters.end(record.ended.unwrap_or(ended));
-            out.events.push(Event::FlowEnd(record));
-        }
+        let Some((key, due, flow)) = self.table.entry(id) else { return };
+        let ended = flow.ends_as(ended);
+        let record = self.record_of(id, (key, due, flow), found, Some(ended));
+        let (account, endpoint) = (flow.account, flow.endpoint);
+        self.asides.forget(id.index(), flow);
+        self.counters.end(ended);
+        out.events.push(Event::FlowEnd(record));
         self.candidates.forget(id);
-        if let Some(flow) = self.table.get(id) {
-            self.asides.forget(id.index(), flow);
-        }
         if !self.openings.is_empty() {
             self.openings.remove(&id.index());
         }
-        if let Some(flow) = self.table.remove(id) {
-            self.gate.close_flow(flow.account);
-            self.endpoints.leave(flow.endpoint);
-        }
+        self.table.discard(id);
+        self.gate.close_flow(account);
+        self.endpoints.leave(endpoint);
     }
 
     /// Closes the case of a flow that ends, or its part in a story; gives what its payload told.
@@ -221,12 +226,12 @@ impl Engine {
     /// Everything known of a flow.
     pub(super) fn record(&self, id: FlowId) -> Option<FlowRecord> {
         let at = self.table.get(id)?.case;
-        self.record_of(id, self.found(at, self.cases.get(at)), None)
+        Some(self.record_of(id, self.table.entry(id)?, self.found(at, self.cases.get(at)), None))
     }
 
     /// The same of a flow whose case is worked on beside the engine.
     pub(super) fn record_with(&self, id: FlowId, case: &Case) -> Option<FlowRecord> {
-        self.record_of(id, Told::from(case.found()), None)
+        Some(self.record_of(id, self.table.entry(id)?, Told::from(case.found()), None))
     }
 
     /// What the payload of a flow told.
@@ -242,9 +247,14 @@ impl Engine {
     /// What is known of a flow, with what its payload told; and how it ended, if it does now. Written
     /// once, where it stays.
     #[inline(always)]
-    fn record_of(&self, id: FlowId, found: Told, ended: Option<Ended>) -> Option<FlowRecord> {
-        let (key, due, flow) = self.table.entry(id)?;
-        Some(FlowRecord {
+    fn record_of(
+        &self,
+        id: FlowId,
+        (key, due, flow): (FlowKey, Timestamp, &Flow),
+        found: Told,
+        ended: Option<Ended>,
+    ) -> FlowRecord {
+        FlowRecord {
             scope: key.scope(),
             endpoint: self.endpoints.get(flow.endpoint),
             from: Some(flow.from),
@@ -259,8 +269,8 @@ impl Engine {
             midstream: flow.is(Mark::Midstream),
             found,
             epoch: Epoch(flow.epoch(self.epoch.0)),
-            ended: ended.map(|ended| flow.ends_as(ended)),
-        })
+            ended,
+        }
     }
 
     /// Every flow known now.

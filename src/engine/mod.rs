@@ -117,8 +117,9 @@ pub struct Engine {
     counters: Counters,
     tally: Tally,
     now: Timestamp,
-    /// Flows found due, between two looks.
-    due: VecDeque<FlowId>,
+    /// Flows found due at the last look, and how many of them have been seen to.
+    due: Vec<FlowId>,
+    due_seen: usize,
     draining: bool,
     /// The gateways that are believed; all of them without.
     gateways: Option<Gateways>,
@@ -178,7 +179,8 @@ impl Engine {
             counters: Counters::default(),
             tally: Tally::new(&policy),
             now: Timestamp::ZERO,
-            due: VecDeque::new(),
+            due: Vec::new(),
+            due_seen: 0,
             epoch: Epoch(1),
             bare_endpoint: None,
             draining: false,
@@ -288,8 +290,7 @@ impl Engine {
         position: usize,
         out: &mut Output,
     ) -> Verdict {
-        let key = FlowKey::from(soon.key);
-        let found = self.table.find(&key, soon.hash, self.now);
+        let found = self.table.find_near(&soon.key, soon.hash, self.now);
         if let Found::Live(id) = found
             && self.pass_over_usual(id, soon, frame.bytes)
         {

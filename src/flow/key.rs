@@ -81,19 +81,27 @@ impl Near {
         ScopeId((self.0[1] >> 16) as u16)
     }
 
-    /// The five-tuple of the IPv4 packet whose flow's key this is all of, as [`FlowKey::tuple`] has it.
+    /// Source and destination of the IPv4 packet whose flow's key this is all of.
     #[inline]
     #[must_use]
-    pub const fn tuple(&self, swapped: bool) -> FiveTuple {
+    pub const fn sides(&self, swapped: bool) -> [(u32, u16); 2] {
         let [addresses, last] = self.0;
         let (turn, half) = if swapped { (32, 16) } else { (0, 0) };
         let addresses = addresses.rotate_left(turn);
         let ports = ((last >> 32) as u32).rotate_left(half);
+        [((addresses >> 32) as u32, (ports >> 16) as u16), (addresses as u32, ports as u16)]
+    }
+
+    /// The five-tuple of that packet, as [`FlowKey::tuple`] has it.
+    #[inline]
+    #[must_use]
+    pub const fn tuple(&self, swapped: bool) -> FiveTuple {
+        let [(src, src_port), (dst, dst_port)] = self.sides(swapped);
         FiveTuple {
-            src: Addr::v4(((addresses >> 32) as u32).to_be_bytes()),
-            dst: Addr::v4((addresses as u32).to_be_bytes()),
-            src_port: (ports >> 16) as u16,
-            dst_port: ports as u16,
+            src: Addr::v4(src.to_be_bytes()),
+            dst: Addr::v4(dst.to_be_bytes()),
+            src_port,
+            dst_port,
             protocol: self.protocol(),
         }
     }
@@ -104,8 +112,9 @@ impl Near {
         self.0[1] as u8 == 0
     }
 
+    /// Whether it is all of a key.
     #[inline]
-    const fn is_v4(&self) -> bool {
+    pub(super) const fn is_v4(&self) -> bool {
         self.0[1] & V4 != 0
     }
 }

@@ -93,6 +93,12 @@ impl<S> Slot<S> {
     const fn key(&self) -> FlowKey {
         FlowKey::from_parts(self.near, self.far)
     }
+
+    /// The hash of its key.
+    #[inline]
+    fn hash(&self, secret: &Secret) -> FlowHash {
+        if self.near.is_v4() { self.near.hash(secret) } else { self.key().hash(secret) }
+    }
 }
 
 /// See the module documentation. `S::default()` is what a free place holds.
@@ -238,6 +244,18 @@ impl<S: Default> FlowTable<S> {
         Some(true)
     }
 
+    /// As [`FlowTable::find`], for the whole key of an IPv4 flow.
+    #[inline]
+    #[must_use]
+    pub fn find_near(&self, key: &Near, hash: FlowHash, now: Timestamp) -> Found {
+        let holds = |id| self.slot(id).is_some_and(|slot| slot.near == *key);
+        match self.index.find(hash, holds).map(FlowId) {
+            None => Found::No,
+            Some(id) if self.deadline(id) <= Some(now) => Found::Expired(id),
+            Some(id) => Found::Live(id),
+        }
+    }
+
     /// Adds an entry that is due at `now + timeout`.
     ///
     /// `key` must not be in the table and `hash` must be its hash here.
@@ -293,9 +311,18 @@ impl<S: Default> FlowTable<S> {
 
     /// Takes an entry out; `None` if there is none of that name.
     pub fn remove(&mut self, FlowId(id): FlowId) -> Option<S> {
-        self.key(FlowId(id))?;
+        let state = std::mem::take(self.get_mut(FlowId(id))?);
+        self.discard(FlowId(id));
+        Some(state)
+    }
+
+    /// Takes an entry out, if there is one of that name; its state is gone.
+    #[inline]
+    pub fn discard(&mut self, FlowId(id): FlowId) {
+        let Some(slot) = self.slot(id).filter(|slot| !slot.near.is_vacant()) else { return };
+        let hash = slot.hash(&self.secret);
         self.wheel.unlink(id);
-        self.forget(id)
+        self.forget(id, hash);
     }
 
     /// The state of an entry.
@@ -345,6 +372,16 @@ impl<S: Default> FlowTable<S> {
         self.wheel.link(id, tick(deadline));
     }
 
+    /// Gives the timer of an entry back that a visitor took ([`Fate::Taken`]) and did not remove: it is
+    /// visited when it is due, a tick later at the earliest. Nothing where no timer was taken.
+    pub fn give_back(&mut self, FlowId(id): FlowId) {
+        let Some(slot) = self.slot(id).filter(|slot| !slot.near.is_vacant()) else { return };
+        let deadline = slot.deadline;
+        if self.wheel.is_detached(id) {
+            self.wheel.link(id, tick(deadline));
+        }
+    }
+
     /// When [`FlowTable::expire`] is to be called next; before, it would find nothing.
     #[must_use]
     pub const fn next_look(&self) -> Timestamp {
@@ -375,7 +412,7 @@ impl<S: Default> FlowTable<S> {
     #[inline]
     pub fn prefetch_removal(&self, FlowId(id): FlowId) -> Option<&S> {
         let slot = self.slot(id)?;
-        self.index.prefetch(slot.key().hash(&self.secret));
+        self.index.prefetch(slot.hash(&self.secret));
         self.wheel.prefetch(id);
         Some(&slot.state)
     }
@@ -438,12 +475,11 @@ impl<S: Default> FlowTable<S> {
     }
 
     /// Takes an entry out whose timer is in no list.
-    fn forget(&mut self, id: u32) -> Option<S> {
-        let hash = self.slot(id)?.key().hash(&self.secret);
+    fn forget(&mut self, id: u32, hash: FlowHash) {
         let known = self.index.remove(hash, id);
         debug_assert!(known, "an entry that the index does not hold");
         self.len = self.len.saturating_sub(1);
-        self.vacate(id)
+        self.vacate(id);
     }
 
     /// Finds a place, the last one freed first: its lines may still be near.
@@ -466,14 +502,11 @@ impl<S: Default> FlowTable<S> {
         u32::try_from(id).ok()
     }
 
-    fn vacate(&mut self, id: u32) -> Option<S> {
+    fn vacate(&mut self, id: u32) {
         let free = self.free;
-        let slot = self.slot_mut(id)?;
-        (slot.near, slot.far) = FlowKey::NONE.parts();
-        slot.deadline = free;
-        let state = std::mem::take(&mut slot.state);
+        let Some(slot) = self.slot_mut(id) else { return };
+        *slot = Slot { deadline: free, ..Slot::free() };
         self.free = u64::from(id);
-        Some(state)
     }
 
     #[inline(always)]

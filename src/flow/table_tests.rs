@@ -3,7 +3,7 @@
 use super::*;
 use crate::model::{Addr, FiveTuple, Protocol, ScopeId};
 use proptest::prelude::*;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 fn key(n: u32) -> FlowKey {
     let tuple = FiveTuple {
@@ -164,6 +164,8 @@ enum Op {
     Remove(u32),
     Wait(u64),
     Expire,
+    Take,
+    GiveBack,
 }
 
 fn any_op() -> impl Strategy<Value = Op> {
@@ -175,6 +177,8 @@ fn any_op() -> impl Strategy<Value = Op> {
         1 => n.prop_map(Op::Remove),
         2 => prop_oneof![0u64..500, 0u64..400_000, 0u64..100_000_000].prop_map(Op::Wait),
         2 => Just(Op::Expire),
+        1 => Just(Op::Take),
+        1 => Just(Op::GiveBack),
     ]
 }
 
@@ -183,6 +187,9 @@ struct Twins {
     table: FlowTable<u32>,
     map: HashMap<u32, (FlowId, u64)>,
     now: u64,
+    /// Entries that a visitor took, some of which are gone, and those whose timer it has still.
+    taken: Vec<FlowId>,
+    without_timer: HashSet<u32>,
 }
 
 impl Twins {
@@ -202,12 +209,16 @@ impl Twins {
             Op::Touch(n, timeout) => {
                 if let Some((id, deadline)) = self.map.get_mut(&n) {
                     self.table.touch(*id, now, Span::from_millis(timeout));
-                    *deadline = self.now + timeout;
+                    let before = std::mem::replace(deadline, self.now + timeout);
+                    if tick(millis(*deadline).as_nanos()) < tick(millis(before).as_nanos()) {
+                        self.without_timer.remove(&n);
+                    }
                 }
             }
             Op::Remove(n) => {
                 if let Some((id, _)) = self.map.remove(&n) {
                     assert_eq!(self.table.remove(id), Some(n));
+                    self.without_timer.remove(&n);
                 }
             }
             Op::Wait(span) => self.now += span,
@@ -216,11 +227,32 @@ impl Twins {
                 for n in expired(&mut self.table, now) {
                     let (_, deadline) = self.map.remove(&n).unwrap();
                     assert!(tick(millis(deadline).as_nanos()) < over);
+                    assert!(!self.without_timer.contains(&n));
                 }
-                for (_, deadline) in self.map.values() {
-                    assert!(tick(millis(*deadline).as_nanos()) >= over);
-                }
+                self.nothing_is_left_before(over);
             }
+            Op::Take => {
+                let (taken, without_timer) = (&mut self.taken, &mut self.without_timer);
+                self.table.expire(now, |entry| {
+                    taken.push(entry.id);
+                    assert!(without_timer.insert(*entry.state), "it was taken before");
+                    Fate::Taken
+                });
+                self.nothing_is_left_before(tick(now.as_nanos()));
+            }
+            Op::GiveBack => {
+                self.taken.drain(..).for_each(|id| self.table.give_back(id));
+                self.without_timer.clear();
+                // What is overdue then is found a tick later.
+                self.now += 300;
+            }
+        }
+    }
+
+    fn nothing_is_left_before(&self, over: u64) {
+        for (n, (_, deadline)) in &self.map {
+            let due = tick(millis(*deadline).as_nanos()) < over;
+            assert!(!due || self.without_timer.contains(n));
         }
     }
 
@@ -246,7 +278,8 @@ proptest! {
     #[test]
     fn table_agrees_with_a_map(ops in prop::collection::vec(any_op(), 0..200)) {
         let table = table(Twins::LIMIT);
-        let mut twins = Twins { table, map: HashMap::new(), now: START };
+        let (map, without_timer) = (HashMap::new(), HashSet::new());
+        let mut twins = Twins { table, map, now: START, taken: Vec::new(), without_timer };
         for op in ops {
             twins.apply(op);
             twins.compare();

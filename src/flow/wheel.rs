@@ -10,7 +10,8 @@ pub(super) const SPAN_TICKS: u64 = 1 << 15;
 
 /// No entry.
 const NONE: u32 = u32::MAX;
-/// Marks `previous` as the number of a slot; so entries are below it.
+/// Marks `previous` as the number of a slot; so entries are below it. [`NONE`] stands there of what is
+/// in no list.
 const HEAD: u32 = 1 << 31;
 
 /// Neighbours of an entry in its slot.
@@ -79,9 +80,12 @@ impl Wheel {
         }
     }
 
-    /// Takes `id`, which is in a list, out of it.
+    /// Takes `id` out of its list, if it is in one.
     pub(super) fn unlink(&mut self, id: u32) {
         let Some(&[previous, next]) = self.links.get(id as usize) else { return };
+        if previous == NONE {
+            return;
+        }
         if previous & HEAD != 0 {
             if let Some(head) = self.heads.get_mut((previous & !HEAD) as usize) {
                 *head = next;
@@ -92,6 +96,16 @@ impl Wheel {
         if let Some([before, _]) = self.links.get_mut(next as usize) {
             *before = previous;
         }
+    }
+
+    /// Notes that `id`, whose slot was taken, is in no list.
+    pub(super) fn detach(&mut self, id: u32) {
+        self.set(id, Link { previous: NONE, next: NONE });
+    }
+
+    /// Whether `id` was detached and not linked since.
+    pub(super) fn is_detached(&self, id: u32) -> bool {
+        self.links.get(id as usize).is_some_and(|&[previous, _]| previous == NONE)
     }
 
     /// Empties the slot of `tick`; its entries follow by [`Wheel::after`].

@@ -2,11 +2,12 @@
 //! about and how it is answered stand in the files beside.
 
 use super::decide::Block;
-use super::decision::{Approach, Decision, Message, Opening, Query, Trace};
+use super::decision::{Approach, Decision, Message, Opening, Query, Toward, Trace};
 use super::info::{BlockInfo, RuleInfo, SegmentInfo};
 use super::pairs::{Pairs, SEGMENTS_LIMIT};
 use super::segments::{Located, Locator};
 use super::spec::{BlockSpec, DefaultsSpec, Mode, PolicySpec, RuleSpec, SegmentSpec};
+use super::tuple_space::Shortlist;
 use crate::model::{
     Action, Addr, DomainName, EndpointId, Facts, FiveTuple, FlowVerdict, PolicyId, ProxyIdentity,
     Reason, RuleId, ScopeId, SegmentId, Timestamp,
@@ -140,13 +141,35 @@ impl Policy {
     /// decided sooner when its turn comes.
     #[must_use]
     pub fn approach(&self, scope: ScopeId, tuple: &FiveTuple) -> Approach {
-        let located = self.locate(scope, tuple.src, tuple.dst);
+        match Toward::of(tuple) {
+            Some(toward) => self.approach_v4(scope, &toward),
+            None => {
+                let located = self.locate(scope, tuple.src, tuple.dst);
+                self.approach_by(located, |block| block.shortlist(tuple))
+            }
+        }
+    }
+
+    /// The same of an IPv4 packet.
+    #[inline]
+    #[must_use]
+    pub fn approach_v4(&self, scope: ScopeId, toward: &Toward) -> Approach {
+        let located = self.locator.locate_v4(scope, toward.src, toward.dst);
+        self.approach_by(located, |block| block.shortlist_v4(toward))
+    }
+
+    #[inline(always)]
+    fn approach_by(
+        &self,
+        located: Located,
+        shortlist: impl FnOnce(&Block) -> Shortlist,
+    ) -> Approach {
         let policy = match located {
             Located::Pair { from, to, from_proxy: false } => self.block(from, to),
             Located::Pair { .. } | Located::Unknown => None,
         };
         let block = policy.and_then(|policy| self.blocks.get(policy.0 as usize));
-        Approach { located, policy, shortlist: block.map(|block| block.shortlist(tuple)) }
+        Approach { located, policy, shortlist: block.map(shortlist) }
     }
 
     /// Brings near what the rules of a policy compare a DNS question with.

@@ -10,7 +10,9 @@
 //! pending flow, never change its outcome.
 
 use super::conditions::{Case, Conditions, Seen, Standing};
-use super::decision::{Condition, Decision, Message, Needs, NoTrace, Opening, Query, Trace, Truth};
+use super::decision::{
+    Condition, Decision, Message, Needs, NoTrace, Opening, Query, Toward, Trace, Truth,
+};
 use super::listed::Head;
 use super::matcher::{Matcher, Probe};
 use super::names::NameSet;
@@ -68,6 +70,12 @@ impl Block {
     #[inline]
     pub(super) fn shortlist(&self, tuple: &FiveTuple) -> Shortlist {
         self.classifier.shortlist(tuple)
+    }
+
+    /// The same for an IPv4 packet.
+    #[inline]
+    pub(super) fn shortlist_v4(&self, toward: &Toward) -> Shortlist {
+        self.classifier.shortlist_v4(toward)
     }
 
     /// Brings near what the first rules that ask for DNS questions compare one with.

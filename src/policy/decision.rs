@@ -3,7 +3,9 @@
 
 use super::segments::Located;
 use super::tuple_space::Shortlist;
-use crate::model::{Addr, DomainName, Facts, FiveTuple, FlowVerdict, PolicyId, RuleId, Timestamp};
+use crate::model::{
+    Addr, DomainName, Facts, FiveTuple, FlowVerdict, PolicyId, Protocol, RuleId, Timestamp,
+};
 
 /// Tells whether an address is an unexpired DNS answer for a name in the flow's scope.
 pub type BindingLookup<'a> = dyn Fn(&DomainName, Addr) -> Bound + 'a;
@@ -48,6 +50,31 @@ pub struct Approach {
     pub policy: Option<PolicyId>,
     /// Where that policy's rules for it are.
     pub shortlist: Option<Shortlist>,
+}
+
+/// What of an IPv4 packet's headers tells where its rules are.
+#[derive(Clone, Copy, Debug)]
+pub struct Toward {
+    /// Source address.
+    pub src: u32,
+    /// Destination address.
+    pub dst: u32,
+    /// Destination port; 0 where the protocol has none.
+    pub dst_port: u16,
+    /// Protocol.
+    pub protocol: Protocol,
+}
+
+impl Toward {
+    /// What a five-tuple says; none of an IPv6 packet.
+    #[inline]
+    #[must_use]
+    pub const fn of(tuple: &FiveTuple) -> Option<Self> {
+        let v4 = tuple.src.is_v4() && tuple.dst.is_v4();
+        let (src, dst) = (tuple.src.bits() as u32, tuple.dst.bits() as u32);
+        let toward = Self { src, dst, dst_port: tuple.dst_port, protocol: tuple.protocol };
+        if v4 { Some(toward) } else { None }
+    }
 }
 
 impl Query<'_> {

@@ -1,6 +1,7 @@
 //! The hash table of keys that take twelve bytes, which those of IPv4 rules do: key and first rule in
 //! half a cache line, so that nearly every look-up reads one place. What a key means is not known here.
 
+use super::decision::Toward;
 use super::listed::Listed;
 use crate::model::FiveTuple;
 use crate::wire::near::{ask_for_large_pages, prefetch};
@@ -65,6 +66,13 @@ impl FlatKey {
     pub(super) fn of(tuple: &FiveTuple) -> Self {
         let addresses = flat_addresses(tuple.dst.bits(), tuple.src.bits());
         Self::new(addresses, flat_rest(tuple.dst_port, tuple.protocol.0), 0)
+    }
+
+    /// The same of an IPv4 packet.
+    #[inline]
+    pub(super) const fn toward(toward: &Toward) -> Self {
+        let addresses = (toward.src as u64) << 32 | toward.dst as u64;
+        Self::new(addresses, flat_rest(toward.dst_port, toward.protocol.0), 0)
     }
 
     /// What a table takes of it.

@@ -23,7 +23,7 @@ mod tuple_space;
 pub use compiled::{CompileFault, Policy, RULES_LIMIT};
 pub use decision::{
     Approach, BindingLookup, Bound, Condition, Decision, Message, Needs, NoTrace, Opening, Query,
-    RecordedTrace, Trace, TraceStep, Truth,
+    RecordedTrace, Toward, Trace, TraceStep, Truth,
 };
 pub use info::{BlockInfo, RuleInfo, SegmentInfo};
 pub use pairs::{AMBIGUITIES_LIMIT, Ambiguity, SEGMENTS_LIMIT, ambiguities};

@@ -147,7 +147,12 @@ impl Holders {
         if !addr.is_v4() {
             return self.v6.find(addr.bits(), 0, self.v6.starts.len());
         }
-        let addr = (addr.bits() & 0xffff_ffff) as u32;
+        self.find_v4((addr.bits() & 0xffff_ffff) as u32)
+    }
+
+    /// The holder of an IPv4 address.
+    #[inline]
+    pub(super) fn find_v4(&self, addr: u32) -> Option<Held> {
         let top = (addr >> 16) as usize;
         match (self.v4_index.get(top), self.v4_index.get(top + 1)) {
             (Some(&low), Some(&high)) => self.v4.find(addr, low as usize, high as usize),

@@ -2,7 +2,7 @@
 //! segments may do to each other is not known here.
 
 use super::compiled::CompileFault;
-use super::networks::{Holders, Prefix};
+use super::networks::{Held, Holders, Prefix};
 use super::spec::{CommonEndpoints, PolicySpec, SegmentKind, SegmentSpec};
 use crate::model::{Addr, EndpointId, ScopeId, SegmentId};
 use foldhash::fast::FixedState;
@@ -216,13 +216,30 @@ impl Locator {
             return self.all.find(addr).map(|held| held.segment);
         }
         let owner = self.owners.get(usize::from(scope.0)).and_then(Option::as_ref)?;
-        self.holder(owner, addr)
+        self.holder(owner, |nets| nets.find(addr))
     }
 
     pub(super) fn locate(&self, scope: ScopeId, src: Addr, dst: Addr) -> Located {
+        self.locate_by(scope, |nets| nets.find(src), |nets| nets.find(dst))
+    }
+
+    /// The same of IPv4 addresses.
+    #[inline]
+    pub(super) fn locate_v4(&self, scope: ScopeId, src: u32, dst: u32) -> Located {
+        self.locate_by(scope, |nets| nets.find_v4(src), |nets| nets.find_v4(dst))
+    }
+
+    /// Whose the two sides are that are found so.
+    #[inline(always)]
+    fn locate_by(
+        &self,
+        scope: ScopeId,
+        src: impl Fn(&Holders) -> Option<Held>,
+        dst: impl Fn(&Holders) -> Option<Held>,
+    ) -> Located {
         let pair = if scope == COMMON_SCOPE {
-            let of = |addr| self.all.find(addr).map(|held| held.segment);
-            of(src).zip(of(dst))
+            let of = |held: Option<Held>| held.map(|held| held.segment);
+            of(src(&self.all)).zip(of(dst(&self.all)))
         } else {
             let owner = self.owners.get(usize::from(scope.0)).and_then(Option::as_ref);
             owner.and_then(|owner| {
@@ -237,11 +254,11 @@ impl Locator {
 
     /// The longest network wins; between equals the workload or shared segment, so that a partner
     /// never takes an address by writing the same network.
-    #[inline]
-    fn holder(&self, owner: &Owner, addr: Addr) -> Option<SegmentId> {
-        let mut held = owner.networks.find(addr);
+    #[inline(always)]
+    fn holder(&self, owner: &Owner, find: impl Fn(&Holders) -> Option<Held>) -> Option<SegmentId> {
+        let mut held = find(&owner.networks);
         if !owner.with_home
-            && let Some(home) = self.home.find(addr)
+            && let Some(home) = find(&self.home)
             && held.is_none_or(|own| own.len <= home.len)
         {
             held = Some(home);

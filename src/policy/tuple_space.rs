@@ -3,6 +3,7 @@
 //! the rule's own matcher.
 
 use super::coarse::Coarse;
+use super::decision::Toward;
 use super::entries::{Entry, Family, Key, Shape, TABLES_LIMIT, refine};
 use super::filter::Filter;
 use super::flat::{FlatKey, FlatShape, FlatTable};
@@ -11,7 +12,7 @@ use super::listed::{Head, Listed};
 use super::matcher::{Matcher, Probe};
 use super::networks::{MAPPED_LEN, mask};
 use super::spec::RuleSpec;
-use crate::model::{FiveTuple, Protocol};
+use crate::model::{Addr, FiveTuple, Protocol};
 use hashbrown::{HashMap, HashTable};
 use std::ops::ControlFlow;
 
@@ -41,6 +42,13 @@ type List<'a> = (&'a Listed, &'a [Listed]);
 /// Which parts of a policy may hold a rule for a five-tuple: a bit for each table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Shortlist(u32);
+
+impl Shortlist {
+    /// What either of two says.
+    const fn or(self, Self(other): Self) -> Self {
+        Self(self.0 | other)
+    }
+}
 
 /// Hash tables by shape, tried in the order of their first rules.
 #[derive(Debug)]
@@ -132,42 +140,84 @@ impl TupleSpace {
     }
 
     /// The tables that may hold something for a five-tuple, whose places there are brought near.
-    /// Without branches within a table: which of them hold something is as good as random.
     pub(super) fn shortlist(&self, tuple: &FiveTuple) -> Shortlist {
-        let v4 = tuple.dst.is_v4();
-        let family = if v4 { self.v4 } else { self.v6 };
-        let ports = if tuple.protocol.has_ports() { u32::MAX } else { self.portless };
-        let there = if v4 { self.coarse.tables(tuple.dst.bits() as u32) } else { u32::MAX };
-        let open = family & ports & there;
-        // To look into a few places costs less than to know which of them are taken.
-        if self.places.is_small() && open & self.wide_set == 0 {
+        if let Some(toward) = Toward::of(tuple) {
+            return self.shortlist_v4(&toward);
+        }
+        let there = if tuple.dst.is_v4() { self.v4 } else { self.v6 };
+        let open = there & self.with_ports(tuple.protocol);
+        if self.takes_all(open) {
             return Shortlist(open);
         }
-        self.shortlist_of(open, tuple)
+        self.flat_of(open, FlatKey::of(tuple)).or(self.wide_of(open, tuple))
     }
 
-    /// The tables of `open` that may hold something.
-    fn shortlist_of(&self, open: u32, tuple: &FiveTuple) -> Shortlist {
-        let whole = FlatKey::of(tuple);
-        let mut flat = open & !self.wide_set;
-        let mut may = 0;
-        if let Some(lanes) = &self.lanes {
-            may = lanes.may_hold(flat, whole, &self.filter, &self.places);
-            flat = 0;
+    /// The same for an IPv4 packet.
+    #[inline]
+    pub(super) fn shortlist_v4(&self, toward: &Toward) -> Shortlist {
+        let there = self.v4 & self.coarse.tables(toward.dst);
+        let open = there & self.with_ports(toward.protocol);
+        if self.takes_all(open) {
+            return Shortlist(open);
         }
-        while flat != 0 {
-            let at = flat.trailing_zeros();
-            flat &= flat.wrapping_sub(1);
+        let flat = self.flat_of(open, FlatKey::toward(toward));
+        if open & self.wide_set == 0 {
+            return flat;
+        }
+        let v4 = |addr: u32| Addr::v4(addr.to_be_bytes());
+        flat.or(self.wide_of(
+            open,
+            &FiveTuple {
+                src: v4(toward.src),
+                dst: v4(toward.dst),
+                src_port: 0,
+                dst_port: toward.dst_port,
+                protocol: toward.protocol,
+            },
+        ))
+    }
+
+    /// The tables that packets of a protocol may meet.
+    #[inline]
+    const fn with_ports(&self, protocol: Protocol) -> u32 {
+        if protocol.has_ports() { u32::MAX } else { self.portless }
+    }
+
+    /// To look into a few places costs less than to know which of them are taken.
+    #[inline]
+    const fn takes_all(&self, open: u32) -> bool {
+        self.places.is_small() && open & self.wide_set == 0
+    }
+
+    /// Which flat tables of `open` may hold something. Without branches within a table: which of them
+    /// hold something is as good as random.
+    #[inline]
+    fn flat_of(&self, open: u32, whole: FlatKey) -> Shortlist {
+        let mut open = open & !self.wide_set;
+        if let Some(lanes) = &self.lanes {
+            return Shortlist(lanes.may_hold(open, whole, &self.filter, &self.places));
+        }
+        let mut may = 0;
+        while open != 0 {
+            let at = open.trailing_zeros();
+            open &= open.wrapping_sub(1);
             let Some(shape) = self.flat.get(at as usize) else { break };
             let hash = whole.within(shape).hash();
             let holds = self.filter.may_hold(hash);
             self.places.prefetch(hash, holds);
             may |= (holds as u32) << at;
         }
-        let mut wide = open & self.wide_set;
-        while wide != 0 {
-            let at = wide.trailing_zeros();
-            wide &= wide.wrapping_sub(1);
+        Shortlist(may)
+    }
+
+    /// Which other tables of `open` may hold something.
+    #[inline(never)]
+    fn wide_of(&self, open: u32, tuple: &FiveTuple) -> Shortlist {
+        let mut open = open & self.wide_set;
+        let mut may = 0;
+        while open != 0 {
+            let at = open.trailing_zeros();
+            open &= open.wrapping_sub(1);
             let Some(table) = self.tables.get(at as usize) else { break };
             may |= (self.filter.may_hold(table.key(at as u8, tuple).hash()) as u32) << at;
         }

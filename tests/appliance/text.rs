@@ -69,7 +69,11 @@ fn cases() -> Vec<(&'static str, Request, Answer)> {
     let told = json!({ "ok": true, "flows": 210, "changed": 9, "cut": 8 });
     vec![
         ("status", Request::Status, all(vec![], status())),
-        ("flows", list, all(flows, json!({ "ok": true, "matched": 5_332, "listed": 2, "earlier": 1 }))),
+        (
+            "flows",
+            list,
+            all(flows, json!({ "ok": true, "matched": 5_332, "listed": 2, "earlier": 1 })),
+        ),
         ("reload-dry-run", foresee, all(changes, told)),
         ("explain", Request::Explain(asked), all(vec![], explained)),
     ]

@@ -32,8 +32,9 @@ pub enum Fate {
     Remove,
     /// It stays for so long from now on.
     Keep(Span),
-    /// It stays, with the deadline that has passed, and is visited again a tick later.
-    Overdue,
+    /// It stays, and the visitor sees to it: removes it, or gives its timer back
+    /// ([`FlowTable::give_back`]). Until then it is not visited again.
+    Taken,
 }
 
 impl<S: Default> FlowTable<S> {
@@ -64,12 +65,12 @@ impl<S: Default> FlowTable<S> {
                 let (key, state) = (slot.key(), &mut slot.state);
                 let deadline = Timestamp::from_nanos(deadline);
                 match visit(Expired { id: FlowId(id), key, deadline, state }) {
-                    Fate::Remove => drop(self.forget(id)),
+                    Fate::Remove => self.forget(id, key.hash(&self.secret)),
                     Fate::Keep(span) => {
                         slot.deadline = (now + span).as_nanos();
                         self.wheel.link_from(end, id, tick((now + span).as_nanos()));
                     }
-                    Fate::Overdue => self.wheel.link_from(end, id, end),
+                    Fate::Taken => self.wheel.detach(id),
                 }
             }
         }
