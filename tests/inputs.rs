@@ -229,6 +229,53 @@ fn a_command_does_its_work_where_nobody_listens_to_its_errors() {
     }
 }
 
+/// Commands that print a result, each with the code it ends with.
+fn printers(suricata: &str) -> Vec<(Vec<&str>, i32)> {
+    let witness = ["--source", "10.20.1.5", "--destination", "10.100.4.7", "--protocol", "41"];
+    vec![
+        (vec!["suggest", RULESET, CAPTURE], 0),
+        (vec!["import", suricata], 0),
+        (vec!["replay", RULESET, CAPTURE], 0),
+        (vec!["replay", RULESET, CAPTURE, "--format", "json"], 0),
+        (vec!["diff", RULESET, "rulesets/capture-survey"], 3),
+        (vec!["check", RULESET], 0),
+        (vec!["check", RULESET, "--format", "json"], 0),
+        (vec!["check", RULESET, "--format", "sarif"], 0),
+        ([&["explain", RULESET][..], &witness].concat(), 0),
+        (vec!["test", RULESET], 0),
+        (vec!["test", RULESET, "--record", CAPTURE], 0),
+        (vec!["init", "--list"], 0),
+        (vec!["bench", "--list"], 0),
+    ]
+}
+
+#[test]
+fn a_result_that_nobody_reads_to_its_end_is_no_fault_and_one_that_cannot_be_written_is() {
+    let folder = Folder::new("inputs-unread");
+    let suricata = write(&folder, "a.rules", "drop tcp any any -> any 23 (sid:1;)\n");
+    let run = |arguments: &[&str], to: std::process::Stdio| {
+        let out = Command::new(env!("CARGO_BIN_EXE_lockgate"))
+            .args(arguments)
+            .stdout(to)
+            .output()
+            .unwrap();
+        (out.status.code(), String::from_utf8(out.stderr).unwrap())
+    };
+    for (arguments, code) in printers(&suricata) {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let (unread, said) = run(&arguments, writer.into());
+        assert_eq!(unread, Some(code), "{arguments:?} into a pipe that is closed: {said}");
+        assert!(!said.contains("error"), "{arguments:?}: {said}");
+        // A disk that is full.
+        let full = fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+        let (code, said) = run(&arguments, full.into());
+        let failed = if arguments[0] == "test" { 2 } else { 1 };
+        assert_eq!(code, Some(failed), "{arguments:?} on a full disk: {said}");
+        assert!(said.contains("No space left on device"), "{arguments:?}: {said}");
+    }
+}
+
 /// The commands that read a capture, each with the code it ends with where that is read to its end.
 fn readers<'a>(capture: &'a str, to: &'a [String; 3]) -> Vec<(Vec<&'a str>, i32)> {
     let [page, wrapped, suggested] = to;

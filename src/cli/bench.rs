@@ -1,6 +1,6 @@
 //! `lockgate bench`: how fast the engine is here. No logic of its own.
 
-use super::output::{Inputs, Output};
+use super::output::{Inputs, Output, print};
 use super::reading;
 use super::say::{complain, hint, note};
 use crate::bench::figures::Figures;
@@ -12,7 +12,7 @@ use crate::bench::{captures, clock, report, subject};
 use crate::io::merge::Captures;
 use crate::ruleset::{self, Options};
 use clap::{Args, ValueEnum};
-use std::io::{self, BufWriter, IsTerminal, Write};
+use std::io::{self, BufWriter, IsTerminal};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 use std::sync::Arc;
@@ -99,8 +99,7 @@ pub(super) fn run(args: &BenchArgs) -> ExitCode {
 fn try_run(args: &BenchArgs) -> Result<(), String> {
     let told = |error: &dyn std::fmt::Display| error.to_string();
     if args.list {
-        list();
-        return Ok(());
+        return list();
     }
     if let Some(path) = &args.write_capture {
         return write_capture(args, path);
@@ -111,7 +110,7 @@ fn try_run(args: &BenchArgs) -> Result<(), String> {
         let policy = Arc::new(rules.compile().map_err(|fault| told(&fault))?);
         for mix in &args.mix {
             let weight = subject::weigh(*mix, &rules, &policy);
-            writeln!(io::stdout(), "{weight}").map_err(|error| told(&error))?;
+            print(&format!("{weight}\n"))?;
         }
         return Ok(());
     }
@@ -131,10 +130,10 @@ fn try_run(args: &BenchArgs) -> Result<(), String> {
     } else {
         by_captures(args, &rules)?
     };
-    match write(args, &figures) {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => return Err(told(&error)),
-        _ => {}
-    }
+    print(&match args.format {
+        Format::Text => report::text(&figures),
+        Format::Json => format!("{}\n", report::json(&figures)),
+    })?;
     page.map_or(Ok(()), |page| page.write(&report::page(&figures)))
 }
 
@@ -210,19 +209,6 @@ fn page(args: &BenchArgs, path: &Path) -> Result<Output, String> {
     Output::new(path, &inputs.ruleset(&loaded.sources))
 }
 
-fn list() {
-    let mut out = io::stdout().lock();
-    for mix in Mix::ALL {
-        // Nobody may read on (`| head`): that is no fault.
-        let _ = writeln!(out, "{:<11} {}", mix, mix.about());
-    }
-}
-
-fn write(args: &BenchArgs, figures: &Figures) -> io::Result<()> {
-    let mut out = io::stdout().lock();
-    match args.format {
-        Format::Text => write!(out, "{}", report::text(figures))?,
-        Format::Json => writeln!(out, "{}", report::json(figures))?,
-    }
-    out.flush()
+fn list() -> Result<(), String> {
+    print(&Mix::ALL.iter().map(|mix| format!("{:<11} {}\n", mix, mix.about())).collect::<String>())
 }

@@ -1,14 +1,14 @@
 //! `lockgate check`: reads a ruleset, proves and checks it, says what it holds. No logic of its own.
 
 use super::clock::{self, date};
-use super::say::tell;
+use super::output::print;
+use super::say::{complain, tell};
 use super::terminal;
 use crate::observe::plural;
 use crate::prove::lint::{LintOptions, lint};
 use crate::prove::sarif::sarif;
 use crate::ruleset::{self, Date, Diagnostic, EXPIRING_DAYS, Options, Sources};
 use clap::{Args, ValueEnum};
-use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -73,6 +73,9 @@ pub(super) fn run(args: &CheckArgs) -> ExitCode {
         Format::Sarif => sarif_log(&result, &warnings),
     };
     let denied = args.deny == Some(Deny::Warnings) && !warnings.is_empty();
+    if let Err(why) = &written {
+        complain(why);
+    }
     match (written, result) {
         (Ok(()), Ok(_)) if !denied => ExitCode::SUCCESS,
         _ => ExitCode::FAILURE,
@@ -81,7 +84,7 @@ pub(super) fn run(args: &CheckArgs) -> ExitCode {
 
 type Outcome = Result<ruleset::Loaded, Box<ruleset::Refused>>;
 
-fn text(result: &Outcome, warnings: &[Diagnostic]) -> std::io::Result<()> {
+fn text(result: &Outcome, warnings: &[Diagnostic]) -> Result<(), String> {
     let (errors, sources) = parts(result);
     let findings = ruleset::render(errors.iter().chain(warnings), sources, terminal::errors());
     if !findings.is_empty() {
@@ -90,7 +93,7 @@ fn text(result: &Outcome, warnings: &[Diagnostic]) -> std::io::Result<()> {
     let counted = plural(warnings.len() as u64, "warning");
     match result {
         Ok(loaded) => {
-            write!(std::io::stdout().lock(), "{}", loaded.summary)?;
+            print(&loaded.summary.to_string())?;
             if !warnings.is_empty() {
                 tell(&counted);
             }
@@ -110,7 +113,7 @@ fn parts(result: &Outcome) -> (&[Diagnostic], &Sources) {
     }
 }
 
-fn json(result: &Outcome, warnings: &[Diagnostic]) -> std::io::Result<()> {
+fn json(result: &Outcome, warnings: &[Diagnostic]) -> Result<(), String> {
     let (errors, sources) = parts(result);
     let list = |findings: &[Diagnostic]| -> Vec<serde_json::Value> {
         findings.iter().map(|finding| finding.to_json(sources)).collect()
@@ -121,10 +124,10 @@ fn json(result: &Outcome, warnings: &[Diagnostic]) -> std::io::Result<()> {
         "errors": list(errors),
         "warnings": list(warnings),
     });
-    writeln!(std::io::stdout().lock(), "{value:#}")
+    print(&format!("{value:#}\n"))
 }
 
-fn sarif_log(result: &Outcome, warnings: &[Diagnostic]) -> std::io::Result<()> {
+fn sarif_log(result: &Outcome, warnings: &[Diagnostic]) -> Result<(), String> {
     let (errors, sources) = parts(result);
-    writeln!(std::io::stdout().lock(), "{:#}", sarif(errors.iter().chain(warnings), sources))
+    print(&format!("{:#}\n", sarif(errors.iter().chain(warnings), sources)))
 }

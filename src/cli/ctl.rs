@@ -1,5 +1,6 @@
 //! `lockgate ctl`: asks a running instance. No logic of its own.
 
+use super::output::print;
 use super::say::{self, tell};
 use super::terminal;
 use crate::appliance::addresses::Addresses;
@@ -9,7 +10,6 @@ use crate::appliance::filter::Filter;
 use crate::model::EndpointId;
 use crate::observe::plural;
 use clap::{Args, Subcommand, ValueEnum};
-use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -170,8 +170,9 @@ pub(super) fn run(args: &CtlArgs) -> ExitCode {
         }
         Format::Text => return complain(&text::failure(&answer)),
     }
-    // Nobody reading the rest (`| head`) is no fault.
-    let _ = std::io::stdout().write_all(shown.as_bytes());
+    if let Err(why) = print(&shown) {
+        return complain(&why);
+    }
     if answer.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 

@@ -1,7 +1,7 @@
 //! `lockgate diff`: what a change of a ruleset does. No logic of its own.
 
 use super::clock::{self, date};
-use super::output::{Inputs, Output};
+use super::output::{Inputs, Output, print};
 use super::reading::{Reading, load, warn, warn_of_log};
 use super::say::{Failed, complain, fail, note};
 use crate::io::pcap::reads_once;
@@ -11,7 +11,7 @@ use crate::prove::diff::{self, Diff, FlowDiff, FlowFault};
 use crate::ruleset::{Date, Options};
 use clap::{Args, ValueEnum};
 use std::fs::File;
-use std::io::{BufReader, ErrorKind, Write};
+use std::io::BufReader;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -136,11 +136,6 @@ fn flows(
 }
 
 fn write(output: Option<&Output>, text: &str) -> Result<(), Failed> {
-    let Some(output) = output else {
-        return match std::io::stdout().lock().write_all(text.as_bytes()) {
-            Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(fail(&error)),
-            _ => Ok(()),
-        };
-    };
-    output.write(text).map_err(|why| fail(&why))
+    let written = output.map_or_else(|| print(text), |output| output.write(text));
+    written.map_err(|why| fail(&why))
 }

@@ -1,6 +1,7 @@
 //! `lockgate explain`: why a flow is judged as it is. No logic of its own.
 
 use super::clock::{date, today};
+use super::output::print;
 use super::reading::warn;
 use super::say::{note, tell};
 use crate::model::{
@@ -12,7 +13,6 @@ use crate::prove::observed::{Packets, midnight};
 use crate::ruleset::{self, Date, FlowPattern, Guardrails, Loaded, Options};
 use clap::{Args, ValueEnum};
 use serde_json::json;
-use std::io::Write;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -179,12 +179,9 @@ struct Asked(Option<DomainName>);
 /// Explains; see [`ExplainArgs`] for the exit codes.
 #[must_use]
 pub(super) fn run(args: &ExplainArgs) -> ExitCode {
-    match explain(args) {
-        Ok(text) => {
-            // Nobody may read on (`| head`): that is no fault.
-            let _ = std::io::stdout().lock().write_all(text.as_bytes());
-            ExitCode::SUCCESS
-        }
+    let print = |text: String| print(&text).map_err(|why| format!("error: {why}"));
+    match explain(args).and_then(print) {
+        Ok(()) => ExitCode::SUCCESS,
         Err(why) => {
             tell(&why);
             ExitCode::FAILURE

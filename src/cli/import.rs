@@ -1,6 +1,6 @@
 //! `lockgate import`: rules of AWS Network Firewall and Suricata into a ruleset. No logic of its own.
 
-use super::output::{Inputs, Output};
+use super::output::{Inputs, Output, print};
 use super::reading::once;
 use super::say::{Failed, complain, fail, hint, refuse};
 use crate::io::pcap::STANDARD_INPUT;
@@ -12,7 +12,7 @@ use crate::prove::import::{
 use crate::ruleset::{self as rulesets, Options as LoadOptions};
 use clap::{Args, ValueEnum};
 use std::fs::File;
-use std::io::{self, Read, Write};
+use std::io::{self, Read};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -136,7 +136,7 @@ fn try_run(args: &ImportArgs) -> Result<(), Failed> {
     }
     match &output {
         Some(output) => output.write(&text).map_err(|why| fail(&why)),
-        None => io::stdout().write_all(text.as_bytes()).map_err(|error| fail(&error)),
+        None => print(&text).map_err(|why| fail(&why)),
     }
 }
 
@@ -157,8 +157,7 @@ fn report(args: &ImportArgs, imported: &Imported) -> Result<(), Failed> {
     match args.format {
         Format::Text => hint(&imported.text()),
         Format::Json => {
-            let report = format!("{:#}\n", imported.json());
-            io::stdout().write_all(report.as_bytes()).map_err(|error| fail(&error))?;
+            print(&format!("{:#}\n", imported.json())).map_err(|why| fail(&why))?;
         }
     }
     Ok(())

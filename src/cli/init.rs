@@ -1,5 +1,6 @@
 //! `lockgate init`: starts a ruleset from a shipped pattern. No logic of its own.
 
+use super::output::print;
 use super::say::complain;
 use crate::ruleset::{SHIPPED, Shipped};
 use clap::Args;
@@ -32,7 +33,7 @@ fn patterns() -> PossibleValuesParser {
 pub(super) fn run(args: &InitArgs) -> ExitCode {
     let done = match (args.list, &args.pattern, &args.folder) {
         (false, Some(pattern), Some(folder)) => init(pattern, folder),
-        _ => list().map_err(|error| error.to_string()),
+        _ => list(),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -43,13 +44,10 @@ pub(super) fn run(args: &InitArgs) -> ExitCode {
     }
 }
 
-fn list() -> io::Result<()> {
-    let mut out = io::stdout().lock();
+fn list() -> Result<(), String> {
     let width = SHIPPED.iter().map(|shipped| shipped.name.len()).max().unwrap_or(0);
-    for shipped in SHIPPED {
-        writeln!(out, "{:width$}  {}", shipped.name, shipped.about())?;
-    }
-    Ok(())
+    let line = |shipped: &Shipped| format!("{:width$}  {}\n", shipped.name, shipped.about());
+    print(&SHIPPED.iter().map(line).collect::<String>())
 }
 
 fn init(pattern: &str, folder: &Path) -> Result<(), String> {
@@ -68,11 +66,10 @@ fn init(pattern: &str, folder: &Path) -> Result<(), String> {
         put(&at, &bytes).map_err(|error| format!("{}: {error}", at.display()))?;
         count += 1;
     }
-    let told = format!(
+    print(&format!(
         "{shown}: {count} files of {pattern}\n\nnext:\n  lockgate check {shown}\n  lockgate test {shown}\n\
          then put your own endpoints and names where partners/ has acme's.\n"
-    );
-    io::stdout().lock().write_all(told.as_bytes()).map_err(|error| error.to_string())
+    ))
 }
 
 /// Writes a file that is not there yet.

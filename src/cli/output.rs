@@ -1,11 +1,26 @@
-//! Files that commands write. A file that the same command reads is never written, however it is
+//! What commands write: results on standard output, and files. A file that the same command reads is never written, however it is
 //! named; that is told before anything is read. What is written is not its business.
 
 use crate::io::pcap::STANDARD_INPUT;
 use crate::ruleset::Sources;
 use std::fs::{self, File, Metadata};
+use std::io::{self, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+
+/// Writes a result to standard output. Nobody may read on (`| head`): that is no fault.
+///
+/// # Errors
+/// If it cannot be written, as on a full disk; as text.
+pub(super) fn print(text: &str) -> Result<(), String> {
+    let mut out = io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            Err(format!("standard output: cannot be written ({error})"))
+        }
+        _ => Ok(()),
+    }
+}
 
 /// Files that a command reads, each with what it is read as.
 #[derive(Default)]

@@ -1,7 +1,7 @@
 //! `lockgate suggest`: the smallest policy that allows what was seen. No logic of its own.
 
 use super::inputs::Inputs;
-use super::output::Output;
+use super::output::{Output, print};
 use super::reading::load;
 use super::say::{Failed, fail, note, refuse, tell};
 use crate::observe::plural;
@@ -11,7 +11,6 @@ use crate::prove::suggest::tally::{Ask, Tallies, Wanted};
 use crate::prove::suggest::{Suggestion, documents, single, suggest, verify, watching};
 use crate::ruleset::{self, Options};
 use clap::Args;
-use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -90,9 +89,7 @@ fn try_run(args: &SuggestArgs) -> Result<(), Failed> {
     let text = single(&suggestion, &loaded.spec, mode);
     about(&suggestion, &tallies, &text)?;
     match &args.output {
-        None => {
-            io::stdout().write_all(text.as_bytes()).map_err(|error| fail(&error))?;
-        }
+        None => print(&text).map_err(|why| fail(&why))?,
         Some(folder) => {
             let outputs = documents(&suggestion, &loaded.spec, mode).into_iter().map(|document| {
                 Output::below(folder, &document.path, &files).map(|output| (output, document.text))

@@ -1,6 +1,7 @@
 //! `lockgate test`: the tests of rulesets, and their mutants. No logic of its own.
 
 use super::clock::{date, today};
+use super::output::print;
 use super::reading::warn;
 use super::say::{complain, note, refuse};
 use super::terminal;
@@ -11,7 +12,6 @@ use crate::prove::rule_test::{Ending, Fingerprint, Format, Outcome, Recording, S
 use crate::ruleset::{self, Date, Options};
 use clap::{Args, ValueEnum};
 use std::fs;
-use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::thread;
@@ -81,14 +81,14 @@ pub(super) fn run(args: &TestArgs) -> ExitCode {
     if let Some(capture) = &args.record {
         return match record(args, capture) {
             Ok(()) => ExitCode::SUCCESS,
-            Err(why) => {
-                complain(&why);
-                ExitCode::from(2)
-            }
+            Err(why) => not_run(&why),
         };
     }
     loop {
-        let outcomes = once(args);
+        let outcomes = match once(args) {
+            Ok(outcomes) => outcomes,
+            Err(why) => return not_run(&why),
+        };
         if !args.watch {
             let worst = outcomes.iter().map(|(_, outcome)| outcome.ending()).max();
             return match worst {
@@ -99,6 +99,11 @@ pub(super) fn run(args: &TestArgs) -> ExitCode {
         }
         wait(&outcomes);
     }
+}
+
+fn not_run(why: &str) -> ExitCode {
+    complain(&why);
+    ExitCode::from(2)
 }
 
 fn record(args: &TestArgs, capture: &Path) -> Result<(), String> {
@@ -130,17 +135,14 @@ fn record(args: &TestArgs, capture: &Path) -> Result<(), String> {
         ));
     }
     match &args.output {
-        None => {
-            let _ = std::io::stdout().lock().write_all(recorded.text.as_bytes());
-            Ok(())
-        }
+        None => print(&recorded.text),
         Some(path) if path.exists() => Err(format!("{}: is there already", path.display())),
         Some(path) => fs::write(path, recorded.text)
             .map_err(|error| format!("{}: cannot be written ({error})", path.display())),
     }
 }
 
-fn once(args: &TestArgs) -> Vec<(PathBuf, Outcome)> {
+fn once(args: &TestArgs) -> Result<Vec<(PathBuf, Outcome)>, String> {
     let settings = Settings { at: args.at, today: today(), workers: workers(args) };
     let outcomes: Vec<(PathBuf, Outcome)> = args
         .rulesets
@@ -156,15 +158,14 @@ fn once(args: &TestArgs) -> Vec<(PathBuf, Outcome)> {
         FormatChoice::Junit => Format::Junit,
         FormatChoice::Sarif => Format::Sarif,
     };
-    // Nobody may read on (`| head`): the exit code still counts.
-    let _ = std::io::stdout().lock().write_all(written(&outcomes, format).as_bytes());
+    let printed = print(&written(&outcomes, format));
     for (_, outcome) in &outcomes {
         match outcome {
             Outcome::NotRun(refused) => drop(refuse(refused)),
             Outcome::Ran(ran) => warn(&ran.warnings),
         }
     }
-    outcomes
+    printed.map(|()| outcomes)
 }
 
 /// Waits until a file of the rulesets or of their tests has changed.
