@@ -253,6 +253,34 @@ fn flows_of_a_partner_that_a_reload_removed_are_listed_as_what_they_were_until_t
 }
 
 #[test]
+fn metrics_tell_no_more_of_pairs_than_they_are_asked_to() {
+    for (pairs, from, to) in [
+        ("segments", "acme", "payments"),
+        ("partners", "acme", "kind:workload"),
+        ("none", "any", "any"),
+    ] {
+        let bench = Bench::with(pairs, RULES, &format!("metrics: {{ pairs: {pairs} }}"));
+        assert!(bench.passes(ACME, 443) && !bench.passes(ACME, 80));
+        let metrics = bench.get("/metrics").1;
+        for line in [
+            format!("lockgate_flows_opened_total{{from=\"{from}\",to=\"{to}\"}} 2"),
+            format!(
+                "lockgate_packets_total{{from=\"{from}\",to=\"{to}\",verdict=\"forward\",reason=\"\"}} 1"
+            ),
+        ] {
+            assert!(metrics.contains(&line), "{line} in\n{metrics}");
+        }
+        // What the page counts one by one, and what is there whatever the ruleset.
+        let counted =
+            ["packets_total{", "bytes_total{", "opened_total{", "hits_total{", "verdicts_total{"];
+        let counted = [&counted[..], &["_segment_", "drops_total{", "worker_silent"]].concat();
+        let others = metrics.lines().filter(|line| !line.starts_with('#'));
+        let others = others.filter(|line| !counted.iter().any(|word| line.contains(word)));
+        assert!((30..60).contains(&others.count()), "docs/metrics.md says fewer than 60");
+    }
+}
+
+#[test]
 fn flows_are_chosen_by_an_address_or_a_network() {
     let bench = Bench::new("networks", RULES);
     assert!(bench.passes(ACME, 443));

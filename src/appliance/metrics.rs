@@ -2,12 +2,16 @@
 //! nothing is counted here. `docs/metrics.md` describes each.
 
 use super::clock::Clock;
+use super::config::Pairs;
 use super::exposition::{Exposition, Kind};
 use super::instance::Instance;
 use super::latency::BOUNDS_NS;
-use super::totals::{Hits, Totals};
+use super::totals::{Hits, PairSums, Side, Totals};
 use crate::engine::record::Ended;
 use crate::model::Reason;
+use crate::policy::spec::SegmentKind;
+use std::collections::BTreeMap;
+use std::iter;
 use std::sync::atomic::Ordering;
 
 /// All metrics as text. Sums are left out while a worker does not answer; the rest is there.
@@ -17,9 +21,10 @@ pub fn text(instance: &Instance) -> String {
     let totals = instance.totals();
     state(instance, totals.is_ok(), &mut out);
     if let Ok(totals) = totals {
-        packets(&totals, &mut out);
+        let pairs = by_pair(&totals, instance.config.pairs);
+        packets(&totals, &pairs, &mut out);
         rules(&totals, &mut out);
-        flows(&totals, &mut out);
+        flows(&totals, &pairs, &mut out);
         losses(&totals, &mut out);
         latency(&totals, &mut out);
     }
@@ -91,9 +96,31 @@ fn state(instance: &Instance, answered: bool, out: &mut Exposition) {
     reloads.sample(&[("result", "refused")], refused);
 }
 
-/// Frames and bytes by pair, verdict and reason; those of no pair under `unknown`, so that the sum
+/// Sums of pairs by what is told apart of their segments.
+type ByPair = BTreeMap<(String, String), PairSums>;
+
+/// What is told apart of a segment; where it is not the name, as a ruleset selects all of them.
+fn told(side: &Side, pairs: Pairs) -> String {
+    match (pairs, side.kind) {
+        (Pairs::None, _) => "any".to_owned(),
+        (Pairs::Partners, Some(kind)) if kind != SegmentKind::Partner => {
+            format!("kind:{}", kind.name())
+        }
+        (Pairs::Segments | Pairs::Partners, _) => side.name.to_string(),
+    }
+}
+
+fn by_pair(totals: &Totals, pairs: Pairs) -> ByPair {
+    let mut all = ByPair::new();
+    for ((from, to), sums) in &totals.named.pairs {
+        all.entry((told(from, pairs), told(to, pairs))).or_default().merge(sums);
+    }
+    all
+}
+
+/// Frames and bytes by pair, verdict and reason, without what was never seen; those of no pair under `unknown`, so that the sum
 /// over all is everything that was settled.
-fn packets(totals: &Totals, out: &mut Exposition) {
+fn packets(totals: &Totals, pairs: &ByPair, out: &mut Exposition) {
     use Kind::Counter;
     let counters = &totals.counters;
     let received = "Frames received and judged.";
@@ -102,14 +129,13 @@ fn packets(totals: &Totals, out: &mut Exposition) {
     out.one("lockgate_received_bytes_total", Counter, bytes, counters.received_bytes);
     type Row<'t> = (&'t str, &'t str, &'static str, &'static str, u64, Option<u64>);
     let mut rows: Vec<Row<'_>> = Vec::new();
-    for ((from, to), sums) in &totals.named.pairs {
-        let load = sums.forwarded;
-        rows.push((from, to, "forward", "", load.packets, Some(load.bytes)));
-        for (reason, load) in &sums.dropped {
-            rows.push((from, to, "drop", reason.name(), load.packets, Some(load.bytes)));
+    for ((from, to), sums) in pairs {
+        let dropped = sums.dropped.iter().map(|(reason, load)| ("drop", reason.name(), load));
+        let all = iter::once(("forward", "", &sums.forwarded)).chain(dropped);
+        let all = all.chain([("hold", "", &sums.held)]);
+        for (verdict, reason, load) in all.filter(|(.., load)| load.packets > 0) {
+            rows.push((from, to, verdict, reason, load.packets, Some(load.bytes)));
         }
-        let load = sums.held;
-        rows.push((from, to, "hold", "", load.packets, Some(load.bytes)));
     }
     for reason in Reason::ALL {
         let alone = totals.dropped_alone(*reason);
@@ -161,7 +187,7 @@ fn rules(totals: &Totals, out: &mut Exposition) {
     write(&totals.named.otherwise, true);
 }
 
-fn flows(totals: &Totals, out: &mut Exposition) {
+fn flows(totals: &Totals, pairs: &ByPair, out: &mut Exposition) {
     use Kind::{Counter, Gauge};
     out.one("lockgate_flows", Gauge, "Flows known now.", totals.flows);
     out.one("lockgate_flows_limit", Gauge, "The most flows there can be.", totals.flows_limit);
@@ -173,7 +199,7 @@ fn flows(totals: &Totals, out: &mut Exposition) {
     out.one("lockgate_held_released_packets_total", Counter, help, counters.released);
     let help = "Flows opened, by segment pair.";
     let mut family = out.family("lockgate_flows_opened_total", Counter, help);
-    for ((from, to), sums) in &totals.named.pairs {
+    for ((from, to), sums) in pairs {
         family.sample(&[("from", from), ("to", to)], sums.flows);
     }
     let help = "Flows that ended, by how. No flow is ever thrown out to make room.";
@@ -248,11 +274,64 @@ fn seconds(ns: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::engine::{Load, PAIRS_MAX};
 
     #[test]
     fn bounds_are_written_in_seconds() {
         for (ns, text) in [(1_000, "0.000001"), (1_000_000_000, "1"), (1_500_000_000, "1.5")] {
             assert_eq!(seconds(ns), text);
         }
+    }
+
+    /// Frames between so many partners and workloads, all of which met, in one direction: forwarded,
+    /// and dropped for two reasons.
+    fn met(partners: usize, workloads: usize) -> Totals {
+        let side = |name: String, kind| Side { name: name.as_str().into(), kind: Some(kind) };
+        let load = Load { packets: 1, bytes: 100 };
+        let dropped = [(Reason::Otherwise, load), (Reason::Undecided, load)].into();
+        let sums = PairSums { forwarded: load, held: Load::default(), dropped, flows: 1 };
+        let mut totals = Totals::default();
+        for (p, w) in (0..partners).flat_map(|p| (0..workloads).map(move |w| (p, w))) {
+            let from = side(format!("partner-{p}"), SegmentKind::Partner);
+            let to = side(format!("workload-{w}"), SegmentKind::Workload);
+            totals.named.pairs.insert((from, to), sums.clone());
+        }
+        totals
+    }
+
+    fn series(totals: &Totals, pairs: Pairs) -> Vec<String> {
+        let mut out = Exposition::default();
+        let pairs = by_pair(totals, pairs);
+        packets(totals, &pairs, &mut out);
+        flows(totals, &pairs, &mut out);
+        let text = out.finish();
+        text.lines().filter(|line| line.contains("from=")).map(ToOwned::to_owned).collect()
+    }
+
+    /// The formula of `docs/metrics.md`: of each pair that met two series for each verdict and reason
+    /// that was seen, and one for its flows.
+    #[test]
+    fn series_of_pairs_are_as_many_as_the_page_says() {
+        for (partners, workloads) in [(0, 0), (1, 1), (1, 20), (500, 20), (PAIRS_MAX / 64, 64)] {
+            let totals = met(partners, workloads);
+            let of_one = 2 * 3 + 1;
+            let all = partners * workloads;
+            assert_eq!(series(&totals, Pairs::Segments).len(), all * of_one);
+            let told = if workloads == 0 { 0 } else { partners };
+            assert_eq!(series(&totals, Pairs::Partners).len(), told * of_one);
+            assert_eq!(series(&totals, Pairs::None).len(), told.min(1) * of_one);
+        }
+    }
+
+    #[test]
+    fn what_is_not_told_apart_is_summed() {
+        let totals = met(2, 3);
+        let partner = series(&totals, Pairs::Partners);
+        let line = r#"lockgate_packets_total{from="partner-1",to="kind:workload",verdict="drop",reason="undecided"} 3"#;
+        assert!(partner.iter().any(|series| series == line), "{partner:#?}");
+        let line = r#"lockgate_bytes_total{from="any",to="any",verdict="forward",reason=""} 600"#;
+        let none = series(&totals, Pairs::None);
+        assert!(none.iter().any(|series| series == line), "{none:#?}");
+        assert!(!none.iter().any(|series| series.contains("hold")), "nothing was held: {none:#?}");
     }
 }

@@ -7,6 +7,7 @@ use crate::engine::{Counters, Load, Tally};
 use crate::io::live::Losses;
 use crate::model::{Action, Reason, SegmentId};
 use crate::policy::Policy;
+use crate::policy::spec::SegmentKind;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -41,6 +42,15 @@ pub struct Snapshot {
     pub epoch: u32,
 }
 
+/// A segment as sums know it; a reload may give its name to another kind.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Side {
+    /// Its name; `unknown` without a segment.
+    pub name: Arc<str>,
+    /// Its kind, if it is one.
+    pub kind: Option<SegmentKind>,
+}
+
 /// Frames of an ordered pair of segments, by name.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PairSums {
@@ -54,6 +64,18 @@ pub struct PairSums {
     pub flows: u64,
 }
 
+impl PairSums {
+    /// Adds those of another worker or pair.
+    pub fn merge(&mut self, other: &Self) {
+        self.forwarded.merge(other.forwarded);
+        self.held.merge(other.held);
+        self.flows = self.flows.saturating_add(other.flows);
+        for (reason, load) in &other.dropped {
+            self.dropped.entry(*reason).or_default().merge(*load);
+        }
+    }
+}
+
 /// How often something decided, by its name and what it asked for then: a reload may change that, and
 /// what was allowed was not denied.
 pub type Hits = BTreeMap<(Arc<str>, Action), u64>;
@@ -62,7 +84,7 @@ pub type Hits = BTreeMap<(Arc<str>, Action), u64>;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Named {
     /// By `from` and `to`.
-    pub pairs: BTreeMap<(Arc<str>, Arc<str>), PairSums>,
+    pub pairs: BTreeMap<(Side, Side), PairSums>,
     /// By rule.
     pub rules: Hits,
     /// Where no rule was true, by the policy's name.
@@ -73,9 +95,12 @@ impl Named {
     /// Adds a tally under the names of its policy.
     pub fn add(&mut self, tally: &Tally, policy: &Policy) {
         let unknown: Arc<str> = "unknown".into();
-        let name = |id| policy.segment(id).map_or(&unknown, |segment| &segment.name).clone();
+        let side = |id| match policy.segment(id) {
+            Some(segment) => Side { name: segment.name.clone(), kind: Some(segment.kind) },
+            None => Side { name: unknown.clone(), kind: None },
+        };
         for pair in tally.pairs() {
-            let sums = self.pairs.entry((name(pair.from), name(pair.to))).or_default();
+            let sums = self.pairs.entry((side(pair.from), side(pair.to))).or_default();
             sums.forwarded.merge(pair.forwarded);
             sums.held.merge(pair.held);
             sums.flows = sums.flows.saturating_add(pair.flows);
@@ -92,13 +117,7 @@ impl Named {
     /// Adds sums of another worker or an earlier policy.
     pub fn merge(&mut self, other: &Self) {
         for (names, more) in &other.pairs {
-            let sums = self.pairs.entry(names.clone()).or_default();
-            sums.forwarded.merge(more.forwarded);
-            sums.held.merge(more.held);
-            sums.flows = sums.flows.saturating_add(more.flows);
-            for (reason, load) in &more.dropped {
-                sums.dropped.entry(*reason).or_default().merge(*load);
-            }
+            self.pairs.entry(names.clone()).or_default().merge(more);
         }
         for (own, theirs) in
             [(&mut self.rules, &other.rules), (&mut self.otherwise, &other.otherwise)]

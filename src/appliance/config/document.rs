@@ -1,7 +1,7 @@
 //! The fields of the appliance's configuration as they are written. Says nothing about whether they
 //! make sense together.
 
-use super::scalar::{DocumentVersion, Failover, LogFormat, LogLevel, NewFlows, Percent};
+use super::scalar::{DocumentVersion, Failover, LogFormat, LogLevel, NewFlows, Pairs, Percent};
 use crate::io::live::{Backend, Mode};
 use crate::model::{EndpointId, Span};
 use crate::ruleset::At;
@@ -91,6 +91,8 @@ record! {
     MetricsDoc("metrics", "") {
         /// Address and port it listens on; that of health if left out.
         optional listen: At<SocketAddr>,
+        /// What is told apart of the two segments of a flow: segments, partners or none.
+        optional pairs: At<Pairs>,
     }
 }
 

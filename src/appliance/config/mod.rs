@@ -4,7 +4,7 @@
 mod document;
 mod scalar;
 
-pub use scalar::{Failover, LogFormat, LogLevel, NewFlows, Percent};
+pub use scalar::{Failover, LogFormat, LogLevel, NewFlows, Pairs, Percent};
 
 use crate::engine::{GATEWAYS_MAX, Limits};
 use crate::io::live::{Backend, Mode, PortSettings, RING_BYTES, WORKERS_MAX};
@@ -60,6 +60,8 @@ pub struct Config {
     pub health: SocketAddr,
     /// Where metrics listen, if elsewhere.
     pub metrics: Option<SocketAddr>,
+    /// What metrics tell apart of the two segments of a flow.
+    pub pairs: Pairs,
     /// Lossy from this share on.
     pub max_loss: Percent,
     /// The control socket.
@@ -143,7 +145,7 @@ fn check(path: &Path, document: &Document, findings: &mut Findings) -> Option<Co
     let process = logs.process.clone().unwrap_or_default();
     let health = document.health.clone().unwrap_or_default();
     let health_listen = health.listen.map_or(HEALTH, |at| at.value);
-    let metrics = document.metrics.as_ref().and_then(|metrics| metrics.listen);
+    let metrics = document.metrics.clone().unwrap_or_default();
     let denied = document.denied_packets.clone().unwrap_or_default();
     if let (Some(endpoint), Mode::Inline) = (&document.endpoint, port.mode) {
         let fault = Diagnostic::error("endpoint-inline", "`endpoint` is for passive mode")
@@ -160,7 +162,8 @@ fn check(path: &Path, document: &Document, findings: &mut Findings) -> Option<Co
         capacity: limits.1,
         limits: limits.0,
         health: health_listen,
-        metrics: metrics.map(|at| at.value).filter(|metrics| *metrics != health_listen),
+        metrics: metrics.listen.map(|at| at.value).filter(|metrics| *metrics != health_listen),
+        pairs: metrics.pairs.map_or(Pairs::Segments, |at| at.value),
         max_loss: health.max_loss.map_or(Percent::whole(1), |at| at.value),
         control: text(&document.control).map_or_else(|| CONTROL_SOCKET.into(), |text| file(&text)),
         flow_log: flow_log(&logs, folder, findings),

@@ -45,6 +45,20 @@ pub enum LogFormat {
 }
 words!("log format", LogFormat { "text" => Self::Text, "json" => Self::Json, });
 
+/// What metrics tell apart of the two segments of a flow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pairs {
+    /// Both.
+    Segments,
+    /// The partner; of other segments the kind.
+    Partners,
+    /// Nothing.
+    None,
+}
+words!("choice of pairs", Pairs {
+    "segments" => Self::Segments, "partners" => Self::Partners, "none" => Self::None,
+});
+
 /// From which level on the process log is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LogLevel {
