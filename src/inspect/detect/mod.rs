@@ -152,12 +152,12 @@ pub fn tls_start(bytes: &[u8]) -> Likeness {
 }
 
 /// Whether a ClientHello starts here, in the middle of anything: told by so much of its records and of
-/// itself that no text and hardly any data has it (one place in 2^36). Records shorter than what tells
-/// the hello are told by their own length.
+/// itself that no text and hardly any data has it (one place in 2^36). Of its version only the major one
+/// counts: a server that reads `supported_versions` looks at no other (RFC 8446 section 4.1.2). Records
+/// shorter than what tells the hello are told by their own length.
 #[must_use]
 pub fn hello_anywhere(bytes: &[u8]) -> Likeness {
-    const LONG: &[&[u8]] =
-        &[&[0x16], &[3], ANY, ANY, ANY, &[1], &[0, 1, 2], ANY, ANY, &[3], &[0, 1, 2, 3, 4]];
+    const LONG: &[&[u8]] = &[&[0x16], &[3], ANY, ANY, ANY, &[1], &[0, 1, 2], ANY, ANY, &[3]];
     const SHORT: &[&[u8]] = &[&[0x16], &[3], ANY, &[0], &[1, 2, 3, 4, 5], &[1]];
     match (pattern(bytes, LONG), pattern(bytes, SHORT)) {
         (Likeness::Certain, _) | (_, Likeness::Certain) => Likeness::Certain,

@@ -245,3 +245,19 @@ fn a_question_whose_name_only_some_can_read_is_one() {
         assert_eq!(client(&bytes), Detection::Dns);
     }
 }
+
+#[test]
+fn a_hello_anywhere_is_told_whatever_its_minor_versions_are() {
+    for minor in [0, 1, 3, 4, 5, 0xff] {
+        let hello = [0x16, 3, minor, 0, 200, 1, 0, 0, 196, 3, minor, 9];
+        assert_eq!(hello_anywhere(&hello), Likeness::Certain, "{minor}");
+        for cut in 0..10 {
+            assert_eq!(hello_anywhere(&hello[..cut]), Likeness::Unsure, "{minor} {cut}");
+        }
+    }
+    for at in [0, 1, 5, 6, 9] {
+        let mut other = [0x16, 3, 3, 0, 200, 1, 0, 0, 196, 3, 3, 9];
+        other[at] = 0x7f;
+        assert_eq!(hello_anywhere(&other), Likeness::No, "{at}");
+    }
+}

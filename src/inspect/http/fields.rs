@@ -51,7 +51,9 @@ pub(super) enum FieldFault {
 #[cold]
 pub(in crate::inspect) fn note_stray_host(head: &[u8], facts: &mut Facts) {
     let head = head.get(..STRAY_LIMIT_BYTES).unwrap_or(head);
-    let mut lines = head.split(|b| *b == b'\n').skip(1);
+    // A line without its end may be the beginning of another name.
+    let lines = head.split_inclusive(|b| *b == b'\n').skip(1);
+    let mut lines = lines.filter_map(|line| line.strip_suffix(b"\n"));
     let value = lines.find_map(|text| {
         let (name, value) = text.split_at_checked(5)?;
         name.eq_ignore_ascii_case(b"host:").then(|| line::trim(value.trim_ascii_end()))

@@ -448,3 +448,16 @@ const REQUESTS: [&str; 12] = [
     "GET / HTTP/1.1\r\nHost: 192.0.2.1\r\n\r\n",
     "GET / HTTP/1.1\r\nHost:\r\n\r\n",
 ];
+
+#[test]
+fn a_stray_host_is_noted_once_its_line_is_whole() {
+    let head = b"BREW /\r\nx: y\r\nHost: www.google.example\r\n\r\n";
+    let end = head.windows(2).rposition(|two| two == b"e\r").unwrap() + 3;
+    for cut in 0..head.len() {
+        let mut facts = Facts::default();
+        super::note_stray_host(&head[..cut], &mut facts);
+        let noted: Vec<String> = facts.noted.iter().map(ToString::to_string).collect();
+        let expected: &[&str] = if cut < end { &[] } else { &["www.google.example"] };
+        assert_eq!(noted, expected, "{cut}");
+    }
+}

@@ -19,6 +19,7 @@ pub(super) enum Name {
     Host,
     Te,
     ApiId,
+    Length,
     Regular,
 }
 
@@ -48,6 +49,7 @@ impl Name {
             b":protocol" => Ok(Self::Protocol),
             b"host" => Ok(Self::Host),
             b"te" => Ok(Self::Te),
+            b"content-length" => Ok(Self::Length),
             _ if name == API_ID.as_bytes() => Ok(Self::ApiId),
             b"connection" | b"transfer-encoding" | b"upgrade" | b"keep-alive"
             | b"proxy-connection" | b"" => Err(Reason::Http2Malformed),
@@ -73,7 +75,8 @@ impl Name {
             Self::Method | Self::Scheme | Self::Protocol => {
                 !value.is_empty() && value.iter().all(|&b| is_token(b))
             }
-            Self::Path => !value.is_empty() && value.iter().all(|&b| b > b' ' && b != 0x7f),
+            Self::Path => is_path(value),
+            Self::Length => !value.is_empty() && value.iter().all(u8::is_ascii_digit),
             Self::Te => value.eq_ignore_ascii_case(b"trailers"),
             Self::Authority | Self::Host | Self::ApiId | Self::Regular => {
                 value.iter().all(|&b| b == b'\t' || !b.is_ascii_control())
@@ -94,11 +97,11 @@ const PSEUDO: u16 = Name::Authority.bit()
     | Name::Protocol.bit();
 
 impl Request {
-    /// Takes the next field. Pseudo-fields come first (RFC 9113 section 8.3); they, `host` and the API's
-    /// id once.
+    /// Takes the next field. Pseudo-fields come first (RFC 9113 section 8.3); they, `host`, the API's id
+    /// and the length of the body once.
     pub(super) fn field(&mut self, name: Name, value: &[u8]) -> Result<(), Reason> {
         let late = name.is_pseudo() && self.seen & !PSEUDO != 0;
-        let once = name.is_pseudo() || name.is_told();
+        let once = name.is_pseudo() || name.is_told() || name == Name::Length;
         if late || (once && self.seen & name.bit() != 0) {
             return Err(Reason::Http2Malformed);
         }
@@ -147,6 +150,12 @@ impl Request {
     }
 }
 
+/// Whether this is a path, and no target that names another host where the request is written down as
+/// HTTP/1: it begins with a slash, or is the asterisk of OPTIONS (RFC 9113 section 8.3.1).
+fn is_path(value: &[u8]) -> bool {
+    (value.first() == Some(&b'/') || value == b"*") && value.iter().all(|&b| b > b' ' && b != 0x7f)
+}
+
 fn parsed(text: Option<&[u8]>) -> Result<Option<Host<'_>>, Reason> {
     text.map(Host::parse).transpose().map_err(|_| Reason::Http2Malformed)
 }
@@ -177,6 +186,9 @@ mod tests {
         assert_eq!(host(&[method, (":authority", "c"), ("host", "c:80")]), Ok("c".into()));
         assert_eq!(host(&[method, (":authority", "192.0.2.1")]), Ok("-".into()));
         assert_eq!(host(&[method]), Ok("-".into()));
+        for path in ["/", "/a?http://b/", "//b/", "*"] {
+            assert_eq!(host(&[method, (":path", path), ("host", "a")]), Ok("a".into()), "{path}");
+        }
     }
 
     #[test]
@@ -212,6 +224,12 @@ mod tests {
             &[method, ("x", "\0")],
             &[method, (":path", "/ HTTP/1.1")],
             &[method, (":path", "")],
+            &[method, (":authority", "a"), (":path", "http://b/")],
+            &[method, (":authority", "a"), (":path", "@b/")],
+            &[method, (":path", "**")],
+            &[method, ("content-length", "1"), ("content-length", "1")],
+            &[method, ("content-length", "+1")],
+            &[method, ("content-length", "")],
             &[(":method", "GET / HTTP/1.1")],
             &[method, (":scheme", "http://b/ ")],
             &[method, (":authority", "a:b")],

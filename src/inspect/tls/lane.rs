@@ -87,8 +87,10 @@ impl Lane {
                         self.sealed = true;
                         return Ok((used.saturating_add(end), Event::ChangeCipherSpec));
                     }
-                    Content::Handshake if peek => return Ok((used, Event::Handshake)),
+                    // Nobody may send an empty one (RFC 8446 section 5.1), and what stands behind it
+                    // is the next record's header, not a message.
                     _ if header.len == 0 => return Err(Reason::TlsMalformed),
+                    Content::Handshake if peek => return Ok((used, Event::Handshake)),
                     content => self.passing = self.sealed || content == Content::Alert,
                 }
                 self.left = header.len;

@@ -244,6 +244,20 @@ fn a_second_hello_after_a_retry_is_a_message_and_must_keep_the_name() {
 }
 
 #[test]
+fn an_empty_record_hides_no_second_hello() {
+    let (mut reader, mut facts) = after_hello();
+    let retry = record(22, &server_hello(Some(0x0304), true));
+    assert_eq!(feed(&mut reader, &mut facts, REPLY, &retry), []);
+    let other = Offer { names: &[b"other.example"], ..offer() }.records(9000).unwrap();
+    for kind in [21, 22] {
+        let behind = [record(kind, &[]), other.clone()].concat();
+        let mut reader = after_hello().0;
+        let outcome = feed(&mut reader, &mut facts, ORIGINAL, &behind);
+        assert_eq!(outcome, [Outcome::Fault(Reason::TlsMalformed)], "{kind}");
+    }
+}
+
+#[test]
 fn early_data_waits_for_the_version_unless_the_decision_is_settled() {
     let early = record(23, &[7; 100]);
     let (mut reader, mut facts) = after_hello();
