@@ -2,6 +2,7 @@
 //! unless asked for.
 
 use crate::engine::Frame;
+use crate::io::live::Skew;
 use crate::model::{Reason, Timestamp, Verdict};
 use crate::wire::Link;
 use std::collections::VecDeque;
@@ -36,8 +37,8 @@ impl Ring {
         Self { kept: VecDeque::new(), packets, bytes }
     }
 
-    /// Notes what a batch dropped.
-    pub fn note(&mut self, frames: &[Frame<'_>]) {
+    /// Notes what a batch dropped, as the system's time has it.
+    pub fn note(&mut self, frames: &[Frame<'_>], skew: Skew) {
         if self.packets == 0 {
             return;
         }
@@ -51,7 +52,7 @@ impl Ring {
             }
             let bytes = frame.bytes.get(..self.bytes.min(frame.bytes.len())).unwrap_or_default();
             self.kept.push_back(Kept {
-                at: frame.at,
+                at: skew.apply(frame.at),
                 link: frame.link,
                 reason,
                 original_len: u32::try_from(frame.bytes.len()).unwrap_or(u32::MAX),
@@ -79,7 +80,7 @@ mod tests {
                 let mut bytes = [number, 1, 2];
                 let mut frame = Frame::new(Timestamp::ZERO, Link::RawIp, 0, &mut bytes);
                 frame.verdict = Verdict::Drop(Reason::Otherwise);
-                ring.note(&[frame]);
+                ring.note(&[frame], Skew::NONE);
             }
             let all = ring.kept();
             assert_eq!(all.len(), kept);
@@ -95,7 +96,7 @@ mod tests {
             let mut bytes = [0];
             let mut frame = Frame::new(Timestamp::ZERO, Link::RawIp, 0, &mut bytes);
             frame.verdict = verdict;
-            ring.note(&[frame]);
+            ring.note(&[frame], Skew::NONE);
         }
         assert_eq!(ring.kept(), []);
     }

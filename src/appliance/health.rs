@@ -30,6 +30,8 @@ pub struct Facts {
     pub unwritten: Option<String>,
     /// Whoever sends, `gateways` does not name them; one of them.
     pub strangers: Option<Ipv4Addr>,
+    /// Seconds by which the system's time was set since the start, where it was.
+    pub skew: Option<i64>,
     /// What a drain says.
     pub drain: Option<DrainFacts>,
 }
@@ -95,6 +97,12 @@ impl Health {
             format!(
                 "every packet comes from an address that `gateways` does not name, such as {sender}, \
                  and is dropped (unknown-gateway)"
+            )
+        }));
+        health.notes.extend(facts.skew.map(|seconds| {
+            format!(
+                "the system's time was set by {seconds:+} s since the start: records are stamped by it, but \
+                 expiry of rules and certificates goes by the time before; a restart takes it over"
             )
         }));
         health

@@ -293,6 +293,13 @@ impl Instance {
         all.fold(0, u64::saturating_add)
     }
 
+    /// Whole seconds by which the system's time was set since the start, if it was by one at least.
+    #[must_use]
+    pub fn skew(&self) -> Option<i64> {
+        let nanos = self.workers.first().map_or(0, |one| one.pulse.skew.load(Ordering::Relaxed));
+        Some(nanos / 1_000_000_000).filter(|seconds| *seconds != 0)
+    }
+
     /// Whether the load balancer should send packets here.
     #[must_use]
     pub fn health(&self) -> Health {
@@ -304,6 +311,7 @@ impl Instance {
             refused: state.refusal.as_ref().map(Refusal::sentence),
             unwritten: self.log_stats().and_then(LogStats::failure),
             strangers: self.stranger(state.strangers.only()),
+            skew: self.skew(),
             drain: state.drain.map(|drain| drain.facts(now)),
         })
     }

@@ -35,6 +35,7 @@ pub mod reload;
 pub mod remarks;
 pub mod rulesets;
 pub mod sink;
+pub mod stamps;
 pub mod start;
 pub mod supervise;
 pub mod totals;

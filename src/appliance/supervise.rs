@@ -97,6 +97,7 @@ struct Rounds {
     health: HealthRemarks,
     losses: Vec<LossRemarks>,
     records: LossTeller,
+    skew: Option<i64>,
 }
 
 impl Rounds {
@@ -104,7 +105,8 @@ impl Rounds {
         let watch = instance.config.watch.then(|| Watch::new(&instance.config.ruleset));
         let losses = vec![LossRemarks::default(); instance.workers()];
         let (alive_at, health) = (Duration::ZERO, HealthRemarks::default());
-        Self { number: 0, watch, alive_at, health, losses, records: LossTeller::default() }
+        let records = LossTeller::default();
+        Self { number: 0, watch, alive_at, health, losses, records, skew: None }
     }
 
     fn round(
@@ -126,6 +128,12 @@ impl Rounds {
                 return Some(Left::Asked);
             }
             instance.drain(instance.config.drain);
+        }
+        let skew = instance.skew();
+        if skew != self.skew {
+            self.skew = skew;
+            let seconds = skew.unwrap_or_default();
+            tracing::warn!(seconds, "the system's time was set: records are stamped by it");
         }
         self.tell_systemd(instance, notify);
         self.remark_health(instance);

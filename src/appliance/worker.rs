@@ -7,17 +7,18 @@ use super::denied::Ring;
 use super::flow_log::FlowLog;
 use super::latency::Latency;
 use super::rulesets::Rulesets;
+use super::stamps;
 use super::totals::{Named, Snapshot};
 use super::verdicts::Verdicts;
 use crate::engine::bindings::Answered;
 use crate::engine::record::FlowRecord;
 use crate::engine::{Engine, Frame, Output};
-use crate::io::live::{Losses, Port, PortError};
+use crate::io::live::{Losses, Port, PortError, Skew};
 use crate::model::{Action, Reason, Timestamp, Verdict};
 use crossbeam_channel::{Receiver, Sender, TryRecvError};
 use std::collections::VecDeque;
 use std::net::Ipv4Addr;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
@@ -52,6 +53,8 @@ pub struct Pulse {
     pub open: AtomicBool,
     /// Whether it has ended.
     pub gone: AtomicBool,
+    /// Nanoseconds by which the system's time was set since the start.
+    pub skew: AtomicI64,
 }
 
 impl Pulse {
@@ -65,6 +68,7 @@ impl Pulse {
             stranger: AtomicU32::new(0),
             losses: Mutex::default(),
             untold: AtomicU64::new(0),
+            skew: AtomicI64::new(0),
             open: AtomicBool::new(true),
             gone: AtomicBool::new(false),
         }
@@ -116,6 +120,8 @@ struct Running {
     looked_at_ms: u64,
     /// The time of the last batch.
     now: Timestamp,
+    /// How far the system's time was set since.
+    skew: Skew,
 }
 
 impl Worker {
@@ -142,6 +148,7 @@ impl Worker {
             verdicts: Verdicts::default(),
             looked_at_ms: 0,
             now: Timestamp::ZERO,
+            skew: Skew::NONE,
         };
         let result = running.serve(&mut *port, &commands);
         running.pulse.open.store(false, Ordering::Relaxed);
@@ -175,7 +182,7 @@ impl Running {
                 self.learn();
                 self.engine.process(frames, out);
                 self.engine.tick(now, out);
-                self.denied.note(frames);
+                self.denied.note(frames, self.skew);
                 self.note_strangers(frames);
                 let packets = frames.len() as u64;
                 if packets > 0 {
@@ -232,9 +239,11 @@ impl Running {
                 Command::Snapshot(reply) => drop(reply.send(Box::new(self.snapshot(port)))),
                 Command::Walk(walk) => self.walks.push_back(walk),
                 Command::Explain(scope, tuple, reply) => {
-                    let explained = self.engine.explain(scope, &tuple).map(|found| {
+                    let explained = self.engine.explain(scope, &tuple).map(|mut found| {
                         let under = Arc::clone(self.rulesets.of(found.record.epoch));
-                        Box::new(Explained { found, under, now: self.now })
+                        stamps::correct_record(self.skew, &mut found.record);
+                        let now = self.skew.apply(self.now);
+                        Box::new(Explained { found, under, now })
                     });
                     drop(reply.send(explained));
                 }
@@ -289,6 +298,10 @@ impl Running {
         }
         self.looked_at_ms = now;
         *self.pulse.losses.lock().unwrap_or_else(PoisonError::into_inner) = port.losses();
+        if let Some(skew) = port.skew().filter(|skew| skew.differs(self.skew)) {
+            self.skew = skew;
+            self.pulse.skew.store(skew.as_nanos(), Ordering::Relaxed);
+        }
         match port.link() {
             Ok(()) => self.link(true),
             Err(PortError::Down { .. }) => self.link(false),
@@ -307,7 +320,8 @@ impl Running {
             return Stepped::NoRoom;
         }
         let mut out = Output::default();
-        walk_piece(&mut walk, piece, &mut self.engine, &self.rulesets, self.now, &mut out);
+        let at = (self.now, self.skew);
+        walk_piece(&mut walk, piece, &mut self.engine, &self.rulesets, at, &mut out);
         walk.found.lost_records = walk.found.lost_records.saturating_add(self.tell(&mut out));
         walk.at = walk.at.saturating_add(piece);
         if walk.at < self.engine.places() {
@@ -338,6 +352,7 @@ impl Running {
     /// Counts what ended and sends events to the flow log; gives how many of them were lost.
     fn tell(&mut self, out: &mut Output) -> u64 {
         self.verdicts.note(&out.events, &self.rulesets);
+        stamps::correct(self.skew, &mut out.events);
         match &self.log {
             Some(log) if !out.events.is_empty() => log.send(&self.rulesets, &mut out.events),
             _ => {
@@ -370,6 +385,7 @@ impl Running {
     fn stop(mut self) {
         let mut out = Output::default();
         self.engine.stop(&mut out);
+        stamps::correct(self.skew, &mut out.events);
         if let Some(log) = &self.log {
             log.send_at_stop(&self.rulesets, out.events);
         }
@@ -406,7 +422,7 @@ fn walk_piece(
     piece: usize,
     engine: &mut Engine,
     rulesets: &Rulesets,
-    now: Timestamp,
+    (now, skew): (Timestamp, Skew),
     out: &mut Output,
 ) {
     let (filter, found) = (&walk.filter, &mut walk.found);
@@ -418,7 +434,8 @@ fn walk_piece(
                     found.matched = found.matched.saturating_add(1);
                     let earlier = !Arc::ptr_eq(policy, rulesets.present());
                     found.earlier = found.earlier.saturating_add(earlier.into());
-                    walk.flows.offer(Live { record, now }, Arc::clone(policy));
+                    let live = stamps::corrected(skew, Live { record, now });
+                    walk.flows.offer(live, Arc::clone(policy));
                 }
             }
         }
@@ -433,7 +450,7 @@ fn walk_piece(
             found.matched = found.matched.saturating_add(ended as u64);
         }
         Task::Preview(next) => {
-            let (changes, at) = (&mut walk.changes, (walk.at, now));
+            let (changes, at) = (&mut walk.changes, (walk.at, now, skew));
             preview_piece(engine, next, rulesets, at, changes, found);
         }
     }
@@ -443,7 +460,7 @@ fn preview_piece(
     engine: &Engine,
     next: &crate::policy::Policy,
     rulesets: &Rulesets,
-    (at, now): (usize, Timestamp),
+    (at, now, skew): (usize, Timestamp, Skew),
     changes: &mut Oldest<Change>,
     found: &mut Found,
 ) {
@@ -458,6 +475,7 @@ fn preview_piece(
             found.cut = found.cut.saturating_add(1);
         }
         let under = Arc::clone(rulesets.of(record.epoch));
-        changes.offer(Live { record, now }, Change { under, next: verdict });
+        let live = stamps::corrected(skew, Live { record, now });
+        changes.offer(live, Change { under, next: verdict });
     }
 }

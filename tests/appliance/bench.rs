@@ -11,7 +11,7 @@ use lockgate::appliance::start;
 use lockgate::appliance::supervise::{Left, Signals, supervise};
 use lockgate::appliance::totals::Totals;
 use lockgate::io::live::memory::{self, Peer};
-use lockgate::io::live::{Exchanged, Judge, Losses, Port, PortError};
+use lockgate::io::live::{Exchanged, Judge, Losses, Port, PortError, Skew};
 use lockgate::model::{EndpointId, Protocol, Timestamp};
 use lockgate::ruleset::{self, Options};
 use lockgate::synth::gwlb::Encapsulation;
@@ -218,6 +218,16 @@ impl Bench {
             let before = self.totals().counters.received;
             assert!(peer.send(self.tick(0), frame));
             self.until_judged(before + 1);
+        }
+    }
+
+    /// Sets the system's time, as it was not when the instance started.
+    pub(crate) fn set_system_time(&self, seconds: i64) {
+        let peer = self.peer.as_ref().unwrap();
+        peer.set_system_time(Skew::from_nanos(seconds * 1_000_000_000));
+        let told = (seconds != 0).then_some(seconds);
+        while self.instance.skew() != told {
+            thread::sleep(Duration::from_millis(5));
         }
     }
 

@@ -1,11 +1,13 @@
 //! A port without a network: what its peer puts in comes out judged. For tests of what stands on a
 //! port, with times the test chooses.
 
-use super::{Exchanged, Judge, Losses, Port, PortError};
+use super::{Exchanged, Judge, Losses, Port, PortError, Skew};
 use crate::engine::{Frame, Output};
 use crate::model::{Timestamp, Verdict};
 use crate::wire::Link;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 /// Frames that may wait in either direction; more are lost and counted.
@@ -18,7 +20,9 @@ pub const BATCH_FRAMES: usize = 64;
 pub fn pair() -> (MemoryPort, Peer) {
     let (to_port, received) = bounded(WAITING_MAX);
     let (sent, from_port) = bounded(WAITING_MAX);
+    let skew = Arc::new(AtomicI64::new(0));
     let port = MemoryPort {
+        skew: Arc::clone(&skew),
         received,
         sent,
         next: None,
@@ -28,7 +32,7 @@ pub fn pair() -> (MemoryPort, Peer) {
         losses: Losses::default(),
         out: Output::default(),
     };
-    (port, Peer { to_port, from_port })
+    (port, Peer { to_port, from_port, skew })
 }
 
 /// A port whose frames come from a [`Peer`].
@@ -44,6 +48,7 @@ pub struct MemoryPort {
     number: u64,
     losses: Losses,
     out: Output,
+    skew: Arc<AtomicI64>,
 }
 
 /// The network of a [`MemoryPort`].
@@ -51,12 +56,18 @@ pub struct MemoryPort {
 pub struct Peer {
     to_port: Sender<(Timestamp, Vec<u8>)>,
     from_port: Receiver<Vec<u8>>,
+    skew: Arc<AtomicI64>,
 }
 
 impl Peer {
     /// Sends an Ethernet frame that arrives at `at`; whether there was room for it.
     pub fn send(&self, at: Timestamp, frame: Vec<u8>) -> bool {
         self.to_port.try_send((at, frame)).is_ok()
+    }
+
+    /// Sets the system's time, so that it is so far from that of the batches.
+    pub fn set_system_time(&self, skew: Skew) {
+        self.skew.store(skew.as_nanos(), Ordering::Relaxed);
     }
 
     /// The next frame the port sent, waiting up to `wait` for it.
@@ -142,6 +153,10 @@ impl Port for MemoryPort {
 
     fn losses(&self) -> Losses {
         self.losses
+    }
+
+    fn skew(&self) -> Option<Skew> {
+        Some(Skew::from_nanos(self.skew.load(Ordering::Relaxed)))
     }
 }
 

@@ -27,7 +27,7 @@ mod transmit;
 mod uplink;
 mod xdp;
 
-pub use clock::Clock;
+pub use clock::{Clock, Skew};
 pub use error::PortError;
 pub use settings::{Backend, Mode, PortSettings, RING_BYTES, WORKERS_MAX};
 
@@ -67,6 +67,12 @@ pub trait Port: Send {
 
     /// What was lost here since the port was opened.
     fn losses(&self) -> Losses;
+
+    /// How far the system's time was set since the port was opened; none where that cannot be told now.
+    /// The time of its batches does not follow.
+    fn skew(&self) -> Option<Skew> {
+        None
+    }
 }
 
 /// What one exchange did.

@@ -3,7 +3,7 @@
 //! call a frame.
 
 use super::batch::{frame, unborrowed};
-use super::clock::Clock;
+use super::clock::{Clock, Skew};
 use super::interface::Interface;
 use super::uplink::Uplink;
 use super::{Exchanged, Judge, Losses, Port, PortError, filter, sys};
@@ -163,6 +163,10 @@ impl Port for PassivePort {
 
     fn link(&self) -> Result<(), PortError> {
         self.uplink.state()
+    }
+
+    fn skew(&self) -> Option<Skew> {
+        self.clock.skew()
     }
 
     fn losses(&self) -> Losses {

@@ -5,7 +5,7 @@
 mod ring;
 
 use super::batch::{frame, span, unborrowed};
-use super::clock::Clock;
+use super::clock::{Clock, Skew};
 use super::gather::Gather;
 use super::interface::Interface;
 use super::settings::PortSettings;
@@ -246,6 +246,10 @@ impl Port for PacketPort {
 
     fn link(&self) -> Result<(), PortError> {
         self.uplink.state()
+    }
+
+    fn skew(&self) -> Option<Skew> {
+        self.clock.skew()
     }
 
     fn losses(&self) -> Losses {

@@ -2,7 +2,7 @@
 
 use super::super::batch::{frame, span, unborrowed};
 use super::super::bpf::Counter;
-use super::super::clock::Clock;
+use super::super::clock::{Clock, Skew};
 use super::super::gather::Gather;
 use super::super::mailbox::{Mailbox, Post};
 use super::super::spread::{Place, Spread};
@@ -333,6 +333,10 @@ impl Port for XdpPort {
 
     fn link(&self) -> Result<(), PortError> {
         self.uplink.state()
+    }
+
+    fn skew(&self) -> Option<Skew> {
+        self.clock.skew()
     }
 
     fn losses(&self) -> Losses {
