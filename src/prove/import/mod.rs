@@ -3,19 +3,21 @@
 //!
 //! ```text
 //! JSON ─▶ aws ─┐
-//!              ├─▶ syntax ─▶ translate (space, names) ─▶ order ─▶ write ─▶ ruleset YAML
-//! .rules ──────┘    rules      drafts                     one list          report: findings
+//!              ├─▶ syntax ─▶ translate (space, names, words) ─▶ order ─▶ write ─▶ ruleset YAML
+//! .rules ──────┘    rules      drafts                            one list   report: findings
 //! ```
 //!
 //! *Exact* means: every flow that opens, asks for one name and is seen whole gets the verdict that
 //! Suricata gives it.
 
 mod aws;
+pub mod draft;
 mod names;
 mod order;
 pub mod space;
 pub mod syntax;
 pub mod translate;
+mod words;
 mod write;
 
 pub use order::{Order, Ordered};
@@ -23,12 +25,13 @@ pub use write::ruleset;
 
 use crate::model::Action;
 use crate::policy::spec::PortRange;
+use draft::{Draft, Side};
 use ipnet::IpNet;
 use space::Variables;
 use std::collections::BTreeMap;
 use std::fmt;
 use syntax::{Rule, lines};
-use translate::{Draft, Left, Side, translate};
+use translate::{Left, translate};
 
 /// Rules of one import.
 pub const RULES_MAX: usize = 200_000;

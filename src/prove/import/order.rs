@@ -1,8 +1,8 @@
 //! One list of rules out of groups: in which order they are tried, what they are called, and where
 //! that order means something else than Suricata's, which decides by what it knows at each packet.
 
+use super::draft::Draft;
 use super::syntax::{Rule, RuleAction};
-use super::translate::Draft;
 use super::{Entry, Fidelity, Finding};
 use crate::model::Action;
 use std::collections::BTreeSet;

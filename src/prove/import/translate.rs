@@ -1,119 +1,12 @@
 //! One Suricata rule into rules of this language, or why not. Order among rules is not known here.
 
+use super::draft::{Draft, Side};
 use super::names::{Buffer, Patterns};
 use super::space::{Variables, networks, ports};
 use super::syntax::{Rule, RuleAction, RuleOption};
+use super::words::{NOCASE_ON_HOST, ip_protocol, is_buffer, number_only, protocol, refusal};
 use crate::model::{Action, Protocol};
-use crate::policy::spec::PortRange;
 use ipnet::IpNet;
-
-/// A rule of this language in the making.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Draft {
-    /// What it asks for.
-    pub action: Action,
-    /// Any of these; none is every one.
-    pub protocols: Option<Vec<Protocol>>,
-    /// Source addresses.
-    pub source: Side<IpNet>,
-    /// Source ports.
-    pub source_port: Side<PortRange>,
-    /// Destination addresses.
-    pub destination: Side<IpNet>,
-    /// Destination ports.
-    pub destination_port: Side<PortRange>,
-    /// ICMP types as the language writes them.
-    pub icmp: Vec<String>,
-    /// Application protocol.
-    pub app: Option<&'static str>,
-    /// Names asked for.
-    pub domains: Vec<String>,
-    /// Names in DNS questions.
-    pub dns: Vec<String>,
-    /// Fingerprints.
-    pub ja4: Vec<String>,
-}
-
-/// One expression of the header.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Side<T> {
-    /// The variable it is, without `$`, if it is nothing else.
-    pub variable: Option<String>,
-    /// What it stands for; none is everything.
-    pub values: Option<Vec<T>>,
-}
-
-impl Draft {
-    /// Whether it can be decided by a flow's first packet.
-    #[must_use]
-    pub fn is_plain(&self) -> bool {
-        self.app.is_none() && self.domains.is_empty() && self.dns.is_empty() && self.ja4.is_empty()
-    }
-
-    /// Refuses what can never be true, as the rule language does.
-    fn consistent(&mut self) -> Result<(), String> {
-        const ICMP: &[Protocol] = &[Protocol::ICMP, Protocol::ICMPV6];
-        const PORTS: &[Protocol] = &[Protocol::TCP, Protocol::UDP];
-        if !self.icmp.is_empty() && self.protocols.is_none() {
-            self.protocols = Some(ICMP.to_vec());
-        }
-        let Some(protocols) = &self.protocols else { return Ok(()) };
-        let all = |of: &[Protocol]| protocols.iter().all(|protocol| of.contains(protocol));
-        let some = |of: &[Protocol]| protocols.iter().any(|protocol| of.contains(protocol));
-        let has_ports = self.source_port.values.is_some() || self.destination_port.values.is_some();
-        let app = match self.app {
-            Some("tls" | "http") => some(&[Protocol::TCP]),
-            Some("quic") => some(&[Protocol::UDP]),
-            _ => self.is_plain() || some(PORTS),
-        };
-        match () {
-            () if !self.icmp.is_empty() && !all(ICMP) => Err("`itype` goes with icmp only".into()),
-            () if has_ports && !all(PORTS) => Err("ports go with tcp and udp only".into()),
-            () if !app => Err("its IP protocol never carries what it asks for".into()),
-            () => Ok(()),
-        }
-    }
-
-    /// The same for flows opened the other way.
-    pub(super) fn mirrored(&self) -> Self {
-        Self {
-            source: self.destination.clone(),
-            source_port: self.destination_port.clone(),
-            destination: self.source.clone(),
-            destination_port: self.source_port.clone(),
-            ..self.clone()
-        }
-    }
-
-    /// Whether some flow's headers meet both.
-    #[must_use]
-    pub fn meets(&self, other: &Self) -> bool {
-        let protocols = match (&self.protocols, &other.protocols) {
-            (Some(own), Some(theirs)) => own.iter().any(|protocol| theirs.contains(protocol)),
-            _ => true,
-        };
-        let nets = |own: &Side<IpNet>, theirs: &Side<IpNet>| match (&own.values, &theirs.values) {
-            (Some(own), Some(theirs)) => own
-                .iter()
-                .any(|net| theirs.iter().any(|other| net.contains(other) || other.contains(net))),
-            _ => true,
-        };
-        let ports =
-            |own: &Side<PortRange>, theirs: &Side<PortRange>| match (&own.values, &theirs.values) {
-                (Some(own), Some(theirs)) => own.iter().any(|range| {
-                    theirs
-                        .iter()
-                        .any(|other| range.first <= other.last && other.first <= range.last)
-                }),
-                _ => true,
-            };
-        protocols
-            && nets(&self.source, &other.source)
-            && nets(&self.destination, &other.destination)
-            && ports(&self.source_port, &other.source_port)
-            && ports(&self.destination_port, &other.destination_port)
-    }
-}
 
 /// What became of a rule.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -183,12 +76,6 @@ fn check(rule: &Rule) -> Result<(), String> {
         }
     }
     Ok(())
-}
-
-const NOCASE_ON_HOST: &str = "Suricata refuses `nocase` on http.host, which is lower case anyway";
-
-fn is_buffer(name: &str) -> bool {
-    name.contains('.') && !name.starts_with("app-layer") && name != "tls.version"
 }
 
 /// Which way packets must travel for the rule.
@@ -436,87 +323,4 @@ fn side<T>(text: &str, values: Option<Vec<T>>) -> Side<T> {
     };
     let variable = text.strip_prefix('$').filter(plain).map(ToOwned::to_owned);
     Side { variable: variable.filter(|_| values.is_some()), values }
-}
-
-fn number_only(value: &str, name: &str) -> Result<String, String> {
-    match value.parse::<u8>() {
-        Ok(number) => Ok(number.to_string()),
-        Err(_) => Err(format!("`{name}:{value}` has no equal; only a number has")),
-    }
-}
-
-type Header = (Option<Vec<Protocol>>, Option<&'static str>);
-
-/// IP protocols and the application protocol of a header's word.
-fn protocol(word: &str) -> Result<Header, String> {
-    let tcp = || Some(vec![Protocol::TCP]);
-    Ok(match word {
-        "ip" | "any" | "ipv4" | "ip4" | "ipv6" | "ip6" => (None, None),
-        "tcp" | "tcp-stream" | "tcp-pkt" => (tcp(), None),
-        "udp" => (Some(vec![Protocol::UDP]), None),
-        "icmp" => (Some(vec![Protocol::ICMP, Protocol::ICMPV6]), None),
-        "icmpv4" => (Some(vec![Protocol::ICMP]), None),
-        "icmpv6" => (Some(vec![Protocol::ICMPV6]), None),
-        "sctp" => (Some(vec![Protocol(132)]), None),
-        "tls" | "ssl" => (tcp(), Some("tls")),
-        "http" | "http1" => (tcp(), Some("http")),
-        "quic" => (Some(vec![Protocol::UDP]), Some("quic")),
-        "dns" => (Some(vec![Protocol::TCP, Protocol::UDP]), Some("dns")),
-        "http2" => return Err("HTTP/2 cannot be told from HTTP/1 by a rule here".into()),
-        other => {
-            return Err(format!(
-                "protocol `{other}`: a rule here can ask for tls, http, quic and dns; write its ports"
-            ));
-        }
-    })
-}
-
-fn ip_protocol(word: &str) -> Option<Protocol> {
-    Some(Protocol(match word.to_ascii_lowercase().as_str() {
-        "icmp" => 1,
-        "igmp" => 2,
-        "tcp" => 6,
-        "udp" => 17,
-        "gre" => 47,
-        "esp" => 50,
-        "ah" => 51,
-        "ipv6-icmp" | "icmpv6" => 58,
-        "sctp" => 132,
-        number => number.parse().ok()?,
-    }))
-}
-
-/// What is said of a keyword that has no equal.
-fn refusal(name: &str) -> String {
-    let why = match name {
-        "content" | "pcre" | "dsize" | "depth" | "offset" | "distance" | "within" | "nocase"
-        | "startswith" | "endswith" | "isdataat" | "byte_test" | "byte_jump" | "uricontent"
-        | "fast_pattern" | "bsize" => {
-            "a detection rule: it looks into payload, which a policy here does not"
-        }
-        "xbits" | "hostbits" => "state over flows; `bind: dns` ties a name to its DNS answers",
-        "flowbits" | "flowint" => "state within a flow; rules here are tried in order instead",
-        "geoip" => "no data of countries; write the networks",
-        "aws_domain_category" | "aws_url_category" => "no data of categories; write the names",
-        "iprep" | "dataset" | "datarep" => "no data of its own; write a set",
-        "ja3.hash" | "ja3s.hash" => "fingerprints are asked for as JA4 here",
-        "ssl_version" | "tls.version" => {
-            "only a lowest version can be asked for (`tls.min_version`)"
-        }
-        "ssl_state" => "only `client_hello` has an equal",
-        "tls.cert_issuer"
-        | "tls.cert_subject"
-        | "tls.subject"
-        | "tls.issuerdn"
-        | "tls.cert_fingerprint"
-        | "tls.fingerprint" => "the server's certificate is not asked for here",
-        "flags" | "seq" | "ack" | "window" | "ttl" | "tos" | "fragbits" | "stream_size" => {
-            "a single packet's header; verdicts here are of flows"
-        }
-        name if name.starts_with("http") || name.starts_with("file") => {
-            "what is inside a request is not asked for here, but for its host"
-        }
-        _ => "it has no equal",
-    };
-    format!("`{name}`: {why}")
 }

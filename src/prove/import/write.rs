@@ -1,7 +1,7 @@
 //! What was imported as a ruleset of one document, and the report about it as text or JSON.
 
+use super::draft::Side;
 use super::order::Named;
-use super::translate::Side;
 use super::{Fidelity, Finding, Imported};
 use crate::observe::plural;
 use crate::policy::spec::PortRange;
