@@ -127,12 +127,12 @@ fn explain_takes_the_witnesses_of_either_ruleset_and_judges_them_as_told() {
                 assert_eq!(unknown, witness.from.is_none() || witness.to.is_none(), "{witness:?}");
                 let sides = (witness.from.clone(), witness.to.clone());
                 let verdict = (outcome.verdict.clone(), outcome.reason.clone());
-                assert_eq!(said["monitored"], outcome.monitored, "{witness}");
+                assert_eq!(said["monitored"], outcome.monitored, "{witness:?}");
                 if outcome.monitored {
                     continue; // What enforcing would say is no part of the change.
                 }
                 let right = (Some(verdict), outcome.rule.clone(), sides.0, sides.1);
-                assert_eq!(told, right, "{} {name} {witness} {said:#}", case.display());
+                assert_eq!(told, right, "{} {name} {witness:?} {said:#}", case.display());
             }
         }
     }

@@ -37,7 +37,7 @@ fn result(finding: &Diagnostic, sources: &Sources) -> Value {
         text.push_str(help);
     }
     if let Some(witness) = &finding.witness {
-        text.push_str(&format!("\nWitness: lockgate explain {} {witness}", sources.root()));
+        text.push_str(&format!("\nWitness: {}", witness.command(sources.root())));
     }
     let mut result = json!({
         "ruleId": finding.code,

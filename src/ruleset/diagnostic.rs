@@ -114,10 +114,7 @@ impl Diagnostic {
             group = group.elements(snippet(sources, label, AnnotationKind::Context));
         }
         let group = self.help.iter().fold(group, |g, h| g.element(Level::HELP.message(h.as_str())));
-        let witness = self
-            .witness
-            .as_ref()
-            .map(|witness| format!("lockgate explain {} {witness}", sources.root()));
+        let witness = self.witness.as_ref().map(|witness| witness.command(sources.root()));
         let group = group.elements(
             witness.as_ref().map(|line| Level::NOTE.with_name("witness").message(line.as_str())),
         );

@@ -134,11 +134,9 @@ impl Diff {
     /// How to ask for the example of a region: the new ruleset, and where the old one has it between
     /// other segments, that one too. A label and a command each; the rulesets are as the user named them.
     fn examples(change: &Change, old: &str, new: &str) -> Vec<(&'static str, String)> {
-        let command =
-            |ruleset: &str, witness: &Witness| format!("lockgate explain {ruleset} {witness}");
-        let mut all = vec![("for example", command(new, &change.witness))];
+        let mut all = vec![("for example", change.witness.command(new))];
         if change.witness.arguments() != change.witness_old.arguments() {
-            all.push(("before that", command(old, &change.witness_old)));
+            all.push(("before that", change.witness_old.command(old)));
         }
         all
     }

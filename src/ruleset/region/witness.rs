@@ -7,7 +7,6 @@ use crate::model::{ApiId, App, EndpointId, SegmentId};
 use crate::policy::Policy;
 use crate::policy::spec::PolicySpec;
 use crate::ruleset::Date;
-use std::fmt;
 
 /// A day on which certificates that are out of date ended.
 const LONG_AGO: &str = "1970-01-01";
@@ -168,6 +167,14 @@ impl Witness {
         words
     }
 
+    /// The whole command that explains it, as a shell takes it; `ruleset` as the user named it.
+    #[must_use]
+    pub fn command(&self, ruleset: &str) -> String {
+        let words = self.arguments();
+        let words: Vec<String> = words.iter().map(|word| shell(word)).collect();
+        format!("lockgate explain {} {}", shell(ruleset), words.join(" "))
+    }
+
     /// As one JSON object.
     #[must_use]
     pub fn to_json(&self) -> serde_json::Value {
@@ -208,18 +215,31 @@ impl Witness {
     }
 }
 
-impl fmt::Display for Witness {
-    /// The arguments as a shell takes them.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let plain = |c: char| c.is_ascii_alphanumeric() || "-_.:/=,@".contains(c);
-        for (at, word) in self.arguments().iter().enumerate() {
-            f.write_str(if at == 0 { "" } else { " " })?;
-            if word.chars().all(plain) && !word.is_empty() {
-                f.write_str(word)?;
-            } else {
-                write!(f, "'{}'", word.replace('\'', r"'\''"))?;
-            }
+/// A word as a shell takes it.
+fn shell(word: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_.:/=,@".contains(c);
+    if word.chars().all(plain) && !word.is_empty() {
+        word.to_owned()
+    } else {
+        format!("'{}'", word.replace('\'', r"'\''"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_are_quoted_where_a_shell_would_read_something_else() {
+        for (word, quoted) in [
+            ("rules/acme.yaml", "rules/acme.yaml"),
+            ("my rules", "'my rules'"),
+            ("*.example", "'*.example'"),
+            ("it's", r"'it'\''s'"),
+            ("$HOME", "'$HOME'"),
+            ("", "''"),
+        ] {
+            assert_eq!(shell(word), quoted);
         }
-        Ok(())
     }
 }
