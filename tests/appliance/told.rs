@@ -96,7 +96,7 @@ fn flows_of_a_partner_that_a_reload_removed_are_listed_as_what_they_were_until_t
     assert_eq!(known.items[0]["lockgate"]["from"], "globex");
     let filter = Filter { segment: Some("globex".to_owned()), ..Filter::default() };
     let said = control::text::show(&Request::Flows { filter, limit: 10 }, &known, Some(140));
-    let told = "the ruleset has no segment `globex` any more; all as an earlier ruleset decided: ";
+    let told = "the ruleset has no segment `globex` any more; all decided by an earlier ruleset: ";
     assert!(said.contains(told), "{said}");
     assert_eq!(of("acme").last["gone"], Value::Null);
     let never = of("globeks");

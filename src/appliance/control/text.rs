@@ -210,8 +210,7 @@ fn earlier(last: &Value) -> String {
     let gone =
         gone.map_or_else(String::new, |gone| format!("the ruleset has no {gone} any more; "));
     format!(
-        "{gone}{count} as an earlier ruleset decided: decided anew at the next packet, else there until \
-         the timeout\n"
+        "{gone}{count} decided by an earlier ruleset: anew at the next packet, else gone at the timeout\n"
     )
 }
 

@@ -57,7 +57,9 @@ impl Witness {
         let (from, to) = sides.pair.unzip();
         let named = [from, to].map(|side| side.and_then(segment));
         let named = if sides.proxy.is_some() { [None, None] } else { named };
-        let leads = policy.scope(usual_endpoint(spec, named)) == policy.scope(endpoint);
+        // What belongs to nobody is best shown by where it comes from.
+        let shown = from.is_some() || endpoint.is_none();
+        let leads = shown && policy.scope(usual_endpoint(spec, named)) == policy.scope(endpoint);
         let stated = || endpoint.or_else(|| unlisted_endpoint(spec));
         let expires = spec.policies.iter().flat_map(|block| &block.rules);
         let expires = expires.into_iter().any(|rule| rule.expires.is_some());
