@@ -160,9 +160,13 @@ impl Asides {
 
     /// What was seen and forwarded of a flow.
     pub(super) fn volume(&self, place: usize, flow: &Flow) -> [Volume; 2] {
+        let forwards = flow.is(Mark::Forwards);
+        let alone = |direction| Volume::alone(flow.tally(direction), forwards);
         // Nearly all flows have nothing beside them, and need not go and see.
-        let aside = if flow.has_aside() { self.0.get(&place).copied() } else { None };
-        let aside = aside.unwrap_or_default();
+        let aside = if flow.has_aside() { self.0.get(&place) } else { None };
+        let Some(aside) = aside else {
+            return [alone(Direction::Original), alone(Direction::Reply)];
+        };
         let side = |direction: Direction| {
             let at = direction.index();
             let tally = flow.tally(direction);
@@ -219,6 +223,16 @@ impl Asides {
         if self.0.get(&place) == Some(&Aside::default()) {
             self.0.remove(&place);
         }
+    }
+}
+
+impl Volume {
+    /// What is counted in a flow alone, all of one fate.
+    #[inline]
+    const fn alone(tally: Tally, forwards: bool) -> Self {
+        let (packets, bytes) = (tally.packets(), tally.bytes());
+        let (forwarded_packets, forwarded_bytes) = if forwards { (packets, bytes) } else { (0, 0) };
+        Self { packets, bytes, forwarded_packets, forwarded_bytes }
     }
 }
 
