@@ -13,13 +13,14 @@ pub(super) struct Prompt<'a> {
     packet: &'a Packet,
     bytes: &'a [u8],
     before: usize,
+    origin: Origin,
 }
 
 impl<'a> From<&Parcel<'a>> for Prompt<'a> {
     /// Answers leave right behind the packet.
     fn from(parcel: &Parcel<'a>) -> Self {
         let before = parcel.position.saturating_add(1);
-        Self { packet: parcel.packet, bytes: parcel.bytes, before }
+        Self { packet: parcel.packet, bytes: parcel.bytes, before, origin: Origin::Answer }
     }
 }
 
@@ -58,7 +59,7 @@ impl Engine {
         let verdict = self.deny_undecided(policy);
         self.end_flow(id, verdict);
         if let Some((packet, bytes, direction)) = &heard {
-            let prompt = Prompt { packet, bytes, before };
+            let prompt = Prompt { packet, bytes, before, origin: Origin::Overdue };
             match packet.body {
                 Body::Tcp(_) => {
                     self.reset(id, &prompt, *direction, verdict, inspection.sent(), out);
@@ -185,8 +186,8 @@ impl Engine {
     fn send_answer(&mut self, frame: Option<Vec<u8>>, prompt: &Prompt<'_>, out: &mut Output) {
         let Some(bytes) = frame else { return };
         self.counters.answers += 1;
-        let (before, link) = (prompt.before, prompt.packet.link);
-        out.extras.push(Extra { before, origin: Origin::Answer, link, bytes });
+        let &Prompt { before, origin, .. } = prompt;
+        out.extras.push(Extra { before, origin, link: prompt.packet.link, bytes });
     }
 }
 

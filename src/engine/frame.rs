@@ -35,8 +35,10 @@ impl<'a> Frame<'a> {
 pub enum Origin {
     /// A frame held earlier, leaving now; the number it came with.
     Held(u64),
-    /// An answer the engine made itself (RST, ICMP, DNS REFUSED).
+    /// An answer the engine made itself (RST, ICMP, DNS REFUSED) to the frame before it.
     Answer,
+    /// The same where no frame caused it: the time of what waited was up.
+    Overdue,
 }
 
 /// A frame to send that is none of the batch's own.

@@ -193,7 +193,7 @@ fn waiting(spec: &PolicySpec) -> (Bench, Vec<u8>) {
 /// The flags and the receiver of every answer.
 fn answers(bench: &Bench) -> Vec<(u8, u16)> {
     let segment = |(origin, bytes): &(Origin, Vec<u8>)| {
-        assert_eq!(*origin, Origin::Answer);
+        assert_eq!(*origin, Origin::Overdue);
         let packet = wire::parse(bytes, wire::Link::Ethernet, &Settings::GWLB).unwrap();
         assert!(wire::transport_checksum_ok(bytes, &packet));
         (packet.tcp().unwrap().flags.0, packet.tuple.dst_port)

@@ -6,6 +6,7 @@ use super::batch::{About, Batch};
 use crate::engine::{Discard, Extra, Origin};
 use crate::io::pcap::CapturedPacket;
 use crate::model::{Reason, Verdict};
+use crate::wire::Link;
 use std::collections::{HashMap, VecDeque};
 
 /// Bytes that may wait for a frame before them. Beyond, order gives way: that frame comes late.
@@ -16,7 +17,7 @@ pub const REORDER_LIMIT_BYTES: usize = 256 << 20;
 pub enum Fate {
     /// It is sent, at once or after holding.
     Forwarded,
-    /// The engine made it, caused by the frame of the same number.
+    /// The engine made it, caused by the frame of the same number or by its time.
     Answer,
     /// It is not sent, for this reason.
     Dropped(Reason),
@@ -55,7 +56,16 @@ pub(super) struct Reorder {
 #[derive(Default)]
 struct Entry {
     state: State,
+    /// What leaves before the frame of this number.
+    ahead: Vec<Kept>,
     answers: Vec<Kept>,
+}
+
+/// On which side of a frame something made leaves.
+#[derive(Clone, Copy)]
+enum Place {
+    Ahead,
+    Behind,
 }
 
 #[derive(Default)]
@@ -99,14 +109,11 @@ impl Reorder {
         for Extra { before, origin, link, bytes } in extras {
             match origin {
                 Origin::Held(number) => self.release(number, Fate::Forwarded, Some(bytes)),
+                // It leaves behind its cause, which other workers' frames may follow.
                 Origin::Answer => {
-                    let Some(cause) = batch.slots().get(before).or(batch.slots().last()) else {
-                        continue;
-                    };
-                    let original_len = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
-                    let about = About { at: cause.about.at, link, original_len };
-                    self.answer(cause.number, Kept { about, bytes });
+                    self.made(batch, before.checked_sub(1), Place::Behind, link, bytes)
                 }
+                Origin::Overdue => self.made(batch, Some(before), Place::Ahead, link, bytes),
             }
         }
         for &Discard { number, reason } in &batch.out.discards {
@@ -171,14 +178,31 @@ impl Reorder {
         };
     }
 
-    fn answer(&mut self, cause: u64, kept: Kept) {
-        let len = kept.bytes.len();
-        match self.entry(cause) {
+    /// Takes in a frame that the engine made, next to that at `position` of its batch and at its time;
+    /// behind the last where there is none.
+    fn made(
+        &mut self,
+        batch: &Batch,
+        position: Option<usize>,
+        place: Place,
+        link: Link,
+        bytes: Vec<u8>,
+    ) {
+        let near = position.and_then(|position| batch.slots().get(position));
+        let place = if near.is_some() { place } else { Place::Behind };
+        let Some(near) = near.or(batch.slots().last()) else { return };
+        let len = bytes.len();
+        let original_len = u32::try_from(len).unwrap_or(u32::MAX);
+        let kept = Kept { about: About { at: near.about.at, link, original_len }, bytes };
+        match self.entry(near.number) {
             Some(entry) => {
-                entry.answers.push(kept);
+                match place {
+                    Place::Ahead => entry.ahead.push(kept),
+                    Place::Behind => entry.answers.push(kept),
+                }
                 self.bytes = self.bytes.saturating_add(len);
             }
-            None => self.come_late(cause, Fate::Answer, kept),
+            None => self.come_late(near.number, Fate::Answer, kept),
         }
     }
 
@@ -198,9 +222,9 @@ impl Reorder {
             }
             let Some((number, entry)) = self.pop() else { break };
             match entry {
-                Entry { state: State::Held(kept), answers } => {
+                Entry { state: State::Held(kept), ahead, answers } => {
                     self.passed.insert(number, kept);
-                    self.emit_entry(number, Entry { state: State::Open, answers }, emit)?;
+                    self.emit_entry(number, Entry { state: State::Open, ahead, answers }, emit)?;
                 }
                 other => self.emit_entry(number, other, emit)?,
             }
@@ -209,6 +233,7 @@ impl Reorder {
     }
 
     fn emit_entry<E>(&self, number: u64, entry: Entry, emit: Emit<'_, E>) -> Result<(), E> {
+        entry.ahead.iter().try_for_each(|kept| emit(kept.settled(number, Fate::Answer)))?;
         match entry.state {
             State::Open => {}
             State::Held(kept) => emit(kept.settled(number, Fate::Held))?,
@@ -234,7 +259,8 @@ impl Reorder {
             State::Open => 0,
             State::Held(kept) | State::Done(_, kept) => kept.bytes.len(),
         };
-        let answers: usize = entry.answers.iter().map(|kept| kept.bytes.len()).sum();
+        let made = entry.ahead.iter().chain(&entry.answers);
+        let answers: usize = made.map(|kept| kept.bytes.len()).sum();
         self.bytes = self.bytes.saturating_sub(own.saturating_add(answers));
         Some((number, entry))
     }
@@ -252,11 +278,11 @@ impl Kept {
 mod tests {
     use super::*;
     use crate::model::Timestamp;
-    use crate::wire::Link;
 
     type Seen = Vec<(u64, Fate, usize)>;
 
-    /// Frames as (number, verdict, length), extras as (origin, length), discarded numbers.
+    /// Frames as (number, verdict, length), extras as (origin, length) before the second frame,
+    /// discarded numbers.
     fn batch(frames: &[(u64, Verdict, usize)], extras: &[(Origin, usize)], gone: &[u64]) -> Batch {
         let mut batch = Batch::default();
         for &(number, _, len) in frames {
@@ -271,7 +297,7 @@ mod tests {
             }
             for &(origin, len) in extras {
                 let (link, bytes) = (Link::RawIp, vec![2; len]);
-                out.extras.push(Extra { before: 0, origin, link, bytes });
+                out.extras.push(Extra { before: 1, origin, link, bytes });
             }
             let discard = |&number| Discard { number, reason: Reason::HeldDenied };
             out.discards.extend(gone.iter().map(discard));
@@ -322,6 +348,31 @@ mod tests {
             (4, Fate::Held, 4),
         ];
         assert_eq!(run(100, batches), (expected, 0));
+    }
+
+    #[test]
+    fn what_was_made_leaves_next_to_what_it_was_made_for_whatever_comes_between() {
+        let made = [(Origin::Answer, 7), (Origin::Overdue, 8)];
+        let mut others = [(1, GO, 1), (2, Verdict::Drop(Reason::Rule), 2)]
+            .map(|frame| batch(&[frame], &[], &[]));
+        let [one, two] = &mut others;
+        let batches = vec![
+            std::mem::take(one),
+            batch(&[(0, GO, 9), (3, GO, 3)], &made, &[]),
+            std::mem::take(two),
+        ];
+        let expected = vec![
+            (0, Fate::Forwarded, 9),
+            (0, Fate::Answer, 7),
+            (1, Fate::Forwarded, 1),
+            (2, Fate::Dropped(Reason::Rule), 2),
+            (3, Fate::Answer, 8),
+            (3, Fate::Forwarded, 3),
+        ];
+        assert_eq!(run(100, batches), (expected, 0));
+        let last = vec![batch(&[(0, GO, 9)], &made, &[])];
+        let expected = vec![(0, Fate::Forwarded, 9), (0, Fate::Answer, 7), (0, Fate::Answer, 8)];
+        assert_eq!(run(100, last), (expected, 0));
     }
 
     #[test]

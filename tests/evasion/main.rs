@@ -90,7 +90,7 @@ fn run(talk: &Talk, batch: usize) -> Outcome {
         let mut extras = out.extras.drain(..).peekable();
         for (position, frame) in given.iter().enumerate() {
             while let Some(extra) = extras.next_if(|extra| extra.before <= position) {
-                if extra.origin != Origin::Answer {
+                if matches!(extra.origin, Origin::Held(_)) {
                     arrive(&extra.bytes);
                 }
             }
@@ -100,11 +100,13 @@ fn run(talk: &Talk, batch: usize) -> Outcome {
                 Verdict::Hold => {}
             }
         }
-        extras.filter(|extra| extra.origin != Origin::Answer).for_each(|e| arrive(&e.bytes));
+        extras
+            .filter(|extra| matches!(extra.origin, Origin::Held(_)))
+            .for_each(|e| arrive(&e.bytes));
     }
     engine.tick(now + Span::from_secs(20), &mut out);
     engine.finish(&mut out);
-    for extra in out.extras.iter().filter(|extra| extra.origin != Origin::Answer) {
+    for extra in out.extras.iter().filter(|extra| matches!(extra.origin, Origin::Held(_))) {
         arrive(&extra.bytes);
     }
     for discard in &out.discards {
