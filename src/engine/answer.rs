@@ -1,12 +1,13 @@
 //! Denials carried out: who is told, and with what. The frames themselves are built by `wire`.
 
+use super::entry::Mark;
 use super::frame::{Extra, Origin};
-use super::record::Event;
+use super::record::{Ended, Event};
 use super::state::{Case, Cleared, Inspection, Stage};
 use super::{Engine, Output, Parcel};
 use crate::flow::{FlowId, TcpState};
 use crate::model::{Action, Direction, FlowVerdict, Reason, Verdict};
-use crate::wire::{Body, Packet, answer};
+use crate::wire::{Body, Packet, TcpSegment, answer};
 
 /// A packet that is answered, and before which frame of the batch the answer leaves.
 pub(super) struct Prompt<'a> {
@@ -123,6 +124,41 @@ impl Engine {
     /// Answers the packet on which a flow was refused, as its action says.
     pub(super) fn refuse(&mut self, parcel: &Parcel<'_>, verdict: FlowVerdict, out: &mut Output) {
         self.answer_refusal(&parcel.into(), verdict, out);
+    }
+
+    /// A RST of a peer, which discards what is held. Nobody reads the text it may carry (RFC 9293 section
+    /// 3.5.3), so nobody allowed it: the reset goes on without. One that counts bytes which were held
+    /// would not be taken for one behind what its receiver has (section 3.10.7.4): it goes on from there.
+    /// Both leave in a frame of our own, one for one.
+    pub(super) fn peer_reset(
+        &mut self,
+        id: FlowId,
+        parcel: &Parcel<'_>,
+        segment: &TcpSegment,
+        direction: Direction,
+        out: &mut Output,
+    ) -> Verdict {
+        let Some(flow) = self.table.get(id) else { return Verdict::Drop(Reason::FlowDenied) };
+        let decided = flow.stage() == Stage::Final || flow.is(Mark::Monitored);
+        let fits = flow.ended() == Some(Ended::Reset);
+        let open = self.cases.get(flow.case).and_then(|case| case.inspection.as_deref());
+        let sent = open.filter(|open| fits && !open.unasked);
+        let sent = sent.and_then(|open| *direction.of(&open.sent()));
+        let withheld = |sent: &u32| (segment.seq.wrapping_sub(*sent) as i32) > 0;
+        let sent = sent.filter(withheld);
+        self.discard_held(id, Reason::HeldDiscarded, out);
+        let bare = parcel.payload.is_empty();
+        if decided || (bare && sent.is_none()) {
+            return Verdict::Forward;
+        }
+        let ack = segment.flags.ack().then_some(segment.ack);
+        let (seq, onward) = (sent.unwrap_or(segment.seq), answer::Toward::Receiver);
+        let frame = answer::rst(parcel.bytes, parcel.packet, seq, ack, onward);
+        if frame.is_none() && bare {
+            return Verdict::Forward;
+        }
+        self.send_answer(frame, &parcel.into(), out);
+        Verdict::Drop(Reason::Undecided)
     }
 
     fn answer_refusal(&mut self, prompt: &Prompt<'_>, verdict: FlowVerdict, out: &mut Output) {

@@ -129,13 +129,18 @@ impl Engine {
         }
     }
 
-    /// Ends a flow that is past its deadline, before the frame at `position`: undecided ones by their
-    /// policy's `otherwise`. True: it waited with something held, and is remembered as refused.
+    /// Ends a flow that is past its deadline, before the frame at `position`: what waits for a decision
+    /// by its policy's `otherwise`. True: it is known on, as one that was refused for that, or as it was
+    /// decided before something of it had to wait.
     pub(super) fn expire_flow(&mut self, id: FlowId, position: usize, out: &mut Output) -> bool {
-        let Some((_, due, flow)) = self.table.entry(id) else { return false };
+        let Some((key, due, flow)) = self.table.entry(id) else { return false };
         let undecided = flow.stage() == Stage::Pending && self.cases.inspects(flow.case);
         let policy = self.present_policy_of(flow);
-        if undecided && self.end_waiting(id, position, out) {
+        if self.outlives_waiting(key.protocol(), flow) {
+            if self.stop_waiting(id, out) {
+                return true;
+            }
+        } else if self.end_waiting(id, position, out) {
             // However late that is noticed, it is remembered from when its time was up.
             self.table.touch(id, due, REFUSED);
             if due + REFUSED > self.now {

@@ -192,11 +192,7 @@ impl Engine {
             return unread(flow);
         }
         if segment.flags.rst() {
-            let decided = flow.stage() == Stage::Final;
-            self.discard_held(id, Reason::HeldDiscarded, out);
-            // Nobody reads the text a RST may carry (RFC 9293 section 3.5.3), so nobody allowed it.
-            let bare = decided || parcel.payload.is_empty();
-            return if bare { Verdict::Forward } else { Verdict::Drop(Reason::Undecided) };
+            return self.peer_reset(id, parcel, segment, direction, out);
         }
         if segment.flags.ack() {
             self.acknowledge(id, direction, segment.ack);
@@ -237,8 +233,8 @@ impl Engine {
     /// A datagram that carries nothing. What stands behind it is read by nobody here, so that it does
     /// not travel before its flow is decided.
     pub(super) fn without_payload(flow: &Flow, parcel: &Parcel<'_>) -> Verdict {
-        if flow.stage() == Stage::Pending && parcel.parts.is_empty() && parcel.packet.surplus() > 0
-        {
+        let undecided = flow.stage() == Stage::Pending && !flow.is(Mark::Monitored);
+        if undecided && parcel.parts.is_empty() && parcel.packet.surplus() > 0 {
             return Verdict::Drop(Reason::Undecided);
         }
         Verdict::Forward

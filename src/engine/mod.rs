@@ -59,6 +59,9 @@ mod twin_tests;
 #[cfg(test)]
 mod upload_tests;
 mod volume;
+mod waiting;
+#[cfg(test)]
+mod waiting_tests;
 mod watch;
 
 pub use counters::Counters;

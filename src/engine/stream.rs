@@ -425,7 +425,7 @@ impl Engine {
         direction: Direction,
         out: &mut Output,
     ) -> Verdict {
-        self.release(id, inspection, parcel, out);
+        self.release_decided(id, inspection, parcel, out);
         let end = end_of(segment, parcel.payload.len());
         let lane = direction.of(&inspection.lanes);
         if lane.lies_in_front(end, parcel.payload.len()) && !inspection.unasked {

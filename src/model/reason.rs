@@ -161,7 +161,7 @@ reasons! {
     LimitHeld = "limit-held",
     /// Held when its flow was denied.
     HeldDenied = "held-denied",
-    /// Held when its flow was reset or expired.
+    /// Held when its flow was reset or expired, or too long beside what was decided.
     HeldDiscarded = "held-discarded",
 
     // Inspection.
