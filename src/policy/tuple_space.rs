@@ -54,8 +54,9 @@ impl Shortlist {
 #[derive(Debug)]
 pub(super) struct TupleSpace {
     tables: Vec<Table>,
-    /// What each takes of a five-tuple where its keys are flat, and those whose keys are not.
-    flat: Vec<FlatShape>,
+    /// What each takes of a five-tuple where its keys are flat, with its first rule, and those whose keys
+    /// are not.
+    flat: Vec<(FlatShape, u32)>,
     lanes: Option<Lanes>,
     wide_set: u32,
     /// Tables that packets of IPv4, of IPv6 and of protocols without ports may meet.
@@ -101,12 +102,12 @@ impl TupleSpace {
         let which = |holds: &dyn Fn(&Table) -> bool| {
             tables.iter().zip(0..).fold(0, |set, (table, at)| set | u32::from(holds(table)) << at)
         };
-        let flat: Vec<FlatShape> =
-            tables.iter().map(|table| table.flat.unwrap_or(FlatShape::NOTHING)).collect();
+        let shape = |table: &Table| table.flat.unwrap_or(FlatShape::NOTHING);
+        let shapes: Vec<FlatShape> = tables.iter().map(shape).collect();
         let mut space = Self {
             places: FlatTable::new(flat_keys.count()),
-            lanes: Lanes::new(&flat),
-            flat,
+            lanes: Lanes::new(&shapes),
+            flat: shapes.into_iter().zip(tables.iter().map(|table| table.first)).collect(),
             wide_set: which(&|table| !table.is_flat()),
             v4: which(&|table| table.shape.family != Family::V6),
             v6: which(&|table| table.shape.family != Family::V4),
@@ -201,7 +202,7 @@ impl TupleSpace {
         while open != 0 {
             let at = open.trailing_zeros();
             open &= open.wrapping_sub(1);
-            let Some(shape) = self.flat.get(at as usize) else { break };
+            let Some((shape, _)) = self.flat.get(at as usize) else { break };
             let hash = whole.within(shape).hash();
             let holds = self.filter.may_hold(hash);
             self.places.prefetch(hash, holds);
@@ -260,18 +261,24 @@ impl TupleSpace {
         while left != 0 {
             let at = left.trailing_zeros();
             left &= left.wrapping_sub(1);
-            let Some(table) = self.tables.get(at as usize) else { break };
-            if table.first > before {
+            let Some((shape, first)) = self.flat.get(at as usize) else { break };
+            if *first > before {
                 break;
             }
-            let list = self.list(at as u8, table, whole, probe.tuple);
+            let list = if self.wide_set >> at & 1 == 0 {
+                self.flat_list(whole.within(shape))
+            } else {
+                self.look(at, probe.tuple)
+            };
             let list = if BEHIND { list.and_then(|list| behind(list, visited)) } else { list };
             let Some((first, others)) = list else { continue };
-            // Nearly always it is the only one and asks for no more: then there is no branch either.
-            if others.is_empty() & !first.asks_more() {
-                let matches = (first.rule < before) & first.may_match(probe.tuple);
-                best = if matches { Some(first) } else { best };
-                before = if matches { first.rule } else { before };
+            // Whether the first matches is as good as random, so that there is no branch; whether that is
+            // all is not: nearly always it matches, or is the only one.
+            let comes_before = first.rule < before;
+            let matches = comes_before & first.may_match(probe.tuple) & !first.asks_more();
+            best = if matches { Some(first) } else { best };
+            before = if matches { first.rule } else { before };
+            if matches | !comes_before | (others.is_empty() & !first.asks_more()) {
                 continue;
             }
             let mut listed = std::iter::once(first).chain(others);
@@ -302,12 +309,16 @@ impl TupleSpace {
             let mut best = firsts.min().unwrap_or(u32::MAX);
             while candidates != 0 {
                 let at = candidates.trailing_zeros();
-                let Some(table) = self.tables.get(at as usize) else { break };
-                if table.first > best {
+                let Some((shape, first)) = self.flat.get(at as usize) else { break };
+                if *first > best {
                     break;
                 }
                 candidates &= candidates.wrapping_sub(1);
-                let list = self.list(at as u8, table, whole, probe.tuple);
+                let list = if self.wide_set >> at & 1 == 0 {
+                    self.flat_list(whole.within(shape))
+                } else {
+                    self.look(at, probe.tuple)
+                };
                 let Some(list) = list.and_then(|list| behind(list, visited)) else { continue };
                 best = best.min(list.0.rule);
                 if let Some(slot) = lists.get_mut(open) {
@@ -335,22 +346,18 @@ impl TupleSpace {
         }
     }
 
-    /// The rules that a table, which is number `at`, has under what it takes of a five-tuple.
+    /// The rules under a flat key.
     #[inline(always)]
-    fn list(&self, at: u8, table: &Table, whole: FlatKey, tuple: &FiveTuple) -> Option<List<'_>> {
-        let Some(shape) = &table.flat else { return self.look(table.key(at, tuple)) };
-        let key = whole.within(shape);
+    fn flat_list(&self, key: FlatKey) -> Option<List<'_>> {
         let (first, start, more) = self.places.find(key.hash(), key)?;
-        if more == 0 {
-            return Some((first, &[]));
-        }
         let end = start.saturating_add(more);
         Some((first, self.listed.get(start as usize..end as usize).unwrap_or_default()))
     }
 
-    /// The rules under a key that is not flat.
+    /// The rules that table number `at`, whose keys are not flat, has under what it takes of a five-tuple.
     #[inline(never)]
-    fn look(&self, key: Key) -> Option<List<'_>> {
+    fn look(&self, at: u32, tuple: &FiveTuple) -> Option<List<'_>> {
+        let key = self.tables.get(at as usize)?.key(at as u8, tuple);
         let found = self.buckets.find(key.hash(), |bucket| bucket.key == key)?;
         self.listed.get(found.start as usize..found.end as usize)?.split_first()
     }
