@@ -291,6 +291,43 @@ fn nothing_behind_an_empty_datagram_travels_before_its_flow_is_decided() {
     assert_eq!(bench.give(&empty), Verdict::Forward);
 }
 
+#[test]
+fn nothing_behind_a_packet_travels_before_its_flow_is_decided() {
+    let undecided = Verdict::Drop(Reason::Undecided);
+    let trailing = |packet: &[u8], tail: &[u8]| [packet, tail].concat();
+    let mut bench = Bench::new(&named());
+    let web = tuple(443, Protocol::TCP);
+    let mut session = Session::new(web);
+    for packet in session.handshake() {
+        for _ in 0..2 {
+            assert_eq!(bench.give(&trailing(&packet, b"\0\0!")), undecided);
+        }
+        assert_eq!(bench.give(&trailing(&packet, &[0; 6])), Verdict::Forward, "padding");
+    }
+    // What is dropped ends nothing.
+    let reset = segment(&web, session.seq(Side::Client), 0, flag::RST);
+    let finish = session.raw(Side::Client, flag::FIN | flag::ACK, &[]);
+    for end in [reset, finish] {
+        assert_eq!(bench.give(&trailing(&end, b"evil")), undecided);
+    }
+    let request = session.send(Side::Client, REQUEST);
+    assert_eq!(bench.give(&request), Verdict::Forward);
+    assert_eq!(bench.give(&session.ack(Side::Server)), Verdict::Forward);
+    assert_eq!(bench.give(&trailing(&session.ack(Side::Client), b"told")), Verdict::Forward);
+    // Datagrams that carry nothing, first and later; and a flow that its first packet decides.
+    let empty = trailing(&packet::udp(&tuple(53, Protocol::UDP), &[]), b"evil");
+    let mut bench = Bench::new(&asking());
+    assert_eq!([bench.give(&empty), bench.give(&empty)], [undecided; 2]);
+    let decided = trailing(&packet::udp(&tuple(514, Protocol::UDP), b"<1>x"), b"more");
+    assert_eq!(bench.give(&decided), Verdict::Forward);
+    let mut monitored = named();
+    monitored.policies[0].mode = Mode::Monitor;
+    let mut bench = Bench::new(&monitored);
+    for packet in Session::new(web).handshake() {
+        assert_eq!(bench.give(&trailing(&packet, b"tail")), Verdict::Forward);
+    }
+}
+
 /// An IPv4 packet in two fragments, the first with 40 bytes of what it carries.
 fn in_fragments(packet: &[u8]) -> [Vec<u8>; 2] {
     let part = |offset: u16, more: bool, carried: &[u8]| {

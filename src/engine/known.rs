@@ -125,7 +125,10 @@ impl Engine {
         if self.must_verify(flow, parcel.packet) && !self.intact(parcel) {
             return Verdict::Drop(Reason::TransportChecksum);
         }
+        let trails = self.trails(id, parcel);
         let verdict = match parcel.packet.body {
+            // It is dropped before it changes anything.
+            Body::Tcp(_) if trails && parcel.payload.is_empty() => UNDECIDED,
             Body::Tcp(segment) => match self.track(id, parcel, &segment, direction, out) {
                 Tracked::Goes => self.tcp_packet(id, parcel, &segment, direction, out),
                 Tracked::Ends(verdict) => verdict,
@@ -138,6 +141,7 @@ impl Engine {
             Body::Udp => self.udp_packet(id, parcel, direction, out),
             _ => self.by_verdict(id, parcel, direction, out),
         };
+        let verdict = self.without_trailer(id, trails, verdict);
         self.count_packet(id, direction, parcel.packet.ip_len, verdict);
         self.rest(id, parcel.packet.tuple.protocol);
         self.mark_read(id);
@@ -230,12 +234,28 @@ impl Engine {
         self.datagram(id, parcel, direction, out)
     }
 
+    /// Whether something comes behind a packet of an undecided flow that no length of it counts. Zeros,
+    /// with which short packets are padded, tell nothing.
+    pub(super) fn trails(&self, id: FlowId, parcel: &Parcel<'_>) -> bool {
+        let told = |packet: &Packet, frame| packet.trailing(frame).iter().any(|byte| *byte != 0);
+        self.table.get(id).is_some_and(Flow::waits)
+            && match parcel.parts {
+                [] => told(parcel.packet, parcel.bytes),
+                parts => parts.iter().any(|part| told(&part.packet, &part.bytes)),
+            }
+    }
+
+    /// Nothing that trails travels before its flow is decided.
+    pub(super) fn without_trailer(&self, id: FlowId, trails: bool, verdict: Verdict) -> Verdict {
+        let waits = || self.table.get(id).is_some_and(Flow::waits);
+        if trails && verdict == Verdict::Forward && waits() { UNDECIDED } else { verdict }
+    }
+
     /// A datagram that carries nothing. What stands behind it is read by nobody here, so that it does
     /// not travel before its flow is decided.
     pub(super) fn without_payload(flow: &Flow, parcel: &Parcel<'_>) -> Verdict {
-        let undecided = flow.stage() == Stage::Pending && !flow.is(Mark::Monitored);
-        if undecided && parcel.parts.is_empty() && parcel.packet.surplus() > 0 {
-            return Verdict::Drop(Reason::Undecided);
+        if flow.waits() && parcel.parts.is_empty() && parcel.packet.surplus() > 0 {
+            return UNDECIDED;
         }
         Verdict::Forward
     }
@@ -500,6 +520,16 @@ fn settle(
     flow.roll(direction, room);
     Some(idle)
 }
+
+impl Flow {
+    /// Whether it is undecided and enforced, so that nothing of it travels yet.
+    fn waits(&self) -> bool {
+        self.stage() == Stage::Pending && !self.is(Mark::Monitored)
+    }
+}
+
+/// Of a packet that must not travel before its flow is decided.
+const UNDECIDED: Verdict = Verdict::Drop(Reason::Undecided);
 
 /// Of a packet whose flow is not in the table any more: nobody allowed it.
 const GONE: Verdict = Verdict::Drop(Reason::FlowDenied);

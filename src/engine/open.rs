@@ -227,6 +227,7 @@ impl Engine {
             return Verdict::Drop(verdict.reason);
         }
         let unread = parcel.payload.is_empty();
+        let trails = self.trails(id, parcel);
         let verdict = match parcel.packet.body {
             Body::Udp if unread => Self::without_payload(flow, parcel),
             _ if unread => Verdict::Forward,
@@ -234,6 +235,7 @@ impl Engine {
             Body::Udp => self.datagram(id, parcel, direction, out),
             _ => Verdict::Forward,
         };
+        let verdict = self.without_trailer(id, trails, verdict);
         self.count_packet(id, direction, parcel.packet.ip_len, verdict);
         if !unread {
             self.rest(id, parcel.packet.tuple.protocol);

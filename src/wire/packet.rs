@@ -1,8 +1,13 @@
 //! Where everything is in one frame. Offsets and numbers only, no borrow, so that a frame can be
 //! changed, held or sent while its `Packet` is kept.
 
+use super::bytes::u16_at;
 use super::{Link, Outer, Quoted, TcpSegment};
 use crate::model::{Addr, FiveTuple, Protocol};
+
+/// A UDP header, and where in it the length stands (RFC 768).
+const UDP_LEN: usize = 8;
+const UDP_LENGTH_AT: usize = 4;
 
 /// One parsed frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,6 +88,18 @@ impl Packet {
     pub fn surplus(&self) -> u32 {
         let end = u32::from(self.payload).saturating_add(u32::from(self.payload_len));
         u32::from(self.ip).saturating_add(self.ip_len).saturating_sub(end)
+    }
+
+    /// Bytes behind the inner packet that came in its GWLB encapsulation with it: no length of the packet
+    /// counts them. Padding behind the outer datagram is none of them.
+    #[must_use]
+    pub fn trailing<'f>(&self, frame: &'f [u8]) -> &'f [u8] {
+        let Some(outer) = self.outer else { return &[] };
+        let udp = usize::from(outer.geneve).saturating_sub(UDP_LEN);
+        let len = u16_at(frame, udp.saturating_add(UDP_LENGTH_AT)).unwrap_or_default();
+        let end = udp.saturating_add(usize::from(len));
+        let inner_end = usize::from(self.ip).saturating_add(self.ip_len as usize);
+        frame.get(inner_end..end).unwrap_or_default()
     }
 
     /// Whether the packet came in pieces of which this is one.

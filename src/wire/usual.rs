@@ -171,7 +171,7 @@ pub fn glimpse(frame: &[u8], link: Link, settings: &Settings) -> Option<Glimpse>
     let end = OUTER.wrapping_add(outer_len);
     let inner_end = INNER.wrapping_add(usize::from(ip_len));
     let fits =
-        (udp_len.wrapping_add(IPV4_LEN) == outer_len) & (end <= frame.len()) & (inner_end <= end);
+        (udp_len.wrapping_add(IPV4_LEN) == outer_len) & (end <= frame.len()) & (inner_end == end);
     let sums = checksum::is_valid_ipv4(head, OUTER)? & checksum::is_valid_ipv4(head, INNER)?;
     let src = u32_at(head, INNER + 12)?;
     if !fits || is_group(src) || !(sums || settings.checksums == Checksums::Ignore) {
