@@ -235,6 +235,48 @@ fn questions_of_a_flow_that_nobody_asked_about_are_judged_once_a_new_ruleset_ask
 }
 
 #[test]
+fn nobody_hears_of_a_flow_all_of_whose_questions_were_denied() {
+    let flow = tuple(53, Protocol::UDP);
+    let said = |name, index: usize| {
+        let said = Speech::Dns { name, answer: Some(Addr::v4([192, 0, 2, 1])) }.datagrams();
+        let (side, bytes) = &said[index];
+        let tuple = if *side == Side::Client { flow } else { flow.reverse() };
+        packet::udp(&tuple, bytes)
+    };
+    let mut surplus = packet::udp(&flow, b"surplus!");
+    surplus[24..26].copy_from_slice(&8u16.to_be_bytes());
+    surplus[26..28].fill(0);
+    let others = [
+        error(CLIENT, SERVER, &said("evil.example", 1)),
+        error(SERVER, CLIENT, &said("evil.example", 0)),
+        said("evil.example", 1),
+        packet::udp(&flow.reverse(), &[0xff; 40]),
+        packet::udp(&flow.reverse(), &[]),
+        surplus,
+    ];
+    let shut = Verdict::Drop(Reason::FlowDenied);
+    let (good, evil) = (said("api.example", 0), said("evil.example", 0));
+    // Whatever the order, and with a story of the same question that was allowed elsewhere or not.
+    for (asked, opens) in [
+        (vec![&evil], false),
+        (vec![&evil, &evil], false),
+        (vec![&evil, &good], true),
+        (vec![&good, &evil], true),
+        (vec![&good], true),
+        (vec![&evil, &good, &evil], true),
+    ] {
+        let mut bench = Bench::new(&asking());
+        for question in &asked {
+            bench.give(question);
+        }
+        for (number, other) in others.iter().enumerate() {
+            let expected = if opens { Verdict::Forward } else { shut };
+            assert_eq!(bench.give(other), expected, "{} {number}", asked.len());
+        }
+    }
+}
+
+#[test]
 fn a_flow_of_no_known_protocol_is_looked_at_again_once_a_new_ruleset_asks() {
     let [before, _] = unasking();
     let mut after = before.clone();

@@ -198,6 +198,14 @@ impl Cases {
         }
     }
 
+    /// Whether some of the datagrams of this flow, which are decided one by one, were allowed.
+    pub(super) fn allowed(&self, at: CaseRef) -> bool {
+        match self.story(at) {
+            Some(story) => self.stories.get(story).is_some_and(|story| story.allowed),
+            None => self.get(at).is_some_and(|case| case.allowed),
+        }
+    }
+
     /// Whether messages of this flow may have gone by unread, those behind the last that is known.
     pub(super) fn unread(&self, at: CaseRef) -> bool {
         match self.story(at) {

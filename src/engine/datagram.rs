@@ -190,6 +190,7 @@ impl Engine {
         flow.stage() == Stage::Following
             && !heard
             && speech.passes_over(direction, payload)
+            && !(direction == Direction::Reply && self.is_shut(flow))
             && (speech == Speech::Quic || intact())
     }
 
@@ -359,6 +360,7 @@ impl Engine {
         self.tally.hit(question.policy, decision);
         let Some(flow) = self.table.get_mut(id) else { return Reading::Goes };
         if flow.is(Mark::Monitored) || decision.action == crate::model::Action::Allow {
+            case.allowed = true;
             let denied =
                 flow.stage() == Stage::Following && flow.action() != crate::model::Action::Allow;
             if !denied || flow.is(Mark::Monitored) {

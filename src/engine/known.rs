@@ -225,6 +225,9 @@ impl Engine {
         if flow.is_refused() {
             return self.by_verdict(id, parcel, direction, out);
         }
+        if (direction == Direction::Reply || parcel.payload.is_empty()) && self.is_shut(flow) {
+            return Verdict::Drop(Reason::FlowDenied);
+        }
         if parcel.payload.is_empty() {
             return Self::without_payload(flow, parcel);
         }
@@ -232,6 +235,12 @@ impl Engine {
             return unread(flow);
         }
         self.datagram(id, parcel, direction, out)
+    }
+
+    /// Whether all that a flow asked so far was denied, message by message: nobody is to hear of it.
+    #[inline]
+    pub(super) fn is_shut(&self, flow: &Flow) -> bool {
+        !flow.passes() && flow.stage() == Stage::Following && !self.cases.allowed(flow.case)
     }
 
     /// Whether something comes behind a packet of an undecided flow that no length of it counts. Zeros,

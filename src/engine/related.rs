@@ -34,6 +34,7 @@ impl Engine {
             Stage::Pending if flow.direction(reversed) == Direction::Reply => {
                 Verdict::Drop(Reason::IcmpUnrelated)
             }
+            Stage::Following if self.is_shut(flow) => Verdict::Drop(Reason::FlowDenied),
             Stage::Final if !flow.passes() => Verdict::Drop(Reason::FlowDenied),
             _ => Verdict::Forward,
         }

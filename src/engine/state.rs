@@ -156,6 +156,8 @@ pub(super) struct Case {
     pub(super) asked: Asked,
     /// The destination was an answer for the name when the flow was last decided.
     pub(super) bound: bool,
+    /// Of datagrams that are decided one by one, some were allowed.
+    pub(super) allowed: bool,
     /// Every name in answers that came where questions were due.
     pub(super) answered: Names,
     /// Reading for the record alone ended before the flow did: it may have said more.
@@ -196,6 +198,7 @@ impl Case {
             questions: Names::default(),
             asked: Asked::default(),
             bound: false,
+            allowed: false,
             answered: Names::default(),
             unread: false,
             inspection: None,

@@ -26,6 +26,8 @@ pub(super) struct Story {
     pub(super) facts: Facts,
     /// The destination was an answer for the name when that was decided.
     pub(super) bound: bool,
+    /// Of datagrams that are decided one by one, some were allowed.
+    pub(super) allowed: bool,
     /// How the flow is read on, if it is.
     pub(super) speech: Option<Speech>,
     /// It is read for the record alone.
@@ -92,6 +94,7 @@ impl Stories {
                 one_name: case.has_one_name(),
                 facts: std::mem::take(&mut case.facts),
                 bound: case.bound,
+                allowed: case.allowed,
                 speech,
                 unasked,
                 unread: case.unread,
@@ -155,7 +158,8 @@ impl Stories {
         case.names.clone_from(&place.found.names);
         case.host_addresses.clone_from(&place.found.host_addresses);
         case.questions.clone_from(&place.found.questions);
-        (case.bound, case.unread) = (place.rest.bound, place.rest.unread);
+        let Story { bound, allowed, unread, .. } = *place.rest;
+        (case.bound, case.allowed, case.unread) = (bound, allowed, unread);
         Some(case)
     }
 
@@ -237,7 +241,7 @@ impl Place {
         };
         rest.speech == speech
             && rest.unasked == unasked
-            && rest.bound == case.bound
+            && (rest.bound, rest.allowed) == (case.bound, case.allowed)
             && rest.unread == case.unread
             && rest.one_name == one_name
             && (one_name || same_record())
@@ -276,7 +280,7 @@ impl Case {
         }
     }
 
-    /// The only question of a flow, if there is nothing else to say of it.
+    /// The only question of a flow, if there is nothing else to say of it but that it was allowed.
     fn lone_question(&self, speech: Option<Speech>) -> Option<&DomainName> {
         let [name] = self.facts.questions.known()?.as_slice() else { return None };
         let mut questions = Names::default();
@@ -285,6 +289,7 @@ impl Case {
         facts.settle_without_names(App::Dns);
         facts.questions = self.facts.questions.clone();
         let lone = speech == Some(Speech::Dns)
+            && self.allowed
             && !(self.bound || self.unread)
             && self.names == Names::default()
             && self.host_addresses.is_empty()
@@ -353,6 +358,7 @@ mod tests {
             case.questions = Names::default();
             case.questions.note_new(&name);
             case.facts.questions = Fact::Known(vec![name]);
+            case.allowed = true;
             let told = stories.share(&mut case, Some(Speech::Dns));
             assert_eq!(of_question(&stories, &name), told.filter(|_| is_short), "{len}");
         }
@@ -364,8 +370,11 @@ mod tests {
         let asked = || {
             let mut case = case(1);
             case.facts.questions = Fact::Known(vec![name]);
+            case.allowed = true;
             case
         };
+        let mut denied = asked();
+        denied.allowed = false;
         let mut bound = asked();
         bound.bound = true;
         let mut named = asked();
@@ -374,7 +383,7 @@ mod tests {
         proxied.facts.proxy = Fact::Known(crate::model::ProxyIdentity::Proxy);
         let mut earlier = asked();
         earlier.questions.note_new(&DomainName::from_host(b"n2.example").unwrap());
-        for mut case in [bound, named, proxied, earlier] {
+        for mut case in [denied, bound, named, proxied, earlier] {
             let mut stories = Stories::default();
             stories.share(&mut case, Some(Speech::Dns)).unwrap();
             assert_eq!(of_question(&stories, &name), None, "{case:?}");
