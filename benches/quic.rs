@@ -53,7 +53,7 @@ fn quic(c: &mut Criterion) {
     };
     let mut plain = Plain::default();
     c.bench_function("quic/open", |b| {
-        b.iter(|| keys.open(black_box(&packet), &mut plain));
+        b.iter(|| keys.open(black_box(&packet), None, &mut plain));
     });
     let short = [0x45_u8; 1200];
     c.bench_function("quic/decided, short header", |b| {

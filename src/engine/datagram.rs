@@ -249,6 +249,10 @@ impl Engine {
         inspection.read_bytes = inspection.read_bytes.saturating_add(parcel.payload.len());
         // Not consumed: part of a message that is not complete, and waits for it.
         let waits = progress.consumed < parcel.payload.len();
+        self.drop_unread(id, inspection, out);
+        if let (Outcome::Refused(reason), false) = (progress.outcome, inspection.unasked) {
+            return Verdict::Drop(reason);
+        }
         match self.heed_datagram(id, case, inspection, progress.outcome) {
             Reading::Ends(verdict) if self.goes_on(id, case) => {
                 // One message of many is refused; the flow goes on without it.
@@ -279,8 +283,10 @@ impl Engine {
                 if waits && !inspection.unasked {
                     return self.hold(id, inspection, parcel, direction, (0, 0));
                 }
-                if inspection.done || progress.outcome != Outcome::More {
+                if inspection.done || inspection.unasked {
                     self.release_all(id, inspection, parcel.position, out);
+                } else if progress.outcome != Outcome::More {
+                    self.release_strand(id, inspection, parcel.position, out);
                 }
                 Verdict::Forward
             }
@@ -296,7 +302,7 @@ impl Engine {
     ) -> Reading {
         let asked = !inspection.unasked;
         match outcome {
-            Outcome::More | Outcome::Opening => {
+            Outcome::More | Outcome::Opening | Outcome::Refused(_) => {
                 let enough = inspection.read_bytes > self.limits.unasked_bytes;
                 if !asked && (enough || self.tells_nothing(id, case)) && !self.hears(case) {
                     (inspection.done, case.unread) = (true, enough);

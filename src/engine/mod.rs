@@ -36,6 +36,8 @@ mod midstream;
 mod midstream_tests;
 mod open;
 mod open_usual;
+#[cfg(test)]
+mod quic_tests;
 pub mod record;
 mod related;
 mod release;

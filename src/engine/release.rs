@@ -36,12 +36,14 @@ impl Engine {
             inspection.deadline = self.now + self.policy.defaults().pending_timeout;
         }
         inspection.held_bytes = inspection.held_bytes.saturating_add(size);
+        let strand = inspection.inspector.strand();
         let keep = |number, bytes: &[u8], packet: &wire::Packet| Held {
             number,
             link: packet.link,
             direction,
             start,
             end,
+            strand,
             packet: *packet,
             bytes: bytes.to_vec(),
         };
@@ -90,6 +92,43 @@ impl Engine {
         let (free, kept) = std::mem::take(&mut inspection.held).into_iter().partition(goes);
         inspection.held = kept;
         self.send_held(id, inspection, free, parcel.position, out);
+    }
+
+    /// Lets every held datagram go that waits for what the last one was part of, or for nothing of its
+    /// own.
+    pub(super) fn release_strand(
+        &mut self,
+        id: FlowId,
+        inspection: &mut Inspection,
+        position: usize,
+        out: &mut Output,
+    ) {
+        if inspection.held.is_empty() {
+            return;
+        }
+        let strand = inspection.inspector.strand();
+        let goes = |held: &Held| strand.frees(held.strand);
+        let (free, kept) = std::mem::take(&mut inspection.held).into_iter().partition(goes);
+        inspection.held = kept;
+        self.send_held(id, inspection, free, position, out);
+    }
+
+    /// Drops every held datagram that is part of what is read no more: nothing will ever decide it.
+    pub(super) fn drop_unread(
+        &mut self,
+        id: FlowId,
+        inspection: &mut Inspection,
+        out: &mut Output,
+    ) {
+        let inspector = &inspection.inspector;
+        if inspection.held.iter().all(|held| inspector.reads(held.strand)) {
+            return;
+        }
+        let reads = |held: &Held| inspector.reads(held.strand);
+        let (read, unread) = std::mem::take(&mut inspection.held).into_iter().partition(reads);
+        inspection.held = unread;
+        self.drop_held(id, inspection, Reason::HeldDiscarded, out);
+        inspection.held = read;
     }
 
     /// Lets every held frame go.

@@ -6,7 +6,7 @@ use super::frame::Origin;
 use super::record::{Names, RECORD_NAMES_MAX};
 use super::story::StoryId;
 use crate::inspect::stream::StreamHead;
-use crate::inspect::{Inspector, Speech};
+use crate::inspect::{Inspector, Speech, Strand};
 use crate::model::{Addr, App, Direction, Fact, Facts, FlowVerdict, Reason, Timestamp};
 use crate::wire::{Link, Packet};
 
@@ -91,6 +91,8 @@ pub(super) struct Held {
     pub(super) start: u32,
     /// Stream position behind its last payload byte (streams only).
     pub(super) end: u32,
+    /// What it is part of (datagrams only).
+    pub(super) strand: Strand,
     pub(super) packet: Packet,
     pub(super) bytes: Vec<u8>,
 }

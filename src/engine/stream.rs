@@ -232,7 +232,7 @@ impl Engine {
                 case.note_names();
                 self.finish_reading(id, case, inspection)
             }
-            Outcome::Fault(reason) => {
+            Outcome::Fault(reason) | Outcome::Refused(reason) => {
                 (inspection.done, case.unread) = (true, true);
                 case.close_facts();
                 case.note_names();

@@ -115,7 +115,7 @@ fn flows_are_judged_and_recorded_the_same_with_a_story_as_with_a_case() {
     let sayings = sayings();
     let mut dice = 7;
     let mut told = 0;
-    for number in 0..600_u16 {
+    for number in 0..1200_u16 {
         let tuple = tuple(443, Protocol::UDP);
         let tuple = crate::model::FiveTuple { src_port: 10_000 + number, ..tuple };
         let first = below(&mut dice, 6);

@@ -33,6 +33,31 @@ impl Speech {
     }
 }
 
+/// What a datagram is part of, of all that may be on its way on one flow at once.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Strand {
+    /// Nothing of its own.
+    #[default]
+    Flow,
+    /// QUIC, and no connection whose hello is read.
+    Quic,
+    /// The QUIC connection of this number.
+    Connection(u32),
+}
+
+impl Strand {
+    /// Whether a datagram that waits as part of `waiting` may go once a message that is part of this was
+    /// allowed: a hello waits for its own decision, what is part of none for any.
+    #[must_use]
+    pub fn frees(self, waiting: Self) -> bool {
+        match waiting {
+            Self::Flow => true,
+            Self::Quic => self != Self::Flow,
+            Self::Connection(_) => self == waiting,
+        }
+    }
+}
+
 /// Whether a datagram of a flow of which nothing is known seems to be from the middle of a QUIC
 /// connection: neither its beginning nor DNS, text or too short.
 #[must_use]
@@ -48,6 +73,8 @@ pub(super) struct Datagrams {
     protocol: Protocol,
     /// A reader for QUIC, should the flow turn out to be that.
     spare: Option<Box<QuicReader>>,
+    /// What the last datagram was part of.
+    strand: Strand,
 }
 
 /// What the flow was found to be.
@@ -64,26 +91,30 @@ enum Protocol {
 
 impl Datagrams {
     pub(super) const fn new() -> Self {
-        Self { proxy: None, protocol: Protocol::Open { settled: false }, spare: None }
+        Self::of(Protocol::Open { settled: false })
     }
 
     pub(super) const fn behind_proxy() -> Self {
-        let proxy = Some(ProxyDatagrams::new());
-        Self { proxy, protocol: Protocol::Open { settled: false }, spare: None }
+        let mut new = Self::new();
+        new.proxy = Some(ProxyDatagrams::new());
+        new
+    }
+
+    const fn of(protocol: Protocol) -> Self {
+        Self { proxy: None, protocol, spare: None, strand: Strand::Flow }
     }
 
     /// A flow that is known to speak so; of QUIC there is more to know.
     pub(super) const fn speaking(speech: Speech) -> Self {
-        let protocol = match speech {
-            Speech::Dns => Protocol::Dns,
-            Speech::Nameless | Speech::Quic => Protocol::Open { settled: true },
-        };
-        Self { proxy: None, protocol, spare: None }
+        match speech {
+            Speech::Dns => Self::of(Protocol::Dns),
+            Speech::Nameless | Speech::Quic => Self::of(Protocol::Open { settled: true }),
+        }
     }
 
     /// A flow whose QUIC hello this reader has read.
     pub(super) const fn of_quic(reader: Box<QuicReader>) -> Self {
-        Self { proxy: None, protocol: Protocol::Quic(reader), spare: None }
+        Self::of(Protocol::Quic(reader))
     }
 
     /// Will read QUIC with this reader, which is as a new one.
@@ -121,18 +152,42 @@ impl Datagrams {
         payload: &[u8],
         facts: &mut Facts,
     ) -> Progress {
+        self.strand = Strand::Flow;
         let Some(proxy) = self.proxy.as_mut().filter(|_| direction == Direction::Original) else {
-            return self.protocol.read(direction, payload, &mut self.spare, facts);
+            return self.read_bare(direction, payload, facts);
         };
         let rest = match proxy.strip(payload, facts) {
             Ok(rest) if !rest.is_empty() => rest,
             Ok(_) => return Progress::fact(payload.len()),
             Err(reason) => return Progress::fault(reason),
         };
-        let progress = self.protocol.read(direction, rest, &mut self.spare, facts);
+        let progress = self.read_bare(direction, rest, facts);
         match progress.consumed {
             0 => progress,
             _ => Progress::new(payload.len(), progress.outcome),
+        }
+    }
+
+    /// Reads a datagram, or what stands behind its PROXY headers.
+    fn read_bare(&mut self, direction: Direction, payload: &[u8], facts: &mut Facts) -> Progress {
+        let progress = self.protocol.read(direction, payload, &mut self.spare, facts);
+        if let Protocol::Quic(reader) = &self.protocol {
+            self.strand = reader.connection().map_or(Strand::Quic, Strand::Connection);
+        }
+        progress
+    }
+
+    /// What the last datagram was part of.
+    pub(super) const fn strand(&self) -> Strand {
+        self.strand
+    }
+
+    /// Whether what a held datagram is part of is read still.
+    pub(super) fn reads(&self, strand: Strand) -> bool {
+        match (strand, &self.protocol) {
+            (Strand::Flow, _) | (Strand::Quic, Protocol::Quic(_)) => true,
+            (Strand::Connection(number), Protocol::Quic(reader)) => reader.knows(number),
+            _ => false,
         }
     }
 }

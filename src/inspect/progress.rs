@@ -41,6 +41,9 @@ pub enum Outcome {
     Done,
     /// Malformed, or a bound was reached: inspection of the flow ends with this reason.
     Fault(Reason),
+    /// This datagram must go nowhere, for this reason, and changes nothing: whoever it is for would make
+    /// nothing of it, or nobody can tell what. Never of a stream.
+    Refused(Reason),
 }
 
 impl Progress {
@@ -78,6 +81,12 @@ impl Progress {
     #[must_use]
     pub const fn fault(reason: Reason) -> Self {
         Self::new(0, Outcome::Fault(reason))
+    }
+
+    /// A datagram goes nowhere; nothing is consumed.
+    #[must_use]
+    pub const fn refused(reason: Reason) -> Self {
+        Self::new(0, Outcome::Refused(reason))
     }
 }
 

@@ -161,7 +161,8 @@ reasons! {
     LimitHeld = "limit-held",
     /// Held when its flow was denied.
     HeldDenied = "held-denied",
-    /// Held when its flow was reset or expired, or too long beside what was decided.
+    /// Held when its flow was reset or expired, too long beside what was decided, or as part of what
+    /// is read no more.
     HeldDiscarded = "held-discarded",
 
     // Inspection.
@@ -175,7 +176,7 @@ reasons! {
     ProxyHeaderMalformed = "proxy-header-malformed",
     /// A TLS record or handshake message that is malformed.
     TlsMalformed = "tls-malformed",
-    /// A QUIC packet or frame that is malformed.
+    /// A QUIC packet or frame that is malformed, that no known keys open, or that no server takes.
     QuicMalformed = "quic-malformed",
     /// An HTTP request that is malformed or ambiguous.
     HttpMalformed = "http-malformed",

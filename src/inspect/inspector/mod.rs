@@ -1,7 +1,7 @@
 //! The inspector of one flow: tells the protocol, hands the bytes to its reader, and starts anew
 //! where one protocol gives way to another. Holds no bytes and no facts.
 
-use super::datagrams::{Datagrams, Speech};
+use super::datagrams::{Datagrams, Speech, Strand};
 use super::detect::{Detection, client};
 use super::dns::DnsStreamReader;
 use super::greeting::{Greeting, recognise};
@@ -248,6 +248,24 @@ impl Inspector {
             return Progress::done(payload.len());
         };
         datagrams.read(direction, payload, facts)
+    }
+
+    /// What the last datagram was part of.
+    #[must_use]
+    pub const fn strand(&self) -> Strand {
+        match &self.state {
+            State::Datagrams(datagrams) => datagrams.strand(),
+            _ => Strand::Flow,
+        }
+    }
+
+    /// Whether what a datagram is part of that waits is read still. If not, nothing will ever decide it.
+    #[must_use]
+    pub fn reads(&self, strand: Strand) -> bool {
+        match &self.state {
+            State::Datagrams(datagrams) => datagrams.reads(strand),
+            _ => strand == Strand::Flow,
+        }
     }
 
     /// One reader's look at the bytes. [`Outcome::Switch`]: the state changed, look again.

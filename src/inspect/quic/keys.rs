@@ -16,11 +16,20 @@ const HEADER_USUAL_BYTES: usize = 128;
 const PLAIN_USUAL_BYTES: usize = 1536;
 
 /// What the keys of one direction's Initial packets are made of.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Default)]
 pub struct Secrets {
     key: [u8; 16],
     nonce: [u8; 12],
     header: [u8; 16],
+}
+
+/// The header of a packet without its protection.
+struct Header {
+    usual: [u8; HEADER_USUAL_BYTES],
+    /// One that is longer.
+    long: Vec<u8>,
+    len: usize,
+    number_at: usize,
 }
 
 /// The keys of one direction's Initial packets.
@@ -126,35 +135,52 @@ impl Keys {
         Secrets::client(dialect, destination).keys()
     }
 
-    /// Opens an Initial packet into `plain`; the packet stays as it came. `None` if it was not
-    /// sealed with these keys.
-    pub fn open(&self, packet: &Packet<'_>, plain: &mut Plain) -> Option<()> {
+    /// Opens an Initial packet into `plain` and gives its number; the packet stays as it came. `largest`
+    /// is the largest number seen of its connection, if it is not the first. `None` if it was not sealed
+    /// with these keys. No ciphertext opens under two numbers: its tag would have to be the sum of the
+    /// same hash and two blocks that differ (NIST SP 800-38D section 7.1).
+    pub fn open(
+        &self,
+        packet: &Packet<'_>,
+        largest: Option<u32>,
+        plain: &mut Plain,
+    ) -> Option<u32> {
+        let header = self.unprotect(packet)?;
+        let written = header.number();
+        let said = written.iter().fold(0, |number, byte| number << 8 | u64::from(*byte));
+        let number = match largest {
+            Some(largest) => whole_number(said, written.len(), u64::from(largest))?,
+            None => said,
+        };
+        let sealed = packet.bytes.get(header.len..)?;
+        let room = plain.room(sealed.len().checked_sub(TAG_BYTES)?);
+        self.packet.open(self.nonce(number), header.bytes(), sealed, room)?;
+        u32::try_from(number).ok()
+    }
+
+    /// Takes the protection off the header of a packet.
+    fn unprotect(&self, packet: &Packet<'_>) -> Option<Header> {
         let number_end = packet.number_at.checked_add(NUMBER_LIMIT_BYTES)?;
         let sample = packet.bytes.get(number_end..number_end.checked_add(SAMPLE_BYTES)?)?;
         let mask = self.header.mask(sample)?;
-        let mut usual = [0_u8; HEADER_USUAL_BYTES];
-        let mut long = Vec::new();
-        let header = if let Some(header) = usual.get_mut(..number_end) {
-            header
-        } else {
-            long.resize(number_end, 0);
-            long.as_mut_slice()
+        let mut header = Header {
+            usual: [0; HEADER_USUAL_BYTES],
+            long: Vec::new(),
+            len: number_end,
+            number_at: packet.number_at,
         };
-        header.copy_from_slice(packet.bytes.get(..number_end)?);
-        let header_len =
-            packet.number_at.checked_add(mask_header(header, packet.number_at, mask)?)?;
-        let header = header.get(..header_len)?;
-        let number = header.get(packet.number_at..)?;
-        let sealed = packet.bytes.get(header_len..)?;
-        let room = plain.room(sealed.len().checked_sub(TAG_BYTES)?);
-        self.packet.open(self.nonce(number), header, sealed, room)
+        let room = header.room();
+        room.copy_from_slice(packet.bytes.get(..number_end)?);
+        let number_len = mask_header(room, packet.number_at, mask)?;
+        header.len = packet.number_at.checked_add(number_len)?;
+        Some(header)
     }
 
-    /// Seals a packet: `header` ends with the packet number, whose length its first byte says.
-    pub fn seal(&self, header: &[u8], mut payload: Vec<u8>) -> Option<Vec<u8>> {
+    /// Seals the packet of this number: `header` ends with as much of it as its first byte says.
+    pub fn seal(&self, number: u64, header: &[u8], mut payload: Vec<u8>) -> Option<Vec<u8>> {
         let number_len = usize::from(header.first()? & 3).checked_add(1)?;
         let number_at = header.len().checked_sub(number_len)?;
-        self.packet.seal(self.nonce(header.get(number_at..)?), header, &mut payload)?;
+        self.packet.seal(self.nonce(number), header, &mut payload)?;
         let sample_at = NUMBER_LIMIT_BYTES.checked_sub(number_len)?;
         let sample = payload.get(sample_at..sample_at.checked_add(SAMPLE_BYTES)?)?;
         let mask = self.header.mask(sample)?;
@@ -168,15 +194,50 @@ impl Keys {
         Some(sealed)
     }
 
-    /// The nonce of a packet number (RFC 9001 section 5.3). Initials are the first packets of a
-    /// connection, so that the number is the truncated one (RFC 9000 appendix A.3).
-    fn nonce(&self, number: &[u8]) -> [u8; 12] {
+    /// The nonce of a packet number (RFC 9001 section 5.3).
+    fn nonce(&self, number: u64) -> [u8; 12] {
         let mut nonce = self.nonce;
-        for (byte, number) in nonce.iter_mut().rev().zip(number.iter().rev()) {
+        for (byte, number) in nonce.iter_mut().rev().zip(number.to_le_bytes()) {
             *byte ^= number;
         }
         nonce
     }
+}
+
+impl Header {
+    /// Where its bytes are.
+    fn room(&mut self) -> &mut [u8] {
+        if self.len > HEADER_USUAL_BYTES {
+            self.long.resize(self.len, 0);
+            return &mut self.long;
+        }
+        self.usual.get_mut(..self.len).unwrap_or_default()
+    }
+
+    /// The header up to the end of the packet number.
+    fn bytes(&self) -> &[u8] {
+        let all = if self.long.is_empty() { &self.usual[..] } else { &self.long };
+        all.get(..self.len).unwrap_or_default()
+    }
+
+    /// As much of the packet number as is written.
+    fn number(&self) -> &[u8] {
+        self.bytes().get(self.number_at..).unwrap_or_default()
+    }
+}
+
+/// The packet number whose last `len` bytes are `said`, next to that behind the largest seen (RFC 9000
+/// appendix A.3).
+fn whole_number(said: u64, len: usize, largest: u64) -> Option<u64> {
+    let window = 1_u64.checked_shl(u32::try_from(len.checked_mul(8)?).ok()?)?;
+    let (half, expected) = (window / 2, largest.checked_add(1)?);
+    let here = expected & !window.checked_sub(1)? | said;
+    let above = here.checked_add(window)?;
+    if here.checked_add(half)? <= expected {
+        return Some(above);
+    }
+    let below = here.checked_sub(window).filter(|_| here > expected.saturating_add(half));
+    Some(below.unwrap_or(here))
 }
 
 /// Takes the protection off a header (RFC 9001 section 5.4.1) and gives the packet number's length.
@@ -190,4 +251,26 @@ fn mask_header(header: &mut [u8], number_at: usize, mask: [u8; 5]) -> Option<usi
         *byte ^= mask;
     }
     Some(number_len)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_packet_number_of_rfc_9000_appendix_a_3_is_decoded() {
+        assert_eq!(whole_number(0x9b32, 2, 0xa82f_30ea), Some(0xa82f_9b32));
+    }
+
+    #[test]
+    fn every_number_within_half_a_window_of_the_next_one_is_decoded() {
+        for largest in [0_u64, 1, 0x7e, 0x7f, 0x80, 0xff, 0x100, 0xffff, 0x1_0000] {
+            for (len, window) in [(1, 0x100), (2, 0x1_0000)] {
+                let next = largest + 1;
+                for number in (next + 1).saturating_sub(window / 2)..=next + window / 2 {
+                    assert_eq!(whole_number(number % window, len, largest), Some(number));
+                }
+            }
+        }
+    }
 }

@@ -1,5 +1,8 @@
 //! QUIC in datagrams: the ClientHello inside a client's Initial packets. Opens nothing else.
 
+mod connection;
+#[cfg(test)]
+mod connection_tests;
 pub mod crypto;
 pub mod frame;
 pub mod gquic;
@@ -10,19 +13,18 @@ pub mod seal;
 mod tests;
 pub mod version;
 
+pub use connection::CONNECTIONS_MAX;
 pub use packet::may_hold_initial;
 pub use version::is_long_header_initial;
 
-use super::bytes::Reader;
 use super::progress::{Progress, Wants};
 use super::tls::facts::{self, Fingerprints};
-use super::tls::hello::{CLIENT_HELLO, ClientHello, Transport};
-use super::tls::record::{HELLO_LIMIT_BYTES, MESSAGE_HEADER_BYTES};
-use crate::model::{App, Direction, Fact, Facts, QuicVersion, Reason, TlsVersion};
-use crypto::Crypto;
+use super::tls::hello::ClientHello;
+use crate::model::{App, Direction, Facts, QuicVersion, Reason};
+use connection::{Connections, Opened};
 use frame::Frames;
-use keys::{Plain, Secrets};
-use packet::{ConnectionId, Invariant, Packet};
+use keys::Plain;
+use packet::{Invariant, Packet};
 use version::Kind;
 
 /// The most Initial packets that are opened before a hello is complete.
@@ -38,30 +40,13 @@ pub struct QuicReader {
     fingerprints: Fingerprints,
     /// A message was complete; what can hold no hello passes.
     decided: bool,
-    /// The version decided on that cannot be read or has its hello in the clear.
-    plain_version: Option<u32>,
-    /// Where a Retry told the client to go on.
-    retry: Option<ConnectionId>,
-    connection: Option<Connection>,
-    /// The hellos of that connection. Kept after they were read, so that bytes that come again are held
-    /// against them.
-    crypto: Crypto,
     /// Initial packets opened since a hello was complete.
     initials: u16,
-}
-
-/// The connection whose hello is read, or was.
-#[derive(Debug)]
-struct Connection {
-    version: u32,
-    /// The id the keys come from.
-    id: ConnectionId,
-    secrets: Secrets,
-    /// The server is past Initial packets, and so past a Retry.
-    answered: bool,
-    /// How much of the stream is hellos that were read.
-    parsed: usize,
-    named: bool,
+    /// The connection of the last datagram; 0 is none.
+    last: u32,
+    /// The version decided on that cannot be read or has its hello in the clear.
+    plain_version: Option<u32>,
+    connections: Connections,
 }
 
 /// What a packet means for its datagram; the highest of all its packets counts.
@@ -75,11 +60,19 @@ enum Step {
     Message,
 }
 
-/// Whose packet was opened.
-enum Opened {
-    Current,
-    New(Secrets),
-    Nobody,
+/// Why a datagram goes nowhere.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stop {
+    /// Its flow ends with it.
+    Fault(Reason),
+    /// It alone: no server takes it for the beginning of anything, or nobody can tell what it begins.
+    Refused(Reason),
+}
+
+impl From<Reason> for Stop {
+    fn from(reason: Reason) -> Self {
+        Self::Fault(reason)
+    }
 }
 
 impl QuicReader {
@@ -98,14 +91,14 @@ impl QuicReader {
 
     /// Becomes as a new one for another flow, of which it knows nothing; only memory is kept.
     pub fn renew(&mut self) {
-        let mut crypto = std::mem::take(&mut self.crypto);
-        crypto.clear(ROOM_BYTES);
-        *self = Self { crypto, ..Self::default() };
+        let mut connections = std::mem::take(&mut self.connections);
+        connections.clear();
+        *self = Self { connections, ..Self::default() };
     }
 
     /// Brings the memory that it keeps near.
     pub fn prefetch_room(&self) {
-        self.crypto.prefetch_room();
+        self.connections.prefetch_room();
     }
 
     /// Whether a hello was read, so that what can hold none passes.
@@ -114,24 +107,35 @@ impl QuicReader {
         self.decided
     }
 
+    /// The connection that the last datagram was of, if it was of one whose hello is read, or was.
+    #[must_use]
+    pub const fn connection(&self) -> Option<u32> {
+        if self.last == 0 { None } else { Some(self.last) }
+    }
+
+    /// Whether the connection of this number is known still. One that is not will never be told of.
+    #[must_use]
+    pub fn knows(&self, connection: u32) -> bool {
+        self.connections.knows(connection)
+    }
+
     /// Which directions tell more. Replies need not wait: they are read for Retry.
     #[must_use]
-    pub fn wants(&self) -> Wants {
-        match &self.connection {
-            Some(connection) if !connection.answered => Wants::BOTH,
-            _ => Wants::ORIGINAL,
-        }
+    pub const fn wants(&self) -> Wants {
+        if self.connections.expects_retry() { Wants::BOTH } else { Wants::ORIGINAL }
     }
 
     /// Reads one datagram. Consumed whole, it is a message, or belongs to the one decided last; not
-    /// consumed, it is part of a hello (or behind one) that is not complete. Once a flow is decided
-    /// only datagrams for which [`may_hold_initial`] is true need to come here.
+    /// consumed, it is part of a hello (or behind one) that is not complete, that of
+    /// [`QuicReader::connection`]. Once a flow is decided only datagrams for which
+    /// [`may_hold_initial`] is true need to come here.
     pub fn datagram(
         &mut self,
         direction: Direction,
         payload: &[u8],
         facts: &mut Facts,
     ) -> Progress {
+        self.last = 0;
         if direction == Direction::Reply {
             self.overhear(payload);
             return Progress::more(payload.len());
@@ -144,21 +148,23 @@ impl QuicReader {
                 self.initials = 0;
                 Progress::message(payload.len())
             }
-            Err(reason) => Progress::fault(reason),
+            Err(Stop::Fault(reason)) => Progress::fault(reason),
+            Err(Stop::Refused(reason)) => Progress::refused(reason),
         }
     }
 
-    fn read(&mut self, payload: &[u8], facts: &mut Facts) -> Result<Step, Reason> {
+    fn read(&mut self, payload: &[u8], facts: &mut Facts) -> Result<Step, Stop> {
         if let Some(version) = gquic::version(payload) {
-            return self.read_plain(version, gquic::hello(payload), facts);
+            return Ok(self.read_plain(version, gquic::hello(payload), facts)?);
         }
         match Invariant::version(payload) {
             None if payload.first().is_some_and(|first| first & 0x80 != 0) => {
-                Err(Reason::QuicMalformed)
+                Err(Stop::Fault(Reason::QuicMalformed))
             }
-            None => Ok(self.other_packet()),
+            None if self.decided => Ok(Step::Pass),
+            None => Ok(Step::Wait),
             // Version negotiation comes from servers only (RFC 9000 section 17.2.1).
-            Some(0) => Err(Reason::QuicMalformed),
+            Some(0) => Err(Stop::Fault(Reason::QuicMalformed)),
             // On a QUIC flow other protocols have the fixed bit clear (RFC 9443 section 3).
             Some(version)
                 if self.decided
@@ -168,7 +174,7 @@ impl QuicReader {
                 Ok(Step::Pass)
             }
             Some(version) if version::dialect(version).is_none() => {
-                self.read_plain(version, None, facts)
+                Ok(self.read_plain(version, None, facts)?)
             }
             Some(_) => self.read_packets(payload, facts),
         }
@@ -189,8 +195,7 @@ impl QuicReader {
         if again {
             return facts::again(facts, &hello).map(|()| Step::Pass);
         }
-        self.connection = None;
-        self.crypto.clear(ROOM_BYTES);
+        self.connections.tell(0);
         self.plain_version = Some(version);
         let name = facts::name(&hello);
         facts.settle_without_names(App::Quic);
@@ -200,117 +205,111 @@ impl QuicReader {
     }
 
     /// The packets of a datagram, one behind the other (RFC 9000 section 12.2).
-    fn read_packets(&mut self, payload: &[u8], facts: &mut Facts) -> Result<Step, Reason> {
+    fn read_packets(&mut self, payload: &[u8], facts: &mut Facts) -> Result<Step, Stop> {
         let mut rest = payload;
         let mut step = Step::Pass;
         let mut together = None;
+        let small = payload.len() < FIRST_DATAGRAM_BYTES;
         while rest.first().is_some_and(|first| first & 0x80 != 0) {
             let packet = Packet::read(rest).ok_or(Reason::QuicMalformed)?;
             // Packets of several connections must not share a datagram.
             let connection = (packet.version, packet.destination);
             if *together.get_or_insert(connection) != connection {
-                return Err(Reason::QuicMalformed);
+                return Err(Stop::Fault(Reason::QuicMalformed));
             }
-            step = step.max(match packet.kind {
-                Kind::Initial => self.initial(&packet, facts)?,
-                Kind::ZeroRtt | Kind::Handshake => self.other_packet(),
-                Kind::Retry => return Err(Reason::QuicMalformed),
-            });
+            let next = match packet.kind {
+                Kind::Initial => self.initial(&packet, small, facts),
+                Kind::ZeroRtt | Kind::Handshake => Ok(self.other_packet(&packet)?),
+                Kind::Retry => Err(Stop::Fault(Reason::QuicMalformed)),
+            };
+            step = match next {
+                Ok(next) => step.max(next),
+                // What was read of it will not be told again.
+                Err(Stop::Refused(reason)) if step == Step::Message => {
+                    return Err(Stop::Fault(reason));
+                }
+                Err(stop) => return Err(stop),
+            };
             rest = packet.rest;
         }
         Ok(step)
     }
 
-    /// A packet without a hello. No server can open it before the Initial that was read.
-    const fn other_packet(&self) -> Step {
-        if self.decided { Step::Pass } else { Step::Wait }
+    /// A packet without a hello. No server can open it before the Initial of its connection.
+    fn other_packet(&mut self, packet: &Packet<'_>) -> Result<Step, Reason> {
+        if let Some(number) = self.connections.waiting(&packet.destination) {
+            self.belongs(number)?;
+            return Ok(Step::Wait);
+        }
+        Ok(if self.decided { Step::Pass } else { Step::Wait })
     }
 
-    fn initial(&mut self, packet: &Packet<'_>, facts: &mut Facts) -> Result<Step, Reason> {
+    /// The datagram is of this connection, and so of no other.
+    fn belongs(&mut self, number: u32) -> Result<(), Reason> {
+        if self.last != 0 && self.last != number {
+            return Err(Reason::QuicMalformed);
+        }
+        self.last = number;
+        Ok(())
+    }
+
+    fn initial(
+        &mut self,
+        packet: &Packet<'_>,
+        small: bool,
+        facts: &mut Facts,
+    ) -> Result<Step, Stop> {
         self.initials = self.initials.saturating_add(1);
         if self.initials > INITIALS_LIMIT {
-            return Err(Reason::LimitInspection);
+            return Err(Stop::Fault(Reason::LimitInspection));
         }
         let mut plain = Plain::default();
-        match self.open(packet, &mut plain)? {
-            Opened::Current => {}
-            Opened::New(secrets) => self.begin(packet, secrets),
-            // Neither its own connection id nor the first one's keys open it: no server takes it
-            // for a new connection.
-            Opened::Nobody if self.decided => {
-                self.initials = 0;
-                return Ok(Step::Pass);
-            }
-            Opened::Nobody => return Err(Reason::QuicMalformed),
+        let opened = self.connections.open(packet, &mut plain)?;
+        let named = match &opened {
+            Opened::Known { connection, .. } => self.connections.is_named(*connection),
+            Opened::New(_) | Opened::Nobody => false,
+        };
+        let nobody = matches!(opened, Opened::Nobody);
+        // A server discards what is small (RFC 9000 section 14.1): it begins nothing there. What no keys
+        // open may be of a connection that is known no more, whose name was another.
+        if (small && !named) || (nobody && self.decided) {
+            return Err(self.refuse(Reason::QuicMalformed));
         }
-        let fingerprints = self.fingerprints;
-        let Some(connection) = &mut self.connection else { return Ok(Step::Wait) };
+        let number = match opened {
+            Opened::Known { connection, largest } => {
+                self.connections.took(connection, largest);
+                connection
+            }
+            Opened::New(new) => self.connections.begin(packet, new),
+            Opened::Nobody => return Err(Stop::Fault(Reason::QuicMalformed)),
+        };
+        self.belongs(number)?;
         let google = packet.dialect.google;
         let plain = plain.bytes();
         let mut frames = if google { Frames::google(plain) } else { Frames::new(plain) };
         while let Some(piece) = frames.next_piece().map_err(|()| Reason::QuicMalformed)? {
-            self.crypto.insert(piece.offset, piece.bytes)?;
+            self.connections.insert(number, &piece)?;
         }
-        let step = connection.hellos(&self.crypto, fingerprints, facts)?;
-        if step == Step::Pass {
-            self.initials = 0;
+        let fingerprints = self.fingerprints;
+        let Some(connection) = self.connections.get_mut(number) else { return Ok(Step::Wait) };
+        let step = connection.hellos(fingerprints, facts)?;
+        match step {
+            Step::Message => {
+                self.connections.tell(number);
+                self.plain_version = None;
+            }
+            Step::Pass => self.initials = 0,
+            Step::Wait => {}
         }
         Ok(step)
     }
 
-    /// Opens a packet with the keys of the connection there is, with those of its own destination,
-    /// or not at all. A client that got an answer, or a compatible version (RFC 9368), writes to
-    /// another id with the keys of the first; a new connection and one after Retry has its own.
-    /// Both opening it is a forgery that shows us another hello than the server.
-    fn open(&self, packet: &Packet<'_>, plain: &mut Plain) -> Result<Opened, Reason> {
-        let make = |id: &ConnectionId| Secrets::client(packet.dialect, id.as_bytes());
-        let opens = |secrets: &Secrets, plain: &mut Plain| match secrets.keys() {
-            Some(keys) => Ok(keys.open(packet, plain).is_some()),
-            None => Err(Reason::QuicMalformed),
-        };
-        let Some(connection) = &self.connection else {
-            let secrets = make(&packet.destination);
-            let opened = opens(&secrets, plain)?;
-            return Ok(if opened { Opened::New(secrets) } else { Opened::Nobody });
-        };
-        let same_version = connection.version == packet.version;
-        let current = if same_version { connection.secrets } else { make(&connection.id) };
-        let by_current = opens(&current, plain)?;
-        if connection.id == packet.destination && same_version {
-            return Ok(if by_current { Opened::Current } else { Opened::Nobody });
+    /// A packet whose datagram goes nowhere; on a decided flow it does not count.
+    fn refuse(&mut self, reason: Reason) -> Stop {
+        if self.decided {
+            self.initials = 0;
         }
-        let secrets = make(&packet.destination);
-        let mut own = Plain::default();
-        let by_own = opens(&secrets, &mut own)?;
-        if connection.id == packet.destination {
-            // The same id with another version, as after version negotiation.
-            return Ok(if by_own { Opened::New(secrets) } else { Opened::Nobody });
-        }
-        match (by_own, by_current) {
-            (true, true) => Err(Reason::QuicMalformed),
-            (true, false) => {
-                *plain = own;
-                Ok(Opened::New(secrets))
-            }
-            (false, true) => Ok(Opened::Current),
-            (false, false) => Ok(Opened::Nobody),
-        }
-    }
-
-    /// A new connection on this flow, or the one there is after Retry, whose name may not change.
-    fn begin(&mut self, packet: &Packet<'_>, secrets: Secrets) {
-        let retried = self.retry == Some(packet.destination);
-        let named = retried && self.connection.as_ref().is_some_and(|old| old.named);
-        self.crypto.clear(ROOM_BYTES);
-        self.connection = Some(Connection {
-            version: packet.version,
-            id: packet.destination,
-            secrets,
-            answered: false,
-            parsed: 0,
-            named,
-        });
-        self.plain_version = None;
+        Stop::Refused(reason)
     }
 
     /// Reads one datagram of the server: where a Retry leads, and that Initial packets are over.
@@ -318,62 +317,12 @@ impl QuicReader {
         let mut rest = payload;
         while let Some(packet) = Packet::read(rest) {
             match packet.kind {
-                Kind::Retry => self.retry = Some(packet.source),
-                Kind::Handshake => {
-                    if let Some(connection) = &mut self.connection
-                        && connection.named
-                    {
-                        connection.answered = true;
-                    }
-                }
+                Kind::Retry => self.connections.retry(packet.source),
+                Kind::Handshake => self.connections.answered(),
                 Kind::Initial | Kind::ZeroRtt => {}
             }
             rest = packet.rest;
         }
-    }
-}
-
-impl Connection {
-    /// Reads the hellos that are complete: the first and, after a HelloRetryRequest, one more.
-    fn hellos(
-        &mut self,
-        crypto: &Crypto,
-        fingerprints: Fingerprints,
-        facts: &mut Facts,
-    ) -> Result<Step, Reason> {
-        let mut step = Step::Pass;
-        loop {
-            let mut reader = Reader::new(crypto.prefix());
-            reader.take(self.parsed);
-            let mut ahead = reader;
-            let (Some(kind), Some(len)) = (ahead.u8(), ahead.u24()) else { break };
-            if kind != CLIENT_HELLO {
-                return Err(Reason::TlsMalformed);
-            }
-            let len = usize::try_from(len).unwrap_or(usize::MAX);
-            if len > HELLO_LIMIT_BYTES {
-                return Err(Reason::LimitInspection);
-            }
-            let Some(body) = ahead.take(len) else { break };
-            let hello = ClientHello::read(body).ok_or(Reason::TlsMalformed)?;
-            if self.named {
-                facts::again(facts, &hello)?;
-            } else {
-                let named = facts::first(facts, &hello, Transport::Quic, fingerprints);
-                facts.quic_version.get_or_insert(QuicVersion(self.version));
-                // RFC 9001 section 4.2: never older than TLS 1.3, which hides certificates.
-                facts.tls.version = Fact::Known(TlsVersion(0x0304));
-                facts.tls.client_certificate = Fact::Missed;
-                named?;
-            }
-            self.named = true;
-            self.parsed = self.parsed.saturating_add(MESSAGE_HEADER_BYTES).saturating_add(len);
-            step = Step::Message;
-        }
-        if step != Step::Message && (!self.named || crypto.end() > self.parsed) {
-            step = Step::Wait;
-        }
-        Ok(step)
     }
 }
 

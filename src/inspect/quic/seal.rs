@@ -19,6 +19,8 @@ pub struct Initial<'a> {
     pub token: &'a [u8],
     /// Packet number.
     pub number: u32,
+    /// How many of its bytes are written, from one to four; 0 is all four.
+    pub number_bytes: usize,
     /// Pads the packet to this length.
     pub padded_to: usize,
 }
@@ -30,7 +32,11 @@ impl Initial<'_> {
     pub fn seal(&self, frames: &[u8]) -> Option<Vec<u8>> {
         let dialect = dialect(self.version)?;
         let keys = Keys::client(dialect, self.keyed_by.unwrap_or(self.destination))?;
-        let mut header = vec![if dialect.second { 0xd3 } else { 0xc3 }];
+        let number = self.number.to_be_bytes();
+        let number_bytes = if self.number_bytes == 0 { number.len() } else { self.number_bytes };
+        let number = number.get(number.len().checked_sub(number_bytes)?..)?;
+        let first = if dialect.second { 0xd0 } else { 0xc0 };
+        let mut header = vec![first | u8::try_from(number_bytes.checked_sub(1)?).ok()?];
         header.extend(self.version.to_be_bytes());
         for id in [self.destination, self.source] {
             header.push(u8::try_from(id.len()).ok()?);
@@ -38,13 +44,13 @@ impl Initial<'_> {
         }
         header.extend(length(self.token.len())?);
         header.extend_from_slice(self.token);
-        // To come: two bytes of length, four of packet number, and the tag.
-        let overhead = header.len().checked_add(2 + 4 + 16)?;
+        // To come: two bytes of length, the packet number, and the tag.
+        let overhead = header.len().checked_add(2 + 16)?.checked_add(number_bytes)?;
         let mut payload = frames.to_vec();
         payload.resize(payload.len().max(self.padded_to.saturating_sub(overhead)), 0);
-        header.extend(wide_length(payload.len().checked_add(4 + 16)?)?);
-        header.extend(self.number.to_be_bytes());
-        keys.seal(&header, payload)
+        header.extend(wide_length(payload.len().checked_add(16)?.checked_add(number_bytes)?)?);
+        header.extend_from_slice(number);
+        keys.seal(u64::from(self.number), &header, payload)
     }
 }
 

@@ -6,26 +6,27 @@ use super::version::{V1, V2};
 use super::*;
 use crate::inspect::Outcome;
 use crate::inspect::tls::compose::Offer;
+use crate::model::{Fact, TlsVersion};
 use proptest::prelude::*;
 
-const ORIGINAL: Direction = Direction::Original;
-const ID: &[u8] = &[0x83, 0x94, 0xc8, 0xf0, 0x3e, 0x51, 0x57, 0x08];
-const NAME: &[u8] = b"quic.payments.example";
+pub(super) const ORIGINAL: Direction = Direction::Original;
+pub(super) const ID: &[u8] = &[0x83, 0x94, 0xc8, 0xf0, 0x3e, 0x51, 0x57, 0x08];
+pub(super) const NAME: &[u8] = b"quic.payments.example";
 
-fn hello(name: &[u8], key_share: usize) -> Vec<u8> {
+pub(super) fn hello(name: &[u8], key_share: usize) -> Vec<u8> {
     let names = [name];
     Offer { names: &names, versions: &[0x0304], key_share, ..Offer::default() }.message().unwrap()
 }
 
-fn initial() -> Initial<'static> {
+pub(super) fn initial() -> Initial<'static> {
     Initial { version: V1, destination: ID, padded_to: 1200, ..Initial::default() }
 }
 
-fn whole(name: &[u8]) -> Vec<u8> {
+pub(super) fn whole(name: &[u8]) -> Vec<u8> {
     crypto_frame(0, &hello(name, 32)).unwrap()
 }
 
-fn read(reader: &mut QuicReader, facts: &mut Facts, datagram: &[u8]) -> Outcome {
+pub(super) fn read(reader: &mut QuicReader, facts: &mut Facts, datagram: &[u8]) -> Outcome {
     let progress = reader.datagram(ORIGINAL, datagram, facts);
     match progress.outcome {
         Outcome::Message => assert_eq!(progress.consumed, datagram.len()),
@@ -36,7 +37,7 @@ fn read(reader: &mut QuicReader, facts: &mut Facts, datagram: &[u8]) -> Outcome 
 }
 
 /// A reader that has read one hello.
-fn after_hello() -> (QuicReader, Facts) {
+pub(super) fn after_hello() -> (QuicReader, Facts) {
     let (mut reader, mut facts) = (QuicReader::new(), Facts::default());
     let datagram = initial().seal(&whole(NAME)).unwrap();
     assert_eq!(read(&mut reader, &mut facts, &datagram), Outcome::Message);
@@ -44,7 +45,7 @@ fn after_hello() -> (QuicReader, Facts) {
     (reader, facts)
 }
 
-fn named(facts: &Facts) -> String {
+pub(super) fn named(facts: &Facts) -> String {
     facts.domain.known().unwrap().to_string()
 }
 
@@ -112,7 +113,7 @@ fn coalesced_and_early_packets_wait_for_the_hello() {
     let hello = hello(NAME, 1216);
     let (front, back) = hello.split_at(700);
     let first = initial().seal(&crypto_frame(0, front).unwrap()).unwrap();
-    let second = Initial { number: 1, padded_to: 0, ..initial() };
+    let second = Initial { number: 1, ..initial() };
     let second = second.seal(&crypto_frame(700, back).unwrap()).unwrap();
     let mut early = vec![0xd0, 0, 0, 0, 1, 8];
     early.extend(ID);
@@ -213,15 +214,69 @@ fn a_compatible_version_goes_on_with_the_same_connection() {
 }
 
 #[test]
-fn what_nobody_can_open_is_malformed_first_and_passes_later() {
+fn what_nobody_can_open_is_malformed_first_and_refused_alone_later() {
     let forged = Initial { keyed_by: Some(b"nobody"), ..initial() };
     let forged = forged.seal(&whole(NAME)).unwrap();
     let (mut reader, mut facts) = (QuicReader::new(), Facts::default());
     let fault = Outcome::Fault(Reason::QuicMalformed);
     assert_eq!(read(&mut reader, &mut facts, &forged), fault);
     let (mut reader, mut facts) = after_hello();
-    let progress = reader.datagram(ORIGINAL, &forged, &mut facts);
-    assert_eq!(progress, Progress::more(forged.len()));
+    for _ in 0..=INITIALS_LIMIT {
+        let progress = reader.datagram(ORIGINAL, &forged, &mut facts);
+        assert_eq!(progress, Progress::refused(Reason::QuicMalformed));
+    }
+}
+
+#[test]
+fn a_datagram_too_small_for_a_server_names_nothing() {
+    let refused = Progress::refused(Reason::QuicMalformed);
+    for (len, named) in [
+        (FIRST_DATAGRAM_BYTES - 1, false),
+        (FIRST_DATAGRAM_BYTES, true),
+        (FIRST_DATAGRAM_BYTES + 1, true),
+    ] {
+        let (mut reader, mut facts) = (QuicReader::new(), Facts::default());
+        let datagram = Initial { padded_to: len, ..initial() }.seal(&whole(NAME)).unwrap();
+        assert_eq!(datagram.len(), len);
+        let progress = reader.datagram(ORIGINAL, &datagram, &mut facts);
+        assert_eq!(progress, if named { Progress::message(len) } else { refused }, "{len}");
+        assert_eq!(reader.is_decided(), named);
+    }
+    let small = |frames: &[u8]| Initial { padded_to: 300, ..initial() }.seal(frames).unwrap();
+    let (mut reader, mut facts) = (QuicReader::new(), Facts::default());
+    let hello = hello(NAME, 32);
+    let front = initial().seal(&crypto_frame(0, &hello[..60]).unwrap()).unwrap();
+    let back = small(&crypto_frame(60, &hello[60..]).unwrap());
+    assert_eq!(read(&mut reader, &mut facts, &front), Outcome::More);
+    assert_eq!(reader.datagram(ORIGINAL, &back, &mut facts), refused);
+    let (mut reader, mut facts) = after_hello();
+    let passes = small(&[2, 0, 0, 0, 0]);
+    assert_eq!(reader.datagram(ORIGINAL, &passes, &mut facts), Progress::more(passes.len()));
+    let other = small(&crypto_frame(hello.len(), &self::hello(b"other.example", 32)).unwrap());
+    assert_eq!(read(&mut reader, &mut facts, &other), Outcome::Fault(Reason::NameChanged));
+}
+
+#[test]
+fn packet_numbers_are_whole_behind_what_is_written_of_them() {
+    let (front, back) = (&hello(NAME, 32)[..60], &hello(NAME, 32)[60..]);
+    let part = |number, offset, bytes: &[u8]| {
+        let packet = Initial { number, number_bytes: 1, ..initial() };
+        packet.seal(&crypto_frame(offset, bytes).unwrap()).unwrap()
+    };
+    let (mut reader, mut facts) = (QuicReader::new(), Facts::default());
+    assert_eq!(read(&mut reader, &mut facts, &part(0xff, 0, front)), Outcome::More);
+    assert_eq!(read(&mut reader, &mut facts, &part(0x100, 60, back)), Outcome::Message);
+    assert_eq!(named(&facts), "quic.payments.example");
+    // Behind 0x100, what says 1 is 0x101 to the server, which opens no packet 1.
+    let (mut reader, mut facts) = (QuicReader::new(), Facts::default());
+    let ping = Initial { number: 0x100, ..initial() }.seal(&[1]).unwrap();
+    assert_eq!(read(&mut reader, &mut facts, &ping), Outcome::More);
+    let fault = Outcome::Fault(Reason::QuicMalformed);
+    assert_eq!(read(&mut reader, &mut facts, &part(1, 0, &hello(NAME, 32))), fault);
+    let (mut reader, mut facts) = (QuicReader::new(), Facts::default());
+    assert_eq!(read(&mut reader, &mut facts, &ping), Outcome::More);
+    let behind = part(0x101, 0, &hello(NAME, 32));
+    assert_eq!(read(&mut reader, &mut facts, &behind), Outcome::Message);
 }
 
 #[test]
@@ -239,7 +294,7 @@ fn initials_end_at_their_limit() {
         [(INITIALS_LIMIT - 1, true), (INITIALS_LIMIT, true), (INITIALS_LIMIT + 1, false)]
     {
         let (mut reader, mut facts) = (QuicReader::new(), Facts::default());
-        let ping = Initial { padded_to: 100, ..initial() }.seal(&[1]).unwrap();
+        let ping = initial().seal(&[1]).unwrap();
         let mut outcomes = (0..count).map(|_| read(&mut reader, &mut facts, &ping));
         let faulty = outcomes.any(|o| o == Outcome::Fault(Reason::LimitInspection));
         assert_eq!(!faulty, fits, "{count}");
@@ -333,7 +388,7 @@ proptest! {
             let end = (start + cut + overlap).min(hello.len());
             let mut frames = vec![1, 0, 0];
             frames.extend(crypto_frame(start, &hello[start..end]).unwrap());
-            let number = u32::try_from(start).unwrap();
+            let number = u32::try_from(start / cut).unwrap();
             let datagram = Initial { number, ..initial() }.seal(&frames).unwrap();
             let progress = reader.datagram(ORIGINAL, &datagram, &mut facts);
             last = progress.outcome;
