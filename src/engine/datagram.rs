@@ -31,6 +31,9 @@ impl Engine {
         direction: Direction,
         out: &mut Output,
     ) -> Verdict {
+        if self.is_in_middle(id) {
+            return Verdict::Forward;
+        }
         if let Some(verdict) = self.lone_question(id, parcel, direction) {
             return verdict;
         }

@@ -117,6 +117,9 @@ impl Engine {
         if self.pass_over(id, parcel) {
             return Verdict::Forward;
         }
+        if let Some(verdict) = self.begin_in_middle(id, parcel, out) {
+            return verdict;
+        }
         if direction == Direction::Reply && self.opens_refused(id, parcel) {
             self.forget(id, Ended::Replaced, out);
             return self.open(parcel, out);
@@ -152,10 +155,15 @@ impl Engine {
     /// Writes into a flow whether its payload is looked at from now on, and whether all of it, so that
     /// a packet that nobody reads need not go and see. Only a packet of the flow itself changes that.
     pub(super) fn mark_read(&mut self, id: FlowId) {
+        let is_udp = || self.table.key(id).is_some_and(|key| key.protocol() == Protocol::UDP);
+        let Some(flow) = self.table.get(id) else { return };
+        let met_late = flow.is(Mark::Midstream);
+        // Of datagrams in the middle of a flow what begins another is looked for.
+        let middle = met_late && flow.stage() == Stage::Following && is_udp();
+        let attention = if middle { Attention::Half } else { self.cases.attention(flow.case) };
         let Some(flow) = self.table.get_mut(id) else { return };
-        let attention = self.cases.attention(flow.case);
         flow.set(Mark::Read, attention != Attention::None);
-        flow.set_half_read(attention == Attention::Half && !flow.is(Mark::Midstream));
+        flow.set_half_read(attention == Attention::Half && (middle || !met_late));
     }
 
     /// A packet with payload that no inspection looks at.

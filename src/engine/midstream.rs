@@ -1,10 +1,13 @@
 //! Flows met in the middle: after a restart, a rebalance, a drain elsewhere.
 
 use super::decide::Question;
+use super::entry::Mark;
 use super::open::Start;
+use super::record::Ended;
+use super::state::Stage;
 use super::{Engine, Output, Parcel};
-use crate::flow::TcpTracker;
-use crate::inspect::detect;
+use crate::flow::{FlowId, TcpTracker};
+use crate::inspect::{detect, is_beginning};
 use crate::model::{Action, Direction, Facts, FiveTuple, FlowVerdict, Reason, SegmentId, Verdict};
 use crate::policy::spec::Midstream;
 use crate::policy::{Decision, Located};
@@ -92,6 +95,37 @@ impl Engine {
             (_, Action::Allow) => (sides(false), backward),
             _ => (sides(guess.forward), if guess.forward { forward } else { backward }),
         }
+    }
+
+    /// Whether a flow of datagrams that passes was met in the middle. Nothing of it is read but what
+    /// begins another, for which what has a short header is not looked at.
+    pub(super) fn is_in_middle(&mut self, id: FlowId) -> bool {
+        let Some(flow) = self.table.get_mut(id).filter(|flow| flow.is(Mark::Midstream)) else {
+            return false;
+        };
+        flow.set(Mark::Fresh, false);
+        flow.set_stage(Stage::Following);
+        true
+    }
+
+    /// What begins with a name on a flow of datagrams that was met in the middle is a flow of its own,
+    /// whichever side sends it, and decided by that name. None: it is no such flow, or the datagram
+    /// begins nothing.
+    pub(super) fn begin_in_middle(
+        &mut self,
+        id: FlowId,
+        parcel: &Parcel<'_>,
+        out: &mut Output,
+    ) -> Option<Verdict> {
+        let middle = self.table.get(id)?.is(Mark::Midstream) && parcel.packet.body == Body::Udp;
+        if !middle || !is_beginning(parcel.payload) || !self.intact(parcel) {
+            return None;
+        }
+        if self.draining {
+            return Some(Verdict::Drop(Reason::Draining));
+        }
+        self.forget(id, Ended::Replaced, out);
+        Some(self.open(parcel, out))
     }
 
     fn orientation(

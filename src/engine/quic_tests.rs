@@ -10,7 +10,7 @@ use crate::inspect::tls::compose::Offer;
 use crate::model::{EndpointId, FiveTuple, Protocol, Reason, Verdict};
 use crate::policy::names::{NamePattern, NameSet};
 use crate::policy::spec::{
-    CommonEndpoints, PolicySpec, PortRange, RuleSpec, SegmentKind, SegmentSpec,
+    Answer, CommonEndpoints, Midstream, PolicySpec, PortRange, RuleSpec, SegmentKind, SegmentSpec,
 };
 use crate::synth::packet;
 use crate::synth::speech::{Speech, proxy_header};
@@ -274,4 +274,67 @@ fn what_is_held_of_a_connection_that_is_given_up_is_dropped() {
         assert_eq!(bench.dropped(Reason::HeldDiscarded), given_up, "{halves_held}");
         assert_eq!(bench.released(), 0);
     }
+}
+
+/// Some rule allows what is met in the middle, or the setting does.
+fn met_in_the_middle() -> [PolicySpec; 2] {
+    let mut adopting = named(".good.example");
+    adopting.defaults.midstream = Midstream::Adopt;
+    adopting.policies[0].rules.last_mut().unwrap().midstream = Answer::Allow;
+    let mut allowing = named(".good.example");
+    allowing.defaults.midstream = Midstream::Allow;
+    [adopting, allowing]
+}
+
+/// A packet with a short header of a connection that is not known.
+fn middle(len: u8) -> Vec<u8> {
+    (0..len).map(|n| if n == 0 { 0x4f } else { n.wrapping_mul(37) ^ 0xc5 }).collect()
+}
+
+#[test]
+fn a_connection_that_begins_in_the_middle_of_a_flow_is_decided_by_its_name() {
+    for spec in met_in_the_middle() {
+        for (name, verdict) in [(GOOD, FORWARD), (EVIL, DENIED)] {
+            for before in [1, 2, 9] {
+                for reversed in [false, true] {
+                    let mut bench = Bench::new(&spec);
+                    for _ in 0..before {
+                        let seen = if reversed { flow().reverse() } else { flow() };
+                        assert_eq!(bench.give(&packet::udp(&seen, &middle(40))), FORWARD);
+                    }
+                    assert_eq!(bench.say(&whole(A, name)), verdict, "{before}");
+                    bench.pass(600);
+                    assert_eq!(bench.ended().len(), 2, "the middle was a flow of its own");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn the_middle_of_a_flow_passes_at_once_and_its_own_long_headers_too() {
+    for spec in met_in_the_middle() {
+        let mut bench = Bench::new(&spec);
+        assert_eq!(bench.say(&middle(40)), FORWARD);
+        for _ in 0..9 {
+            assert_eq!(bench.say(&middle(60)), FORWARD);
+            assert_eq!(bench.engine.busy & 1, 0, "unread");
+        }
+        let going_on = Initial { destination: CHOSEN, keyed_by: Some(A), ..Initial::default() };
+        assert_eq!(bench.say(&of(going_on, &[2, 0, 0, 0, 0])), FORWARD);
+        let from_server = packet::udp(&flow().reverse(), &whole(A, EVIL)[..1100]);
+        assert_eq!(bench.give(&from_server), FORWARD);
+        assert_eq!(bench.say(&middle(60)), FORWARD);
+        assert_eq!((bench.engine.busy & 1, bench.engine.flows()), (0, 1));
+    }
+}
+
+#[test]
+fn while_draining_nothing_begins_in_the_middle_of_a_flow_that_goes_on() {
+    let [_, allowing] = met_in_the_middle();
+    let mut bench = Bench::new(&allowing);
+    assert_eq!(bench.say(&middle(40)), FORWARD);
+    bench.engine.drain(true);
+    assert_eq!(bench.say(&whole(A, GOOD)), Verdict::Drop(Reason::Draining));
+    assert_eq!(bench.say(&middle(40)), FORWARD);
 }

@@ -2,10 +2,10 @@
 //! at, so that a flow of one protocol cannot go on as another unseen.
 
 use super::detect::dns_datagram;
-use super::dns::{is_answer, read_datagram};
+use super::dns::{Header, is_answer, read_datagram};
 use super::progress::{Progress, Wants};
 use super::proxy::ProxyDatagrams;
-use super::quic::{QuicReader, is_client_start, is_middle, is_short};
+use super::quic::{self, QuicReader, is_client_start, is_middle, is_short};
 use crate::model::{App, Direction, Facts};
 
 /// What a flow of datagrams speaks, where that alone says how to read on.
@@ -63,6 +63,14 @@ impl Strand {
 #[must_use]
 pub fn is_quic_middle(payload: &[u8]) -> bool {
     is_middle(payload) && !dns_datagram(payload)
+}
+
+/// Whether a datagram begins what a name decides, whatever its flow was told to be and whichever side
+/// sends it: a QUIC connection, or a DNS query.
+#[must_use]
+pub fn is_beginning(payload: &[u8]) -> bool {
+    let asks = || Header::read(payload).is_some_and(|header| !header.is_response());
+    quic::begins(payload) || (asks() && dns_datagram(payload))
 }
 
 /// Reads the datagrams of one flow.

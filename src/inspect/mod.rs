@@ -17,7 +17,7 @@ pub mod quic;
 pub mod stream;
 pub mod tls;
 
-pub use datagrams::{Speech, Strand, is_quic_middle};
+pub use datagrams::{Speech, Strand, is_beginning, is_quic_middle};
 pub use dns::DnsStreamReader;
 pub use inspector::Inspector;
 pub use progress::{Outcome, Progress, Wants};

@@ -23,7 +23,7 @@ use super::tls::hello::ClientHello;
 use crate::model::{App, Direction, Facts, QuicVersion, Reason};
 use connection::{Connections, Opened};
 use frame::Frames;
-use keys::Plain;
+use keys::{Plain, Secrets};
 use packet::{Invariant, Packet};
 use version::Kind;
 
@@ -369,4 +369,28 @@ pub fn is_client_start(datagram: &[u8]) -> bool {
         return false;
     }
     version::is_plausible(version) && datagram.len() >= FIRST_DATAGRAM_BYTES
+}
+
+/// Whether a datagram begins a connection by a packet whose name can be told, whichever side sends it: a
+/// client's first Initial opens with the keys of the id it is sent to, and no other packet does.
+#[must_use]
+pub fn begins(datagram: &[u8]) -> bool {
+    if gquic::version(datagram).is_some() {
+        return gquic::hello(datagram).is_some();
+    }
+    let Some(version) = Invariant::version(datagram) else { return false };
+    if version::dialect(version).is_none() {
+        return is_client_start(datagram);
+    }
+    let (mut rest, mut plain) = (datagram, Plain::default());
+    while let Some(packet) = Packet::read(rest) {
+        let keys = || Secrets::client(packet.dialect, packet.destination.as_bytes()).keys();
+        if packet.kind == Kind::Initial
+            && keys().is_some_and(|keys| keys.open(&packet, None, &mut plain).is_some())
+        {
+            return true;
+        }
+        rest = packet.rest;
+    }
+    false
 }

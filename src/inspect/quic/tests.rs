@@ -280,6 +280,19 @@ fn packet_numbers_are_whole_behind_what_is_written_of_them() {
 }
 
 #[test]
+fn only_what_a_server_would_open_begins_a_connection() {
+    let datagram = initial().seal(&whole(NAME)).unwrap();
+    assert!(begins(&datagram));
+    let early = [&[0xd0, 0, 0, 0, 1, 8][..], ID, &[0, 25], &[0x33; 25]].concat();
+    assert!(begins(&[early.clone(), datagram].concat()));
+    assert!(!begins(&early));
+    let moved = Initial { destination: b"server-id", keyed_by: Some(ID), ..initial() };
+    for other in [moved.seal(&[1]).unwrap(), from_server(0, b"x"), vec![0x45; 60], vec![0xc5; 60]] {
+        assert!(!begins(&other));
+    }
+}
+
+#[test]
 fn packets_of_two_connections_in_one_datagram_are_malformed() {
     let other = Initial { destination: b"elsewhere", ..initial() }.seal(&whole(NAME)).unwrap();
     let datagram = [initial().seal(&whole(NAME)).unwrap(), other].concat();
