@@ -135,18 +135,21 @@ impl Engine {
     pub(super) fn expire_flow(&mut self, id: FlowId, position: usize, out: &mut Output) -> bool {
         let Some((key, due, flow)) = self.table.entry(id) else { return false };
         let undecided = flow.stage() == Stage::Pending && self.cases.inspects(flow.case);
-        let policy = self.present_policy_of(flow);
-        if self.outlives_waiting(key.protocol(), flow) {
-            if self.stop_waiting(id, out) {
-                return true;
-            }
-        } else if self.end_waiting(id, position, out) {
-            // However late that is noticed, it is remembered from when its time was up.
-            self.table.touch(id, due, REFUSED);
-            if due + REFUSED > self.now {
-                return true;
+        let open = self.cases.get(flow.case).and_then(|case| case.inspection.as_deref());
+        if open.is_some_and(|open| !open.held.is_empty()) {
+            if self.outlives_waiting(key.protocol(), flow) {
+                if self.stop_waiting(id, out) {
+                    return true;
+                }
+            } else if self.end_waiting(id, position, out) {
+                // However late that is noticed, it is remembered from when its time was up.
+                self.table.touch(id, due, REFUSED);
+                if due + REFUSED > self.now {
+                    return true;
+                }
             }
         } else if undecided {
+            let policy = self.present_policy_of(flow);
             let verdict = policy.map(|policy| self.policy.otherwise(policy));
             let verdict = verdict.unwrap_or(self.deny_undecided(None));
             if let Some(flow) = self.table.get_mut(id) {
