@@ -8,6 +8,7 @@ use super::record::{Ended, Event, FlowRecord, Told};
 use super::state::{Case, CaseRef, Stage};
 use crate::flow::{Fate, FlowId, FlowKey};
 use crate::model::{Action, Epoch, Reason, Timestamp};
+use std::sync::Arc;
 
 /// Flows that end with one packet: few, so that no packet waits long behind them, and more than one,
 /// so that flows end at least as fast as they can begin. A flow that is due is over for whatever comes
@@ -173,6 +174,9 @@ impl Engine {
         self.counters.end(ended);
         out.events.push(Event::FlowEnd(record));
         self.candidates.forget(id);
+        if !self.denied_names.is_empty() {
+            self.denied_names.remove(&id.index());
+        }
         if !self.openings.is_empty() {
             self.openings.remove(&id.index());
         }
@@ -243,7 +247,7 @@ impl Engine {
     }
 
     /// What the payload of a flow told.
-    fn found(&self, at: CaseRef, case: Option<&Case>) -> Told {
+    pub(super) fn found(&self, at: CaseRef, case: Option<&Case>) -> Told {
         let stories = &self.cases.stories;
         match (self.cases.story(at).and_then(|story| stories.found(story)), case) {
             (Some(found), _) => found,
@@ -259,9 +263,14 @@ impl Engine {
         &self,
         id: FlowId,
         (key, due, flow): (FlowKey, Timestamp, &Flow),
-        found: Told,
+        mut found: Told,
         ended: Option<Ended>,
     ) -> FlowRecord {
+        if !self.denied_names.is_empty()
+            && let Some(name) = self.denied_names.get(&id.index())
+        {
+            found.to_mut().denied_name = Some(Arc::clone(name));
+        }
         FlowRecord {
             scope: key.scope(),
             endpoint: self.endpoints.get(flow.endpoint),

@@ -14,6 +14,9 @@ mod counters;
 mod datagram;
 mod decide;
 mod dns_answers;
+mod earlier;
+#[cfg(test)]
+mod earlier_tests;
 mod early;
 #[cfg(test)]
 mod early_tests;
@@ -76,7 +79,7 @@ pub use watch::{ASKED_MAX, Asked};
 
 use crate::flow::{FlowHash, FlowId, FlowKey, FlowTable, Found, Secret, Timeouts};
 use crate::inspect::dns::lone::lone_facts;
-use crate::model::{EndpointId, Epoch, Facts, Reason, ScopeId, Timestamp, Verdict};
+use crate::model::{DomainName, EndpointId, Epoch, Facts, Reason, ScopeId, Timestamp, Verdict};
 use crate::policy::{Approach, Policy};
 use crate::wire::{self, Body, Packet};
 use ahead::{Ahead, GROUP, Next, Prepared, Soon};
@@ -117,6 +120,8 @@ pub struct Engine {
     first_bytes: [u32; 2],
     /// The same for flows both of whose sides were seen and whose payload was not, by their place.
     openings: HashMap<usize, [u32; 2]>,
+    /// For which of several names a flow ended, by its place.
+    denied_names: HashMap<usize, Arc<DomainName>>,
     assembly: Assembly,
     gate: Gate,
     counters: Counters,
@@ -179,6 +184,7 @@ impl Engine {
             nothing: Facts::default(),
             first_bytes: [0; 2],
             openings: HashMap::new(),
+            denied_names: HashMap::new(),
             assembly: Assembly::new(limits.fragmented),
             gate: Gate::new(&policy, &limits),
             counters: Counters::default(),

@@ -135,6 +135,9 @@ pub struct Found {
     pub names: Names,
     /// Addresses the client gave where a name belongs, each once, at most [`RECORD_NAMES_MAX`].
     pub host_addresses: Vec<Addr>,
+    /// Of several names the one for which the flow was ended when it was decided again: after a reload,
+    /// or a rule's last day.
+    pub denied_name: Option<Arc<DomainName>>,
     /// Names in DNS questions.
     pub questions: Names,
     /// The address for which the last DNS answer was denied.
@@ -174,6 +177,7 @@ static NOTHING: Found = Found {
     app: None,
     names: Names::NONE,
     host_addresses: Vec::new(),
+    denied_name: None,
     questions: Names::NONE,
     denied_answer: None,
     api_id: None,

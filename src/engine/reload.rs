@@ -8,11 +8,15 @@ use super::tally::PairRef;
 use super::{Engine, Output, Parcel, Tally, expiry_after, timeouts_of};
 use crate::flow::{FlowId, Timeouts};
 use crate::model::{
-    Action, App, Epoch, Fact, Facts, FlowVerdict, Protocol, ProxyIdentity, Reason, SegmentId,
+    Action, App, DomainName, Epoch, Fact, Facts, FlowVerdict, Protocol, ProxyIdentity, Reason,
+    SegmentId,
 };
 use crate::policy::spec::Mode;
 use crate::policy::{Decision, Located, Policy};
 use std::sync::Arc;
+
+/// A verdict, and the name it was said for where there are several.
+type Decided = (FlowVerdict, Option<Arc<DomainName>>);
 
 /// Idle times of rulesets before that are remembered: as many as a flow can tell epochs apart.
 const PAST_TIMEOUTS_MAX: usize = 1 << 16;
@@ -78,9 +82,9 @@ impl Engine {
         if self.is_decided_by_datagram(flow) {
             return self.renumber(id);
         }
-        let verdict = self.under(&self.policy, id);
+        let verdict = self.under_by_name(&self.policy, id);
         let Some(flow) = self.table.get_mut(id) else { return };
-        let Some(verdict) = verdict else {
+        let Some((verdict, name)) = verdict else {
             flow.set_stage(Stage::Pending);
             return;
         };
@@ -88,6 +92,7 @@ impl Engine {
             flow.set_verdict(verdict);
             return;
         }
+        self.note_denied(id, name);
         self.cut(id, verdict, was_allowed, parcel, out);
     }
 
@@ -189,8 +194,14 @@ impl Engine {
     /// The verdict of a decided flow under `policy`, from the facts recorded of it; none while not a
     /// byte of payload has passed that a rule asks for: it is waited for like that of a new flow.
     pub(super) fn under(&self, policy: &Policy, id: FlowId) -> Option<FlowVerdict> {
+        self.under_by_name(policy, id).map(|(verdict, _)| verdict)
+    }
+
+    /// The same, and for which of several names it is no longer allowed: all that it was allowed by
+    /// must be.
+    fn under_by_name(&self, policy: &Policy, id: FlowId) -> Option<Decided> {
         let Some((from, to)) = self.placed(policy, id) else {
-            return Some(super::stream::deny(Reason::UnknownSegment));
+            return Some((super::stream::deny(Reason::UnknownSegment), None));
         };
         let (flow, question) = (self.table.get(id)?, self.question(id)?);
         let block = if flow.is(Mark::BehindProxy) { None } else { policy.block(from, to) };
@@ -207,11 +218,18 @@ impl Engine {
         if enforced && self.cases.unread(flow.case) {
             facts.miss_messages();
         }
-        match self.ask_of(policy, &question, &facts) {
-            Decision::Final(verdict) => Some(verdict),
-            Decision::Pending { .. } if flow.is(Mark::Fresh) => None,
-            Decision::Pending { .. } => block.map(|block| policy.otherwise(block)),
+        let verdict = match self.ask_of(policy, &question, &facts) {
+            Decision::Final(verdict) => verdict,
+            Decision::Pending { .. } if flow.is(Mark::Fresh) => return None,
+            Decision::Pending { .. } => policy.otherwise(block?),
+        };
+        if verdict.action == Action::Allow {
+            let revoked = self.revoked(policy, id, &question, &facts);
+            return revoked.or(Some((verdict, None)));
         }
+        let several = self.found(flow.case, self.cases.get(flow.case)).names.all().len() > 1;
+        let name = facts.domain.known().filter(|_| several);
+        Some((verdict, name.cloned()))
     }
 
     /// Whether the answers of a DNS stream went by unread, as no rule asked where they lead, and will

@@ -267,6 +267,7 @@ impl Case {
             },
             names: self.names.clone(),
             host_addresses: self.host_addresses.clone(),
+            denied_name: None,
             questions: self.recorded_questions().clone(),
             denied_answer: facts.answer.known().copied(),
             api_id: facts.api_id.known().cloned(),

@@ -185,6 +185,9 @@ fn decision(record: &FlowRecord, names: &impl Names) -> Value {
     });
     if let Some(fields) = decision.as_object_mut() {
         fields.retain(|_, value| !value.is_null());
+        if let Some(name) = &record.found.denied_name {
+            fields.insert("denied_name".to_owned(), json!(name.to_string()));
+        }
         let left_out =
             record.found.names.left_out().saturating_add(record.found.questions.left_out());
         if left_out > 0 {
