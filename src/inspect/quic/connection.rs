@@ -159,14 +159,14 @@ impl Connections {
             if same_id && !same_version {
                 continue;
             }
-            let secrets = if same_version {
-                connection.secrets
-            } else {
-                Secrets::client(packet.dialect, connection.id.as_bytes())
-            };
-            if let Some(packet_number) = search.opens(&secrets, Some(connection.largest))? {
-                let largest = connection.largest.max(packet_number);
-                search.found = Opened::Known { connection: connection.number, largest };
+            // Of clients that went on to a compatible version some keep the keys of the first.
+            let of_version = || Secrets::client(packet.dialect, connection.id.as_bytes());
+            let other = (!same_version).then(of_version);
+            for secrets in std::iter::once(connection.secrets).chain(other) {
+                if let Some(packet_number) = search.opens(&secrets, Some(connection.largest))? {
+                    let largest = connection.largest.max(packet_number);
+                    search.found = Opened::Known { connection: connection.number, largest };
+                }
             }
         }
         if !is_own {

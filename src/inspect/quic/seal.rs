@@ -2,7 +2,7 @@
 //! is inspected comes this way.
 
 use super::keys::Keys;
-use super::version::dialect;
+use super::version;
 
 /// What a client Initial packet is made of.
 #[derive(Clone, Copy, Debug, Default)]
@@ -13,6 +13,8 @@ pub struct Initial<'a> {
     pub destination: &'a [u8],
     /// The connection id the keys come from, if it is another than `destination`.
     pub keyed_by: Option<&'a [u8]>,
+    /// The version whose keys they are, if it is another than `version`.
+    pub keyed_in: Option<u32>,
     /// Source connection id.
     pub source: &'a [u8],
     /// Token of a Retry.
@@ -30,8 +32,9 @@ impl Initial<'_> {
     /// that no header holds.
     #[must_use]
     pub fn seal(&self, frames: &[u8]) -> Option<Vec<u8>> {
-        let dialect = dialect(self.version)?;
-        let keys = Keys::client(dialect, self.keyed_by.unwrap_or(self.destination))?;
+        let dialect = version::dialect(self.version)?;
+        let keyed_in = version::dialect(self.keyed_in.unwrap_or(self.version))?;
+        let keys = Keys::client(keyed_in, self.keyed_by.unwrap_or(self.destination))?;
         let number = self.number.to_be_bytes();
         let number_bytes = if self.number_bytes == 0 { number.len() } else { self.number_bytes };
         let number = number.get(number.len().checked_sub(number_bytes)?..)?;

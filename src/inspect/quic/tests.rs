@@ -206,11 +206,18 @@ fn the_server_chosen_id_goes_with_the_first_keys() {
 
 #[test]
 fn a_compatible_version_goes_on_with_the_same_connection() {
-    let (mut reader, mut facts) = after_hello();
-    let moved = Initial { version: V2, destination: b"s", keyed_by: Some(ID), ..initial() };
-    let acknowledge = moved.seal(&[2, 0, 0, 0, 0]).unwrap();
-    let progress = reader.datagram(ORIGINAL, &acknowledge, &mut facts);
-    assert_eq!(progress, Progress::more(acknowledge.len()));
+    // Some clients, wrongly, keep the keys of the first version for what they still acknowledge.
+    for keyed_in in [V2, V1] {
+        let (mut reader, mut facts) = after_hello();
+        let moved = Initial { version: V2, destination: b"s", keyed_by: Some(ID), ..initial() };
+        let moved = Initial { keyed_in: Some(keyed_in), number: 1, ..moved };
+        let acknowledge = moved.seal(&[2, 0, 0, 0, 0]).unwrap();
+        let progress = reader.datagram(ORIGINAL, &acknowledge, &mut facts);
+        assert_eq!(progress, Progress::more(acknowledge.len()));
+        let second = crypto_frame(hello(NAME, 32).len(), &hello(b"other.example", 32)).unwrap();
+        let outcome = read(&mut reader, &mut facts, &moved.seal(&second).unwrap());
+        assert_eq!(outcome, Outcome::Fault(Reason::NameChanged));
+    }
 }
 
 #[test]
