@@ -17,7 +17,7 @@ use std::path::Path;
 /// How captures are judged.
 #[derive(Args, Debug)]
 pub(super) struct Reading {
-    /// Worker threads; the result does not depend on it
+    /// Worker threads; the result does not depend on it, but for when a flow is seen to have waited too long
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=WORKERS_MAX as i64))]
     workers: Option<u16>,
     /// Whether wrong checksums drop packets; `auto` looks for signs of checksum offload first

@@ -229,6 +229,9 @@ fn questions_of_a_flow_that_nobody_asked_about_are_judged_once_a_new_ruleset_ask
         install(&mut bench, &asking());
         let mode = before.policies[0].mode;
         assert!(matches!(bench.give(&evil), Verdict::Drop(_)), "{mode:?}");
+        let said = Speech::Dns { name: "api.example", answer: Some(Addr::v4([192, 0, 2, 1])) };
+        let answer = packet::udp(&tuple(53, Protocol::UDP).reverse(), &said.datagrams()[1].1);
+        assert_eq!(bench.give(&answer), Verdict::Forward, "{mode:?}: what was allowed is answered");
         assert_eq!(bench.give(&good), Verdict::Forward, "{mode:?}");
         assert!(matches!(bench.give(&evil), Verdict::Drop(_)), "{mode:?}");
     }

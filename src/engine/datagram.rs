@@ -368,6 +368,8 @@ impl Engine {
         };
         self.tally.hit(question.policy, decision);
         let Some(flow) = self.table.get_mut(id) else { return Reading::Goes };
+        // It may have been allowed by its headers, before a rule asked for more.
+        case.allowed |= flow.stage() == Stage::Following && flow.action() == Action::Allow;
         if flow.is(Mark::Monitored) || decision.action == crate::model::Action::Allow {
             case.allowed = true;
             let denied =
