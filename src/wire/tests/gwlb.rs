@@ -172,6 +172,22 @@ fn an_inner_packet_may_be_shorter_than_the_datagram_but_not_longer() {
 }
 
 #[test]
+fn what_trails_a_packet_is_what_its_datagram_has_behind_it_and_no_padding_of_the_frame() {
+    for tail in [&b""[..], &[0; 6], b"tail"] {
+        let mut inner = inner_of(SYN_V4);
+        inner.extend(tail);
+        let mut frame = gwlb(&inner);
+        frame.extend(b"padding");
+        let packet = live(&frame).unwrap();
+        assert_eq!((packet.ip_len, packet.trailing(&frame)), (60, tail));
+    }
+    let mut bare = inner_of(SYN_V4);
+    bare.extend(b"padding");
+    let packet = parse(&bare, Link::RawIp, &Settings::CAPTURE).unwrap();
+    assert_eq!(packet.trailing(&bare), b"");
+}
+
+#[test]
 fn the_largest_inner_packet_is_read() {
     for len in [8_499, 8_500, 8_501] {
         let mut inner = Vec::new();
