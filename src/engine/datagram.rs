@@ -331,6 +331,7 @@ impl Engine {
             // A fault is of this datagram alone; its flow is read on, if it goes on.
             Outcome::Fault(reason) => {
                 case.note_names();
+                self.note_denial(id, reason, Stage::Following);
                 if asked { Reading::Ends(deny(reason)) } else { Reading::Goes }
             }
         }

@@ -3,6 +3,7 @@
 use super::early::Early;
 use super::entry::{Flow, Mark};
 use super::state::{Case, Stage};
+use super::stream::deny;
 use super::{Asked, Engine};
 use crate::flow::FlowId;
 use crate::model::{
@@ -144,6 +145,16 @@ impl Engine {
             && facts.domain.known().is_some_and(|name| {
                 self.bindings.holds(question.scope, name, question.tuple.dst, self.now)
             })
+    }
+
+    /// Writes down for what a flow would be denied now, were its policy enforced; of several the first
+    /// stays. Nothing of a flow that is enforced, or about which nothing is asked any more.
+    pub(super) fn note_denial(&mut self, id: FlowId, reason: Reason, stage: Stage) {
+        let Some(flow) = self.table.get_mut(id) else { return };
+        let asked = !flow.is(Mark::Midstream) && flow.stage() != Stage::Final;
+        if flow.is(Mark::Monitored) && asked {
+            flow.take_verdict(deny(reason), stage);
+        }
     }
 
     /// What becomes of a flow of which something is held and that is still undecided at a bound: its

@@ -37,6 +37,8 @@ mod limits;
 mod midstream;
 #[cfg(test)]
 mod midstream_tests;
+#[cfg(test)]
+mod monitor_tests;
 mod open;
 mod open_usual;
 #[cfg(test)]

@@ -103,8 +103,11 @@ impl Engine {
                 _ => Ok(Reading::Goes),
             };
         }
-        if segment.urgent && !inspection.unasked {
-            return Ok(Reading::Ends(deny(Reason::UrgentData)));
+        if segment.urgent {
+            self.note_denial(id, Reason::UrgentData, Stage::Following);
+            if !inspection.unasked {
+                return Ok(Reading::Ends(deny(Reason::UrgentData)));
+            }
         }
         let stage = self.table.get(id).map_or(Stage::Final, |flow| flow.stage());
         if direction == Direction::Reply
@@ -123,6 +126,7 @@ impl Engine {
         if let Err(reason) = lane.head.insert(first, parcel.payload) {
             if inspection.unasked {
                 (inspection.done, case.unread) = (true, true);
+                self.note_denial(id, reason, Stage::Final);
                 return Ok(Reading::Goes);
             }
             return match reason {
@@ -236,6 +240,7 @@ impl Engine {
                 (inspection.done, case.unread) = (true, true);
                 case.close_facts();
                 case.note_names();
+                self.note_denial(id, reason, Stage::Final);
                 asked.then(|| deny(reason))
             }
         };
