@@ -126,6 +126,8 @@ impl Engine {
         if let Err(reason) = lane.head.insert(first, parcel.payload) {
             if inspection.unasked {
                 (inspection.done, case.unread) = (true, true);
+                let changed = reason == Reason::InconsistentRetransmission;
+                let reason = if changed { reason } else { Reason::LimitInspection };
                 self.note_denial(id, reason, Stage::Final);
                 return Ok(Reading::Goes);
             }
