@@ -25,6 +25,7 @@ impl Filter {
     }
 
     /// The words, as many as a power of two: that of a hash is told by its high half.
+    #[cfg(target_arch = "x86_64")]
     #[inline]
     pub(super) fn words(&self) -> &[u64] {
         &self.words

@@ -101,6 +101,7 @@ impl FlatKey {
     }
 
     /// The addresses, and the rest.
+    #[cfg(target_arch = "x86_64")]
     #[inline]
     pub(super) const fn parts(self) -> [u64; 2] {
         [self.addresses, self.rest as u64]
@@ -196,6 +197,7 @@ impl FlatTable {
     }
 
     /// The bits of a hash that tell the place.
+    #[cfg(target_arch = "x86_64")]
     #[inline]
     pub(super) const fn mask(&self) -> u64 {
         self.mask
