@@ -96,9 +96,10 @@ struct ProbeArgs {
     /// The API an HTTP request in clear text names in x-apigw-api-id
     #[arg(long, value_name = "ID", value_parser = api_id)]
     api_id: Option<ApiId>,
-    /// The TLS version the server chooses, such as 1.2
+    /// The TLS version the server chooses, such as 1.2; `none`: it chooses none, or QUIC is in a version
+    /// that has no TLS or cannot be read
     #[arg(long, value_name = "VERSION", value_parser = version)]
-    tls_version: Option<TlsVersion>,
+    tls_version: Option<Chosen>,
     /// `present`, `none`, or `hidden` as in TLS 1.3
     #[arg(long, value_enum)]
     client_certificate: Option<CertificateChoice>,
@@ -175,6 +176,10 @@ enum CertificateChoice {
 /// A name, or that there is none.
 #[derive(Clone, Debug)]
 struct Asked(Option<DomainName>);
+
+/// A version of TLS, or that none is chosen.
+#[derive(Clone, Copy, Debug)]
+struct Chosen(Option<TlsVersion>);
 
 /// Explains; see [`ExplainArgs`] for the exit codes.
 #[must_use]
@@ -288,7 +293,7 @@ fn probe(args: &ExplainArgs, loaded: &Loaded) -> Result<Probe, String> {
         dns: given.dns.clone(),
         answer: given.answer.map(Addr::from),
         api_id: given.api_id.clone(),
-        tls_version: given.tls_version,
+        tls_version: given.tls_version.map(|chosen| chosen.0),
         certificate: certificate(given),
         ja4: given.ja4,
         proxy_endpoint: given.proxy_endpoint,
@@ -413,15 +418,17 @@ fn domain(text: &str) -> Result<Asked, String> {
     name.map(|name| Asked(Some(name))).map_err(|_| format!("`{text}` is no name"))
 }
 
-fn version(text: &str) -> Result<TlsVersion, String> {
+fn version(text: &str) -> Result<Chosen, String> {
     let number = match text {
+        "none" => return Ok(Chosen(None)),
+        "SSL 3.0" => 0x0300,
         "1.0" => 0x0301,
         "1.1" => 0x0302,
         "1.2" => 0x0303,
         "1.3" => 0x0304,
         _ => return Err(format!("`{text}` is no TLS version; write 1.2 or 1.3")),
     };
-    Ok(TlsVersion(number))
+    Ok(Chosen(Some(TlsVersion(number))))
 }
 
 fn ja4(text: &str) -> Result<Ja4, String> {

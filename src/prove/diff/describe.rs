@@ -68,7 +68,11 @@ pub(super) fn describe(
     }
     words.extend(apis(&all(Dimension::ApiId), values).map(|text| ("apis", text)));
     let shown = Ranges::span(0x0300, 0x0304);
-    let versions = all(Dimension::Version).and(&shown);
+    let versions = all(Dimension::Version);
+    if versions == Ranges::one(ABSENT) && (apps.contains(APP_TLS) || apps.contains(APP_QUIC)) {
+        words.push(("tls", "none".to_owned()));
+    }
+    let versions = versions.and(&shown);
     if !versions.is_empty() && versions != shown && versions != Ranges::one(0x0304) {
         words.push(("tls", list(versions.iter().map(|(a, b)| version(a, b)))));
     }

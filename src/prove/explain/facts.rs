@@ -99,7 +99,13 @@ fn alone(given: &Given, probe: &Probe) -> Option<String> {
 /// version that QUIC does not have.
 fn certificate(probe: &Probe) -> Option<String> {
     let quic = probe.application() == Some(App::Quic);
-    let version = probe.tls_version.or(quic.then_some(TLS_1_3))?;
+    if quic && probe.tls_version == Some(None) {
+        let hello = probe.certificate.is_some() || probe.ja4.is_some() || probe.ech != Ech::None;
+        let wrong = "QUIC without TLS has neither a client certificate nor --ja4 and --ech: leave them out, or \
+                     leave out --tls-version";
+        return hello.then(|| wrong.to_owned());
+    }
+    let version = probe.tls_version.unwrap_or(quic.then_some(TLS_1_3))?;
     if quic && version < TLS_1_3 {
         return Some(format!(
             "QUIC has TLS 1.3 (RFC 9001 section 4.2), not {version}: leave out --tls-version, or write \
@@ -175,7 +181,7 @@ mod tests {
     fn every_fact_is_refused_of_the_applications_that_do_not_have_it() {
         type Give = fn(&mut Probe);
         let facts: [(Give, &[App]); 5] = [
-            (|p| p.tls_version = Some(TLS_1_3), &[App::Tls]),
+            (|p| p.tls_version = Some(Some(TLS_1_3)), &[App::Tls]),
             (|p| p.ech = Ech::Present, &[App::Tls]),
             (|p| p.api_id = crate::model::ApiId::parse(b"a1"), &[App::Http]),
             (|p| p.certificate = Some(Certificate::Hidden), &[App::Tls]),
@@ -207,8 +213,12 @@ mod tests {
             (Some(TLS_1_3), Certificate::Hidden, Protocol::UDP, true),
         ] {
             let certificate = Some(certificate);
-            let probe = Probe { tls_version: version, certificate, ..probe(protocol) };
+            let probe = Probe { tls_version: version.map(Some), certificate, ..probe(protocol) };
             assert_eq!(wrong(&probe).is_empty(), right, "{probe:?}");
         }
+        let none = |protocol| Probe { tls_version: Some(None), ..probe(protocol) };
+        assert_eq!(wrong(&none(Protocol::UDP)), Vec::<String>::new());
+        let hidden = Some(Certificate::Hidden);
+        assert_eq!(wrong(&Probe { certificate: hidden, ..none(Protocol::UDP) }).len(), 1);
     }
 }

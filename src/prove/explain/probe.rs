@@ -41,8 +41,9 @@ pub struct Probe {
     pub answer: Option<Addr>,
     /// The API an HTTP request names.
     pub api_id: Option<ApiId>,
-    /// The TLS version the server chooses.
-    pub tls_version: Option<TlsVersion>,
+    /// The TLS version the server chooses; `Some(None)`: it chooses none, as in a version of QUIC that has
+    /// no TLS or cannot be read.
+    pub tls_version: Option<Option<TlsVersion>>,
     /// The client's certificate.
     pub certificate: Option<Certificate>,
     /// JA4 fingerprint of the hello.
@@ -305,12 +306,18 @@ impl Probe {
         }
         // QUIC is TLS 1.3 (RFC 9001 section 4.2), which hides certificates.
         let quic = (app == App::Quic).then_some(TLS_1_3);
+        if quic.is_some() && self.tls_version == Some(None) {
+            let name = std::mem::take(&mut facts.domain);
+            facts.settle_without_names(app);
+            facts.domain = name;
+            return;
+        }
         if facts.domain != Fact::Unknown || self.tls_version.is_some() {
             // The hello was read; it offers the newest version.
             facts.tls.offered = Fact::Known(TLS_1_3);
         }
-        if let Some(version) = self.tls_version.or(quic) {
-            facts.tls.version = Fact::Known(version);
+        if let Some(version) = self.tls_version.or(quic.map(Some)) {
+            facts.tls.version = version.map_or(Fact::Absent, Fact::Known);
         }
         facts.tls.client_certificate = match &self.certificate {
             Some(Certificate::None) => Fact::Absent,

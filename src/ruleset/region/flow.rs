@@ -129,7 +129,7 @@ impl Flow {
             version: u16::try_from(number(Dimension::Version)?).ok().map(TlsVersion),
             ja4: (!(ABSENT..=MISSED).contains(&ja4)).then(|| fingerprint(ja4, values)),
             hides_certificate: number(Dimension::Issuer)? == HIDDEN,
-            certificate: certificate(area, values)?,
+            certificate: certificate(area, &numbers, values)?,
             bound: number(Dimension::Bound)? == 1,
             api_id: api_id(number(Dimension::ApiId)?, values),
             answer: match number(Dimension::Answer)? {
@@ -242,6 +242,8 @@ fn point(area: &Area) -> Option<[u128; NUMBERS]> {
         area.number(dimension).pick(&[first | 1])
     };
     let pick = |dimension, wanted: &[u128]| area.number(dimension).pick(wanted);
+    // Listed values of all kinds share one row of numbers: the lowest may be of another kind.
+    let value = |dimension| pick(dimension, &[UNLISTED]);
     let versions = [0x0304, 0x0303, 0x0302, 0x0301, 0x0300];
     Some([
         pick(Day, &[])?,
@@ -253,12 +255,12 @@ fn point(area: &Area) -> Option<[u128; NUMBERS]> {
         pick(Icmp, &[8 << 8, 128 << 8])?,
         pick(App, &[])?,
         pick(Version, &versions)?,
-        pick(Ja4, &[])?,
-        pick(Issuer, &[])?,
-        pick(Sha256, &[])?,
+        value(Ja4)?,
+        value(Issuer)?,
+        value(Sha256)?,
         pick(Bound, &[])?,
         pick(InDate, &[1])?,
-        pick(ApiId, &[ABSENT])?,
+        pick(ApiId, &[ABSENT, UNLISTED])?,
         answer(area.number(Answer))?,
     ])
 }
@@ -287,8 +289,13 @@ fn shown(symbol: &Symbol, dimension: NameDimension, values: &mut Values) -> Opti
 }
 
 /// The outer `None`: names are not proved.
-fn certificate(area: &Area, values: &mut Values) -> Option<Option<ShownCertificate>> {
-    let issuer = area.number(Dimension::Issuer).first()?;
+fn certificate(
+    area: &Area,
+    numbers: &[u128; NUMBERS],
+    values: &mut Values,
+) -> Option<Option<ShownCertificate>> {
+    let number = |dimension: Dimension| numbers.get(dimension as usize).copied();
+    let issuer = number(Dimension::Issuer)?;
     if (ABSENT..=MISSED).contains(&issuer) {
         return Some(None);
     }
@@ -304,14 +311,14 @@ fn certificate(area: &Area, values: &mut Values) -> Option<Option<ShownCertifica
         || unlisted(values, |n| format!("CN=some issuer {n}").into_bytes()),
         <[u8]>::to_vec,
     );
-    let sum = area.number(Dimension::Sha256).first()?;
+    let sum = number(Dimension::Sha256)?;
     let sum: [u8; 32] = values
         .listed(sum)
         .and_then(|sum| sum.try_into().ok())
         .unwrap_or_else(|| unlisted(values, |n| [n; 32]));
     let sha256 = sum.iter().map(|byte| format!("{byte:02x}")).collect();
     let issuer = String::from_utf8_lossy(&issuer).into_owned();
-    let in_date = area.number(Dimension::InDate).contains(1);
+    let in_date = number(Dimension::InDate) == Some(1);
     Some(Some(ShownCertificate { issuer, names, sha256, in_date, sum }))
 }
 

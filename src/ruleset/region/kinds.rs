@@ -56,7 +56,7 @@ enum Kind {
     TlsShown,
     /// TLS 1.2 and older, or no answer of the server, without one.
     TlsBare,
-    /// QUIC in a version that cannot be read.
+    /// QUIC in a version that cannot be read, or has no TLS: its name may be there.
     QuicUnread,
     /// Nothing was seen.
     Missed,
@@ -100,7 +100,7 @@ impl Kind {
     }
 
     const fn has_name(self) -> bool {
-        matches!(self, Tls | TlsShown | TlsBare | Quic | Http)
+        matches!(self, Tls | TlsShown | TlsBare | Quic | QuicUnread | Http)
     }
 
     const fn shows_certificate(self) -> bool {
@@ -143,7 +143,7 @@ impl Kind {
             Tls | TlsHidden => Ranges::span(0x0300, 0x0304),
             TlsShown | TlsShownHidden => older,
             TlsBare | TlsBareHidden => older.or(&Ranges::one(ABSENT)),
-            // RFC 9001 section 4.2: QUIC has TLS 1.3 or newer.
+            // RFC 9001 section 4.2: QUIC has TLS 1.3 or newer, in the versions that have TLS.
             Quic | QuicHidden => Ranges::one(0x0304),
             Missed => Ranges::one(MISSED),
             QuicUnread | Http | Dns | Other | Icmp | Plain => Ranges::one(ABSENT),

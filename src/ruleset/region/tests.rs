@@ -140,7 +140,6 @@ fn facts(ech_denied: bool) -> Vec<Flow> {
     };
     let named = || NAMES.iter().map(|n| Shown::Name((*n).to_owned()));
     let mut all = vec![base.clone(), Flow { app: None, ..base.clone() }];
-    all.push(Flow { app: Some(App::Quic), ..base.clone() });
     let led = [None, Some("10.9.0.1"), Some("10.9.0.2"), Some("2001:db8::1"), Some("::1")];
     for answer in led.map(|to| to.map(|to| Addr::from(to.parse::<std::net::IpAddr>().unwrap()))) {
         let dns = Flow { app: Some(App::Dns), answer, ..base.clone() };
@@ -156,6 +155,7 @@ fn facts(ech_denied: bool) -> Vec<Flow> {
             }
             let flow = Flow { domain: domain.clone(), bound, ..base.clone() };
             if domain != Shown::Hidden {
+                all.push(Flow { app: Some(App::Quic), ..flow.clone() });
                 for id in ["", "one", "two", "three", "four"] {
                     let api_id = ApiId::parse(id.as_bytes());
                     all.push(Flow { app: Some(App::Http), api_id, ..flow.clone() });

@@ -3,7 +3,7 @@
 
 use super::flow::{Flow, Shown};
 use super::grounds::{unlisted_endpoint, usual_endpoint};
-use crate::model::{ApiId, App, EndpointId, SegmentId};
+use crate::model::{ApiId, App, EndpointId, SegmentId, TlsVersion};
 use crate::policy::Policy;
 use crate::policy::spec::PolicySpec;
 use crate::ruleset::Date;
@@ -76,12 +76,34 @@ impl Witness {
         }
     }
 
-    /// As arguments of `lockgate explain`, behind the ruleset.
+    /// As arguments of `lockgate explain`, behind the ruleset. What no command line can hold is left out.
     #[must_use]
     pub fn arguments(&self) -> Vec<String> {
+        let sayable = self.options().into_iter().filter(|(_, value)| !is_unsayable(value));
+        let mut words: Vec<String> =
+            sayable.flat_map(|(flag, value)| option(flag, value)).collect();
+        if self.flow.bound {
+            words.push("--bound".to_owned());
+        }
+        if self.flow.app.is_none() {
+            words.push("--midstream".to_owned());
+        }
+        words
+    }
+
+    /// The options whose values no command line can hold, or none that can be read.
+    fn left_out(&self) -> Vec<String> {
+        let options = self.options().into_iter().filter(|(_, value)| is_unsayable(value));
+        let mut flags: Vec<String> = options.map(|(flag, _)| format!("--{flag}")).collect();
+        flags.dedup();
+        flags
+    }
+
+    /// Every option that has a value.
+    fn options(&self) -> Vec<(&'static str, String)> {
         let flow = &self.flow;
-        let mut words = self.place();
-        let mut put = |flag: &str, value: String| words.extend([format!("--{flag}"), value]);
+        let mut options = self.place();
+        let mut put = |flag: &'static str, value: String| options.push((flag, value));
         if let Some((kind, code)) = flow.icmp {
             put("icmp", format!("{kind}/{code}"));
         }
@@ -106,8 +128,12 @@ impl Witness {
             Some(app) if flow.tuple.protocol.has_ports() => put("app", app.name().to_owned()),
             _ => {}
         }
-        if let Some(version) = flow.version.filter(|v| v.0 != 0x0304) {
-            put("tls-version", version.to_string());
+        match (flow.version, flow.app) {
+            (Some(TlsVersion(0x0304)), _) => {}
+            (Some(version), _) => put("tls-version", version.to_string()),
+            // Without it, what has TLS has a version.
+            (None, Some(App::Tls | App::Quic)) => put("tls-version", "none".to_owned()),
+            (None, _) => {}
         }
         if let Some(ja4) = flow.ja4.filter(|ja4| !ja4.0.starts_with(b"t13d0000h0")) {
             put("ja4", ja4.to_string());
@@ -131,20 +157,14 @@ impl Witness {
         if let Some(endpoint) = self.proxy_endpoint {
             put("proxy-endpoint", endpoint.to_string());
         }
-        if flow.bound {
-            words.push("--bound".to_owned());
-        }
-        if flow.app.is_none() {
-            words.push("--midstream".to_owned());
-        }
-        words
+        options
     }
 
-    /// The arguments that say where it is met: day, endpoint, segments, five-tuple.
-    fn place(&self) -> Vec<String> {
+    /// The options that say where it is met: day, endpoint, segments, five-tuple.
+    fn place(&self) -> Vec<(&'static str, String)> {
         let tuple = &self.flow.tuple;
-        let mut words = Vec::new();
-        let mut put = |flag: &str, value: String| words.extend([format!("--{flag}"), value]);
+        let mut options = Vec::new();
+        let mut put = |flag: &'static str, value: String| options.push((flag, value));
         if let Some(day) = self.day {
             put("at", day.to_string());
         }
@@ -166,7 +186,7 @@ impl Witness {
             }
             put("port", tuple.dst_port.to_string());
         }
-        words
+        options
     }
 
     /// The whole command that explains it, as a shell takes it; `ruleset` as the user named it.
@@ -174,7 +194,13 @@ impl Witness {
     pub fn command(&self, ruleset: &str) -> String {
         let words = self.arguments();
         let words: Vec<String> = words.iter().map(|word| shell(word)).collect();
-        format!("lockgate explain {} {}", shell(ruleset), words.join(" "))
+        let path =
+            if ruleset.starts_with('-') { format!("./{ruleset}") } else { ruleset.to_owned() };
+        let command = format!("lockgate explain {} {}", shell(&path), words.join(" "));
+        match self.left_out().join(", ") {
+            none if none.is_empty() => command,
+            flags => format!("{command} # without {flags}: control characters"),
+        }
     }
 
     /// As one JSON object.
@@ -209,12 +235,26 @@ impl Witness {
             "proxy_endpoint": self.proxy_endpoint.map(|endpoint| endpoint.to_string()),
             "day": self.day.map(|day| day.to_string()),
             "explain": self.arguments(),
+            "explain_without": Some(self.left_out()).filter(|flags| !flags.is_empty()),
         });
         if let Some(fields) = value.as_object_mut() {
             fields.retain(|_, value| !value.is_null());
         }
         value
     }
+}
+
+/// Whether a value cannot be typed: a command line has no NUL, and a terminal obeys the others.
+fn is_unsayable(value: &str) -> bool {
+    value.chars().any(char::is_control)
+}
+
+/// An option as one word if its value begins with a dash, which would be read as an option itself.
+fn option(flag: &str, value: String) -> Vec<String> {
+    if value.starts_with('-') {
+        return vec![format!("--{flag}={value}")];
+    }
+    vec![format!("--{flag}"), value]
 }
 
 /// A word as a shell takes it.
@@ -229,7 +269,11 @@ fn shell(word: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::super::tests::spec;
+    use super::super::{Asks, Ranges, Values, boxes, grounds, left, scopes};
     use super::*;
+    use crate::model::Action;
+    use crate::policy::spec::{CertificateSpec, RuleSpec};
 
     #[test]
     fn words_are_quoted_where_a_shell_would_read_something_else() {
@@ -243,5 +287,38 @@ mod tests {
         ] {
             assert_eq!(shell(word), quoted);
         }
+    }
+
+    #[test]
+    fn a_value_that_begins_with_a_dash_is_one_word_with_its_option() {
+        assert_eq!(option("dns", "-a.example".to_owned()), ["--dns=-a.example"]);
+        assert_eq!(option("dns", "a-b.example".to_owned()), ["--dns", "a-b.example"]);
+    }
+
+    #[test]
+    fn what_cannot_be_typed_is_left_out_and_told() {
+        let mut rule = RuleSpec::new("r", Action::Allow);
+        rule.tls.client_certificate = Some(CertificateSpec {
+            issuers: Some(vec!["O=a\0b".to_owned()]),
+            names: None,
+            sha256: None,
+            in_date: false,
+        });
+        let spec = spec(vec![rule], Action::Deny, 0);
+        let policy = Policy::compile(&spec, None).unwrap();
+        let mut values = Values::default();
+        let asks = Asks::new(&spec.policies[0].rules[0], &spec.defaults, &mut values);
+        let grounds = grounds(&spec, &scopes(&spec, &policy));
+        let ground = grounds.iter().find(|ground| ground.from < ground.to).unwrap();
+        let ech = spec.defaults.encrypted_client_hello;
+        let all = boxes(&ground.sources, &ground.destinations, &Ranges::one(0), ech);
+        let flow = left(all.iter().filter_map(|area| area.and(&asks)), &[], &mut values).flow();
+        let witness = Witness::new(flow.unwrap(), (&spec, &policy), None, ground.sides());
+        let told = "# without --certificate-issuer: control characters";
+        let command = witness.command("-r.yaml");
+        assert!(command.starts_with("lockgate explain ./-r.yaml ") && command.ends_with(told));
+        assert!(!command.contains("issuer "), "{command}");
+        let json = witness.to_json();
+        assert_eq!(json["explain_without"], serde_json::json!(["--certificate-issuer"]));
     }
 }
