@@ -4,12 +4,13 @@
 
 use super::Engine;
 use super::state::Case;
+use crate::flow::FlowId;
 use crate::inspect::dns::answers::{bindings, sole_question};
 use crate::inspect::dns::{Header, stream::messages};
 use crate::model::{Addr, App, Direction, DomainName, Reason, ScopeId, Span, Timestamp};
 use hashbrown::HashMap;
 use std::collections::VecDeque;
-use std::hash::{Hash, Hasher};
+use std::hash::{BuildHasher, Hash, Hasher};
 
 /// Answers remembered of one scope; beyond, the oldest is forgotten.
 pub const BINDINGS_PER_SCOPE_MAX: usize = 65_536;
@@ -20,60 +21,111 @@ pub const BINDING_TTL_MIN: Span = Span::from_secs(5);
 /// The longest time an answer is believed (RFC 8767 section 4 asks for a cap of days).
 pub const BINDING_TTL_MAX: Span = Span::from_secs(86_400);
 
-/// Questions of one flow whose answers are waited for; beyond, the oldest is given up.
-pub const ASKED_MAX: usize = 64;
+/// Questions of one flow that are remembered; beyond, the oldest is given up, answered or not.
+pub const ASKED_MAX: usize = 1024;
 
-/// The questions of one flow that were let through and not answered yet.
+/// The questions of one flow that were let through.
 #[derive(Debug, Default)]
-pub(super) struct Asked(VecDeque<(u16, DomainName)>);
+pub(super) struct Asked(VecDeque<Waiting>);
+
+/// One question. Clients choose its name and servers want to meet it, so it stands here as a hash that
+/// is keyed anew in every process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Waiting {
+    name: u64,
+    id: u16,
+    kind: u16,
+    /// There was no answer yet.
+    open: bool,
+}
+
+const _: () = assert!(size_of::<Waiting>() == 16);
+
+/// What an answer is to the questions of its flow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Heard {
+    /// Nobody asked that.
+    Unasked,
+    /// It was answered before.
+    Again,
+    /// The first to its question.
+    First,
+}
 
 impl Asked {
-    /// Whether no answer is waited for.
+    /// Whether no question is remembered.
     pub(super) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    fn note(&mut self, message: &[u8]) {
-        let (Some(header), Some(question)) = (Header::read(message), sole_question(message)) else {
-            return;
-        };
+    /// Whether no answer is waited for, and all that was asked was one name: then nothing is lost if
+    /// the numbers of its questions are forgotten.
+    pub(super) fn is_settled(&self) -> bool {
+        let first = self.0.front().map(|first| first.name);
+        self.0.iter().all(|waiting| !waiting.open && Some(waiting.name) == first)
+    }
+
+    fn note(&mut self, question: Waiting) {
         if self.0.len() >= ASKED_MAX {
             self.0.pop_front();
         }
-        self.0.push_back((header.id, question.name));
+        self.0.push_back(question);
     }
 
-    /// Whether `message` has the number and the name of a question; that is answered then.
-    fn answered_by(&mut self, message: &[u8]) -> bool {
-        let (Some(header), Some(question)) = (Header::read(message), sole_question(message)) else {
-            return false;
-        };
-        let asked = (header.id, question.name);
-        match self.0.iter().position(|waiting| *waiting == asked) {
-            Some(at) => self.0.remove(at).is_some(),
-            None => false,
+    /// What an answer with the number, name and type of `question` is.
+    fn heard(&self, question: Waiting) -> Heard {
+        match self.at(question) {
+            Some(at) if self.0.get(at).is_some_and(|waiting| waiting.open) => Heard::First,
+            Some(_) => Heard::Again,
+            None => Heard::Unasked,
         }
+    }
+
+    /// Takes in that such an answer was let through. A question that may be answered again stays known.
+    fn close(&mut self, question: Waiting, may_come_again: bool) {
+        let Some(at) = self.at(question) else { return };
+        if !may_come_again {
+            self.0.remove(at);
+        } else if let Some(waiting) = self.0.get_mut(at) {
+            waiting.open = false;
+        }
+    }
+
+    /// The place of such a question, of one that is open if there is one.
+    fn at(&self, question: Waiting) -> Option<usize> {
+        let closed = Waiting { open: false, ..question };
+        let place = |wanted| self.0.iter().position(|waiting| *waiting == wanted);
+        place(question).or_else(|| place(closed))
     }
 }
 
 impl Engine {
-    /// Takes note of a DNS message that was let through, if some rule binds names to answers.
+    /// Takes note of a DNS message that was let through, if some rule binds names to answers, or some
+    /// rule of its policy asks where they lead.
     pub(super) fn hear(
         &mut self,
-        scope: ScopeId,
+        id: FlowId,
         case: &mut Case,
         direction: Direction,
         message: &[u8],
     ) {
-        if !self.hears(case) {
+        let judged = self.judges_answers_of(id, case);
+        let hears = self.hears(case);
+        if !hears && !judged {
             return;
         }
+        let (Some(key), Some(question)) = (self.table.key(id), self.waiting(message)) else {
+            return;
+        };
         if direction == Direction::Original {
-            return case.asked.note(message);
+            return case.asked.note(question);
         }
-        if !case.asked.answered_by(message) {
+        let heard = case.asked.heard(question);
+        case.asked.close(question, judged);
+        if heard != Heard::First || !hears {
             return;
         }
+        let scope = key.scope();
         let (now, learned, known) = (self.now, &mut self.learned, &mut self.bindings);
         // A malformed response binds nothing; its client will not believe it either.
         let _: Result<(), Reason> = bindings(message, |name, address, ttl| {
@@ -84,7 +136,26 @@ impl Engine {
         });
     }
 
-    /// Whether the messages of a flow are DNS and some rule asks for their answers.
+    /// The one question of a message, as it is remembered of its flow.
+    fn waiting(&self, message: &[u8]) -> Option<Waiting> {
+        let (header, question) = (Header::read(message)?, sole_question(message)?);
+        let name = self.asked_names.hash_one(question.name.as_bytes());
+        Some(Waiting { name, id: header.id, kind: question.kind, open: true })
+    }
+
+    /// Whether a response with `name` in its question answers something its flow asked: by number, name
+    /// and type among the questions that are remembered. Of a flow that only ever asked one name no
+    /// number need be known, and none is of questions that passed before a rule asked.
+    pub(super) fn was_asked(&self, case: &Case, name: &DomainName, message: &[u8]) -> bool {
+        let names = &case.questions;
+        let named = names.all().iter().any(|asked| **asked == *name);
+        if case.asked.is_empty() || (names.all().len() == 1 && names.left_out() == 0) {
+            return named;
+        }
+        self.waiting(message).is_some_and(|question| case.asked.heard(question) != Heard::Unasked)
+    }
+
+    /// Whether the messages of a flow are DNS and some rule binds names to their answers.
     pub(super) fn hears(&self, case: &Case) -> bool {
         self.policy.binds() && case.facts.app.known() == Some(&App::Dns)
     }
@@ -92,13 +163,13 @@ impl Engine {
     /// As [`Engine::hear`], for the messages that a stream's reader has just consumed.
     pub(super) fn hear_stream(
         &mut self,
-        scope: ScopeId,
+        id: FlowId,
         case: &mut Case,
         direction: Direction,
         consumed: &[u8],
     ) {
-        if self.hears(case) {
-            messages(consumed).for_each(|message| self.hear(scope, case, direction, message));
+        if self.policy.reads_answers() && case.facts.app.known() == Some(&App::Dns) {
+            messages(consumed).for_each(|message| self.hear(id, case, direction, message));
         }
     }
 

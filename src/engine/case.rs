@@ -147,7 +147,7 @@ impl Case {
     fn speech(&self) -> Option<Speech> {
         let open = self.inspection.as_deref()?;
         let idle = open.held.is_empty() && !open.done && !open.handshake;
-        let speech = open.inspector.speech().filter(|_| idle && self.asked.is_empty())?;
+        let speech = open.inspector.speech().filter(|_| idle && self.asked.is_settled())?;
         // What is read for the record alone is read up to a bound, which counts what was read.
         let counted = open.unasked && speech != Speech::Dns;
         (!counted && self.answered == Names::default()).then_some(speech)

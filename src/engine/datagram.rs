@@ -277,10 +277,8 @@ impl Engine {
                     self.refuse_message(id, case, parcel, (direction, 0), verdict, out);
                     return Verdict::Drop(verdict.reason);
                 }
-                if let Some(scope) = self.table.key(id).map(|key| key.scope()) {
-                    let message = parcel.payload.get(message_at(case, parcel.payload)..);
-                    self.hear(scope, case, direction, message.unwrap_or_default());
-                }
+                let message = parcel.payload.get(message_at(case, parcel.payload)..);
+                self.hear(id, case, direction, message.unwrap_or_default());
                 let stage = self.table.get(id).map_or(Stage::Final, |flow| flow.stage());
                 let waits = !inspection.done && (stage == Stage::Pending || waits);
                 if waits && !inspection.unasked {

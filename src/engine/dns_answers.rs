@@ -46,15 +46,19 @@ impl Engine {
         {
             return None;
         }
-        let question = self.question(id)?;
-        let policy = question.policy?;
-        if !self.policy.judges_answers(policy) || self.is_out_of_question(id, unasked) {
+        if !self.judges_answers_of(id, case) || self.is_out_of_question(id, unasked) {
             return None;
         }
+        let question = self.question(id)?;
+        let policy = question.policy?;
         let verdict = match (addresses(message), answered(case, message)) {
             (Err(reason), _) => deny(reason),
             (Ok(addresses), _) if addresses.is_empty() => return None,
             (Ok(_), None) => deny(Reason::DnsMalformed),
+            (Ok(addresses), Some(name)) if !self.was_asked(case, &name, message) => {
+                case.facts.answer = addresses.first().map_or(Fact::Unknown, |a| Fact::Known(*a));
+                deny(Reason::AnswerNotAllowed)
+            }
             (Ok(addresses), Some(name)) => {
                 let mut facts = case.facts.clone();
                 facts.questions = Fact::Known(vec![name]);
@@ -83,6 +87,19 @@ impl Engine {
     }
 }
 
+impl Engine {
+    /// Whether the messages of a flow are DNS and some rule of its policy asks where answers lead.
+    pub(super) fn judges_answers_of(&self, id: FlowId, case: &Case) -> bool {
+        case.facts.app.known() == Some(&App::Dns)
+            && self.policy.reads_answers()
+            && self
+                .table
+                .get(id)
+                .and_then(|flow| self.policy_of(flow))
+                .is_some_and(|policy| self.policy.judges_answers(policy))
+    }
+}
+
 /// What a message answers: its question, of which it has one (RFC 9619 section 4). The messages that
 /// follow the first of a zone transfer may have none (RFC 5936 section 2.2); then it is the only one
 /// its flow ever asked, if there is such a one.
@@ -98,6 +115,7 @@ fn answered(case: &Case, message: &[u8]) -> Option<DomainName> {
 
 #[cfg(test)]
 mod tests {
+    use crate::engine::bindings::ASKED_MAX;
     use crate::engine::record::Event;
     use crate::engine::tests::{Bench, spec, tuple};
     use crate::inspect::dns::answers::ADDRESS_LIMIT;
@@ -112,6 +130,7 @@ mod tests {
     use std::sync::Arc;
 
     const NAME: &str = "api.example";
+    const FREE: &str = "free.example";
     const REFUSED: u8 = 5;
 
     fn guarded(otherwise: Action) -> PolicySpec {
@@ -268,17 +287,10 @@ mod tests {
 
     #[test]
     fn an_answer_without_its_question_is_judged_only_if_there_is_no_doubt_which_it_was() {
-        const FREE: &str = "free.example";
-        let bad = Some([10, 100, 5, 7]);
+        let bad = BAD;
         let tuple = tuple(53, Protocol::UDP);
         let judged = |asked: &[&'static str], answer: &[u8]| {
-            let mut spec = guarded(Action::Reject);
-            let mut rule = spec.policies[0].rules.last().unwrap().clone();
-            rule.id = "free".to_owned();
-            let names = NameSet::build([NamePattern::parse(FREE).unwrap()]).unwrap();
-            (rule.dns, rule.answers) = (Some(Arc::new(names)), None);
-            spec.policies[0].rules.push(rule);
-            let mut bench = Bench::new(&spec);
+            let mut bench = Bench::new(&half_guarded());
             for (id, &name) in (1..).zip(asked) {
                 let question = packet::udp(&tuple, &message(id, &[name], None));
                 assert_eq!(bench.give(&question), Verdict::Forward);
@@ -293,6 +305,119 @@ mod tests {
         assert_eq!(judged(&[NAME, FREE], &unasked), malformed, "the last one was not the one");
         assert_eq!(judged(&[FREE], &both), malformed);
         assert_eq!(judged(&[NAME, FREE], &message(2, &[FREE], bad)), Verdict::Forward);
+    }
+
+    /// A policy that asks where answers for `NAME` lead, and not of those for `FREE`.
+    fn half_guarded() -> PolicySpec {
+        let mut spec = guarded(Action::Reject);
+        let mut rule = spec.policies[0].rules.last().unwrap().clone();
+        rule.id = "free".to_owned();
+        let names = NameSet::build([NamePattern::parse(FREE).unwrap()]).unwrap();
+        (rule.dns, rule.answers) = (Some(Arc::new(names)), None);
+        spec.policies[0].rules.push(rule);
+        spec
+    }
+
+    const BAD: Option<[u8; 4]> = Some([10, 100, 5, 7]);
+    const GOOD: Option<[u8; 4]> = Some([10, 100, 4, 7]);
+    const REFUSAL: Verdict = Verdict::Drop(Reason::AnswerNotAllowed);
+
+    #[test]
+    fn an_answer_to_what_nobody_asked_does_not_come_back() {
+        let to = tuple(53, Protocol::UDP);
+        // What was asked, the answer, and whether it passes.
+        let name = NAME.to_ascii_uppercase().leak();
+        let mut other_type = message(1, &[FREE], BAD);
+        other_type[12 + FREE.len() + 3] = 28;
+        for (asked, answer, passes) in [
+            (&[NAME][..], message(1, &[FREE], BAD), false),
+            (&[NAME], message(1, &[FREE], GOOD), false),
+            (&[NAME, FREE], message(1, &[FREE], BAD), false),
+            (&[NAME, FREE], message(3, &[FREE], BAD), false),
+            (&[NAME, FREE], message(2, &[FREE], BAD), true),
+            (&[FREE, NAME], other_type.clone(), false),
+            (&[FREE], other_type, true),
+            (&[FREE], message(9, &[FREE], BAD), true),
+            (&[NAME, FREE], message(1, &[name], GOOD), true),
+            (&[name, FREE], message(1, &[NAME], GOOD), true),
+        ] {
+            let mut bench = Bench::new(&half_guarded());
+            for (id, &name) in (1..).zip(asked) {
+                let question = packet::udp(&to, &message(id, &[name], None));
+                assert_eq!(bench.give(&question), Verdict::Forward);
+            }
+            let given = bench.give(&packet::udp(&to.reverse(), &answer));
+            assert_eq!(given, if passes { Verdict::Forward } else { REFUSAL }, "{asked:?}");
+            // Only the last question is told for the record, and where the answer led.
+            assert_eq!(denied(&bench).len(), usize::from(!passes));
+            let empty = Speech::Dns { name: "other.example", answer: None }.datagrams();
+            let empty = packet::udp(&to.reverse(), &empty[1].1);
+            assert_eq!(bench.give(&empty), Verdict::Forward, "it leads nowhere");
+        }
+    }
+
+    #[test]
+    fn a_question_may_be_answered_twice_and_after_an_answer_that_was_refused() {
+        let to = tuple(53, Protocol::UDP);
+        for asked in [&[NAME][..], &[NAME, FREE]] {
+            let mut bench = Bench::new(&half_guarded());
+            for (id, &name) in (1..).zip(asked) {
+                bench.give(&packet::udp(&to, &message(id, &[name], None)));
+            }
+            let mut answer =
+                |answer| bench.give(&packet::udp(&to.reverse(), &message(1, &[NAME], answer)));
+            assert_eq!(answer(BAD), REFUSAL);
+            assert_eq!([answer(GOOD), answer(GOOD)], [Verdict::Forward; 2]);
+            assert_eq!(answer(BAD), REFUSAL);
+            let spoofed = message(1, &[FREE], BAD);
+            assert_eq!(bench.give(&packet::udp(&to.reverse(), &spoofed)), REFUSAL);
+        }
+    }
+
+    #[test]
+    fn answers_are_known_to_the_last_questions_of_a_flow_and_beyond_to_none() {
+        let to = tuple(53, Protocol::UDP);
+        let limit = u16::try_from(ASKED_MAX).unwrap();
+        for (further, first) in
+            [(limit - 2, Verdict::Forward), (limit - 1, Verdict::Forward), (limit, REFUSAL)]
+        {
+            let mut bench = Bench::new(&half_guarded());
+            bench.give(&packet::udp(&to, &message(0, &[NAME], None)));
+            for id in 1..=further {
+                bench.give(&packet::udp(&to, &message(id, &[FREE], None)));
+            }
+            let answer = message(0, &[NAME], GOOD);
+            assert_eq!(bench.give(&packet::udp(&to.reverse(), &answer)), first, "{further}");
+            let last = message(further, &[FREE], BAD);
+            assert_eq!(bench.give(&packet::udp(&to.reverse(), &last)), Verdict::Forward);
+        }
+    }
+
+    #[test]
+    fn questions_over_a_stream_are_known_like_those_of_datagrams() {
+        for (id, name, last) in
+            [(1, FREE, REFUSAL), (3, FREE, REFUSAL), (2, FREE, Verdict::Forward)]
+        {
+            let mut bench = Bench::new(&half_guarded());
+            let mut session = Session::new(tuple(53, Protocol::TCP));
+            for packet in session.handshake() {
+                bench.give(&packet);
+            }
+            let framed = |message: Vec<u8>| {
+                let len = u16::try_from(message.len()).unwrap();
+                [&len.to_be_bytes()[..], &message].concat()
+            };
+            let both = [(1, NAME), (2, FREE)].map(|(id, n)| framed(message(id, &[n], None)));
+            let good = framed(message(1, &[NAME], GOOD));
+            let answer = framed(message(id, &[name], BAD));
+            assert_eq!(bench.give(&session.send(Side::Client, &both.concat())), Verdict::Forward);
+            assert_eq!(bench.give(&session.send(Side::Server, &good)), Verdict::Forward);
+            let answer = session.send(Side::Server, &answer);
+            assert_eq!(bench.give(&answer), last, "{id}");
+            if last == Verdict::Forward {
+                assert_eq!(bench.give(&answer), last, "retransmitted");
+            }
+        }
     }
 
     #[test]

@@ -109,6 +109,8 @@ pub struct Engine {
     bare_endpoint: Option<EndpointId>,
     table: FlowTable<Flow>,
     cases: Cases,
+    /// Keys the hashes that questions are remembered by.
+    asked_names: std::hash::RandomState,
     /// SYNs seen on live flows, by flow; each replaces its flow at the matching SYN+ACK.
     candidates: Candidates,
     asides: Asides,
@@ -179,6 +181,7 @@ impl Engine {
         Self {
             table: FlowTable::new(limits.flows.min(places), secret),
             cases: Cases::default(),
+            asked_names: std::hash::RandomState::new(),
             candidates: Candidates::default(),
             asides: Asides::default(),
             endpoints: Endpoints::default(),

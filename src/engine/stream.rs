@@ -8,7 +8,7 @@ use super::{Engine, Output, Parcel};
 use crate::flow::FlowId;
 use crate::inspect::stream::StreamHead;
 use crate::inspect::{Inspector, Outcome, Progress};
-use crate::model::{Action, App, Direction, Fact, Facts, FlowVerdict, Reason, ScopeId, Verdict};
+use crate::model::{Action, App, Direction, Fact, Facts, FlowVerdict, Reason, Verdict};
 use crate::policy::Decision;
 use crate::wire::TcpSegment;
 
@@ -150,7 +150,6 @@ impl Engine {
         direction: Direction,
         first: u32,
     ) -> Reading {
-        let scope = self.table.key(id).map_or_else(ScopeId::default, |key| key.scope());
         let midstream = self.table.get(id).is_some_and(|flow| flow.is(Mark::Midstream));
         let mut turn = direction;
         let mut idle = 0;
@@ -181,7 +180,7 @@ impl Engine {
             {
                 return Reading::Ends(verdict);
             }
-            self.hear_stream(scope, case, turn, consumed);
+            self.hear_stream(id, case, turn, consumed);
             lane.head.consume(progress.consumed);
             inspection.read_bytes = inspection.read_bytes.saturating_add(progress.consumed);
             if let Some(verdict) = self.heed(id, case, inspection, turn, progress.outcome) {

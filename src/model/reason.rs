@@ -49,7 +49,7 @@ reasons! {
     CertificateNotVisible = "certificate-not-visible",
     /// The client's certificate is not valid yet, or no longer, and a rule asks that it be.
     CertificateNotInDate = "certificate-not-in-date",
-    /// A DNS answer with an address that no rule lets come back.
+    /// A DNS answer with an address that no rule lets come back, or to a question nobody asked.
     AnswerNotAllowed = "answer-not-allowed",
     /// The flow ended on its verdict; this packet came after.
     FlowDenied = "flow-denied",
