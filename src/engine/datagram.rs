@@ -350,11 +350,12 @@ impl Engine {
             }
             Ok(Identity::NotAsked) => {}
         }
-        let Some(question) = self.question(id) else { return Reading::Goes };
+        let Some(mut question) = self.question(id) else { return Reading::Goes };
         if self.is_out_of_question(id, inspection.unasked) {
             return Reading::Goes;
         }
-        case.bound = self.is_bound(&question, &case.facts);
+        question.bound = self.is_bound(&question, case);
+        case.bound = question.bound;
         let decision = match self.ask(&question, &case.facts) {
             Decision::Final(verdict) => verdict,
             Decision::Pending { .. } if inspection.done => self.deny_undecided(question.policy),
@@ -371,6 +372,7 @@ impl Engine {
         case.allowed |= flow.stage() == Stage::Following && flow.action() == Action::Allow;
         if flow.is(Mark::Monitored) || decision.action == crate::model::Action::Allow {
             case.allowed = true;
+            case.note_bound();
             let denied =
                 flow.stage() == Stage::Following && flow.action() != crate::model::Action::Allow;
             if !denied || flow.is(Mark::Monitored) {

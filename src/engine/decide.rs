@@ -7,7 +7,7 @@ use super::stream::deny;
 use super::{Asked, Engine};
 use crate::flow::FlowId;
 use crate::model::{
-    Action, Addr, DomainName, Facts, FiveTuple, FlowVerdict, PolicyId, Reason, ScopeId,
+    Action, Addr, DomainName, Fact, Facts, FiveTuple, FlowVerdict, PolicyId, Reason, ScopeId,
 };
 use crate::policy::{
     Bound, Decision, Message, NoTrace, Opening, Policy, Query, RecordedTrace, Shortlist, Trace,
@@ -139,11 +139,13 @@ impl Engine {
             .is_none_or(|flow| flow.is(Mark::Midstream) || (unasked && !flow.is(Mark::Monitored)))
     }
 
-    /// Whether the destination is an answer for the name of the present message, where some rule asks.
-    pub(super) fn is_bound(&self, question: &Question, facts: &Facts) -> bool {
+    /// Whether the destination is an answer for the name of the present message, or was when the flow
+    /// was allowed by that name before, where some rule asks.
+    pub(super) fn is_bound(&self, question: &Question, case: &Case) -> bool {
         self.policy.binds()
-            && facts.domain.known().is_some_and(|name| {
-                self.bindings.holds(question.scope, name, question.tuple.dst, self.now)
+            && case.facts.domain.known().is_some_and(|name| {
+                case.bound_names.all().contains(name)
+                    || self.bindings.holds(question.scope, name, question.tuple.dst, self.now)
             })
     }
 
@@ -184,9 +186,18 @@ impl Flow {
 }
 
 impl Case {
+    /// Takes in that its flow was allowed by the present message, whose name its destination may be an
+    /// answer for.
+    pub(super) fn note_bound(&mut self) {
+        if self.bound
+            && let Fact::Known(name) = &self.facts.domain
+        {
+            self.bound_names.note(name);
+        }
+    }
+
     /// Nothing more will be read: what is not known will never be.
     pub(super) fn close_facts(&mut self) {
-        use crate::model::Fact;
         let facts = &mut self.facts;
         if facts.app.is_unknown() {
             facts.settle_without_names(crate::model::App::Other);

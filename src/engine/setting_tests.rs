@@ -97,6 +97,26 @@ fn a_bound_name_is_allowed_to_the_address_it_was_answered_with_and_to_no_other()
 }
 
 #[test]
+fn a_flow_stays_bound_to_a_name_whose_answer_expired_and_to_no_other_name() {
+    const FURTHER: &[u8] = b"GET / HTTP/1.1\r\nHost: www.example\r\n\r\n";
+    let mut spec = binding_spec();
+    let bound = spec.policies[0].rules.iter_mut().find(|rule| rule.bind_dns).unwrap();
+    bound.domains = names(&[NAME, "www.example"]);
+    let mut bench = Bench::new(&spec);
+    resolve(&mut bench, 1, 1, 10);
+    let mut session = Session::new(tuple(80, Protocol::TCP));
+    for packet in session.handshake() {
+        assert_eq!(bench.give(&packet), Verdict::Forward);
+    }
+    for _ in 0..3 {
+        assert_eq!(bench.give(&session.send(Side::Client, REQUEST)), Verdict::Forward);
+        bench.pass(30);
+    }
+    assert_eq!(request(&mut bench, 4, 7), NOT_BOUND, "a flow of its own");
+    assert_eq!(bench.give(&session.send(Side::Client, FURTHER)), NOT_BOUND);
+}
+
+#[test]
 fn a_response_that_nobody_asked_for_binds_nothing() {
     let mut bench = Bench::new(&binding_spec());
     resolve(&mut bench, 1, 2, 60);

@@ -158,6 +158,8 @@ pub(super) struct Case {
     pub(super) asked: Asked,
     /// The destination was an answer for the name when the flow was last decided.
     pub(super) bound: bool,
+    /// The names of messages that were allowed while the destination was an answer for them.
+    pub(super) bound_names: Names,
     /// Of datagrams that are decided one by one, some were allowed.
     pub(super) allowed: bool,
     /// Every name in answers that came where questions were due.
@@ -200,6 +202,7 @@ impl Case {
             questions: Names::default(),
             asked: Asked::default(),
             bound: false,
+            bound_names: Names::default(),
             allowed: false,
             answered: Names::default(),
             unread: false,

@@ -160,6 +160,7 @@ impl Stories {
         case.questions.clone_from(&place.found.questions);
         let Story { bound, allowed, unread, .. } = *place.rest;
         (case.bound, case.allowed, case.unread) = (bound, allowed, unread);
+        case.note_bound();
         Some(case)
     }
 

@@ -270,10 +270,11 @@ impl Engine {
         if self.is_out_of_question(id, inspection.unasked) {
             return None;
         }
-        let question = self.question(id)?;
+        let mut question = self.question(id)?;
+        question.bound = self.is_bound(&question, case);
         match self.ask(&question, &case.facts) {
             Decision::Final(verdict) => {
-                case.bound = self.is_bound(&question, &case.facts);
+                case.bound = question.bound;
                 let flow = self.table.get_mut(id)?;
                 if flow.stage() == Stage::Pending || flow.verdict() != verdict {
                     self.tally.hit(question.policy, verdict);
@@ -281,7 +282,11 @@ impl Engine {
                 flow.take_verdict(verdict, Stage::Following);
                 inspection.handshake = false;
                 inspection.inspector.allow();
-                (!flow.passes()).then_some(verdict)
+                if !flow.passes() {
+                    return Some(verdict);
+                }
+                case.note_bound();
+                None
             }
             Decision::Pending { needs } => {
                 inspection.handshake = needs.server && needs.may_allow && !needs.client;
