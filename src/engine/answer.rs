@@ -2,6 +2,7 @@
 
 use super::entry::Mark;
 use super::frame::{Extra, Origin};
+use super::gate::Account;
 use super::record::{Ended, Event};
 use super::state::{Case, Cleared, Inspection, Stage};
 use super::{Engine, Output, Parcel};
@@ -49,6 +50,7 @@ impl Engine {
     pub(super) fn end_waiting(&mut self, id: FlowId, before: usize, out: &mut Output) -> bool {
         let Some(flow) = self.table.get(id) else { return false };
         let (at, policy) = (flow.case, self.present_policy_of(flow));
+        let account = Some(flow.account);
         let Some(mut case) = self.cases.take(at) else { return false };
         let Some(mut inspection) = case.inspection.take_if(|open| !open.held.is_empty()) else {
             self.cases.put(at, case);
@@ -65,7 +67,7 @@ impl Engine {
                 Body::Tcp(_) => {
                     self.reset(id, &prompt, *direction, verdict, inspection.sent(), out);
                 }
-                _ => self.answer_refusal(&prompt, verdict, out),
+                _ => self.answer_refusal(account, &prompt, verdict, out),
             }
         }
         self.cases.leave(inspection);
@@ -100,6 +102,7 @@ impl Engine {
             sent.get(of.index()).copied().flatten().unwrap_or_else(|| flow.tcp.next_seq(of))
         };
         let (from_client, from_server) = (seq(Direction::Original), seq(Direction::Reply));
+        let account = Some(flow.account);
         let answers = flow.tcp.state() != TcpState::SynSent;
         let mut sides = Vec::with_capacity(2);
         if answers {
@@ -114,16 +117,23 @@ impl Engine {
             } else {
                 answer::Toward::Sender
             };
-            if self.gate.answer(self.now) {
+            if self.gate.answer(account, self.now) {
                 let frame = answer::rst(prompt.bytes, prompt.packet, seq, Some(ack), toward);
                 self.send_answer(frame, prompt, out);
             }
         }
     }
 
-    /// Answers the packet on which a flow was refused, as its action says.
-    pub(super) fn refuse(&mut self, parcel: &Parcel<'_>, verdict: FlowVerdict, out: &mut Output) {
-        self.answer_refusal(&parcel.into(), verdict, out);
+    /// Answers the packet on which a flow of this account was refused, or what is no segment's, as the
+    /// action says.
+    pub(super) fn refuse(
+        &mut self,
+        account: Option<Account>,
+        parcel: &Parcel<'_>,
+        verdict: FlowVerdict,
+        out: &mut Output,
+    ) {
+        self.answer_refusal(account, &parcel.into(), verdict, out);
     }
 
     /// A RST of a peer, which discards what is held. Nobody reads the text it may carry (RFC 9293 section
@@ -161,12 +171,18 @@ impl Engine {
         Verdict::Drop(Reason::Undecided)
     }
 
-    fn answer_refusal(&mut self, prompt: &Prompt<'_>, verdict: FlowVerdict, out: &mut Output) {
+    fn answer_refusal(
+        &mut self,
+        account: Option<Account>,
+        prompt: &Prompt<'_>,
+        verdict: FlowVerdict,
+        out: &mut Output,
+    ) {
         let packet = prompt.packet;
         if verdict.action != Action::Reject || !answer::is_answerable(packet) {
             return;
         }
-        if !self.gate.answer(self.now) {
+        if !self.gate.answer(account, self.now) {
             return;
         }
         let frame = match packet.body {
@@ -180,13 +196,14 @@ impl Engine {
     /// again, everything else is silent.
     pub(super) fn refuse_again(
         &mut self,
+        account: Account,
         parcel: &Parcel<'_>,
         direction: Direction,
         verdict: FlowVerdict,
         out: &mut Output,
     ) {
         if direction == Direction::Original {
-            self.refuse(parcel, verdict, out);
+            self.refuse(Some(account), parcel, verdict, out);
         }
     }
 
@@ -201,11 +218,12 @@ impl Engine {
         verdict: FlowVerdict,
         out: &mut Output,
     ) {
-        if let Some(flow) = self.table.get_mut(id) {
+        let account = self.table.get_mut(id).map(|flow| {
             flow.set_verdict(verdict);
             flow.set_stage(Stage::Following);
-        }
-        if verdict.action == Action::Reject && self.gate.answer(self.now) {
+            flow.account
+        });
+        if verdict.action == Action::Reject && self.gate.answer(account, self.now) {
             let toward = match direction {
                 Direction::Original => answer::Toward::Sender,
                 Direction::Reply => answer::Toward::Receiver,
@@ -219,7 +237,12 @@ impl Engine {
         }
     }
 
-    fn send_answer(&mut self, frame: Option<Vec<u8>>, prompt: &Prompt<'_>, out: &mut Output) {
+    pub(super) fn send_answer(
+        &mut self,
+        frame: Option<Vec<u8>>,
+        prompt: &Prompt<'_>,
+        out: &mut Output,
+    ) {
         let Some(bytes) = frame else { return };
         self.counters.answers += 1;
         let &Prompt { before, origin, .. } = prompt;

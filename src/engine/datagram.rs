@@ -266,7 +266,8 @@ impl Engine {
             Reading::Ends(verdict) => {
                 self.drop_held(id, inspection, Reason::HeldDenied, out);
                 self.end_flow(id, verdict);
-                self.refuse(parcel, verdict, out);
+                let account = self.table.get(id).map(|flow| flow.account);
+                self.refuse(account, parcel, verdict, out);
                 Verdict::Drop(verdict.reason)
             }
             Reading::Goes => {

@@ -210,7 +210,7 @@ impl Engine {
             ..*last
         };
         let verdict = match &packet.body {
-            Body::IcmpError { quoted, .. } => self.related(&whole, quoted),
+            Body::IcmpError { quoted, .. } => self.related(&whole, quoted, out),
             _ => self.whole(&whole, out),
         };
         self.settle_train(parts, last, verdict, out)

@@ -4,6 +4,7 @@
 //! Accounts go by the segments' names, so that what a flow is charged to outlives a new ruleset.
 
 use super::Limits;
+use super::answers::Answers;
 use super::strangers::Strangers;
 use crate::flow::TokenBucket;
 use crate::model::{EndpointId, Reason, SegmentId, Timestamp};
@@ -31,7 +32,9 @@ pub(super) struct Gate {
     names: HashMap<Arc<str>, Account>,
     /// By the present policy's [`SegmentId`].
     accounts: Vec<Account>,
-    answers: TokenBucket,
+    answers: Answers,
+    /// ICMP errors about flows that are not known here, which are passed on.
+    relayed: Answers,
     strangers: Strangers,
     held_bytes: usize,
     held_limit: usize,
@@ -63,7 +66,8 @@ impl Gate {
             budgets: Vec::new(),
             names: HashMap::new(),
             accounts: Vec::new(),
-            answers: TokenBucket::new(limits.answers_per_second),
+            answers: Answers::new(limits.answers_per_second),
+            relayed: Answers::new(limits.answers_per_second),
             strangers: Strangers::new(limits),
             held_bytes: 0,
             held_limit: limits.held_bytes,
@@ -78,6 +82,9 @@ impl Gate {
         self.budgets.iter_mut().for_each(|budget| budget.limit(LimitsSpec::default(), limits));
         self.accounts =
             policy.segments().iter().map(|segment| self.open(segment, limits)).collect();
+        for answers in [&mut self.answers, &mut self.relayed] {
+            answers.divide(self.budgets.len(), self.accounts.len());
+        }
         let reserved = |limit: fn(&Budget) -> Option<u64>| self.budgets.iter().filter_map(limit);
         let flows: u64 = reserved(|budget| budget.flows_limit).fold(0, u64::saturating_add);
         let held: usize = self
@@ -221,9 +228,16 @@ impl Gate {
         }
     }
 
-    /// Whether another answer may be sent now.
-    pub(super) fn answer(&mut self, now: Timestamp) -> bool {
-        self.answers.take(now)
+    /// Whether another answer about a flow of this account, or about what is no segment's, may be sent
+    /// now.
+    pub(super) fn answer(&mut self, account: Option<Account>, now: Timestamp) -> bool {
+        self.answers.take(account, now)
+    }
+
+    /// Whether another ICMP error about a flow that is not known here may be passed on now, for who
+    /// sends it.
+    pub(super) fn relay(&mut self, account: Option<Account>, now: Timestamp) -> bool {
+        self.relayed.take(account, now)
     }
 
     /// Whether another packet that belongs to no segment is told of now: then how many of its endpoint

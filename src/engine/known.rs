@@ -183,8 +183,8 @@ impl Engine {
         if flow.passes() {
             return Verdict::Forward;
         }
-        let verdict = flow.verdict();
-        self.refuse_again(parcel, direction, verdict, out);
+        let (account, verdict) = (flow.account, flow.verdict());
+        self.refuse_again(account, parcel, direction, verdict, out);
         Verdict::Drop(Reason::FlowDenied)
     }
 

@@ -19,7 +19,9 @@ pub struct Limits {
     /// Fragmented packets waited for at once, of one segment as many as are still free; their bytes are
     /// held bytes.
     pub fragmented: usize,
-    /// Answers (RST, ICMP, DNS REFUSED) a second.
+    /// Answers (RST, ICMP, DNS REFUSED) a second: half for whoever comes first, half in equal parts for the
+    /// segments, one each at least, and for what is no segment's. ICMP errors about flows that are not
+    /// known, which are passed on, have as much again, divided alike.
     pub answers_per_second: u32,
     /// Packets that belong to no segment told of in one second, as events; all are counted.
     pub strangers_per_second: u32,

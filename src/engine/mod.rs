@@ -4,6 +4,7 @@
 
 mod ahead;
 mod answer;
+mod answers;
 #[cfg(test)]
 mod attack_tests;
 pub mod bindings;
@@ -367,7 +368,7 @@ impl Engine {
         let verdict = match &packet.body {
             _ if prepared.scope.is_none() => self.stranger(&parcel, out),
             _ if packet.is_fragment() => self.fragment(&parcel, out),
-            Body::IcmpError { quoted, .. } => self.related(&parcel, quoted),
+            Body::IcmpError { quoted, .. } => self.related(&parcel, quoted, out),
             _ => self.whole(&parcel, out),
         };
         if verdict == Verdict::Forward {

@@ -60,7 +60,7 @@ impl Engine {
     /// A packet that belongs to no segment: nothing is kept of it.
     pub(super) fn stranger(&mut self, parcel: &Parcel<'_>, out: &mut Output) -> Verdict {
         let verdict = self.policy.unknown_segment();
-        self.refuse(parcel, verdict, out);
+        self.refuse(None, parcel, verdict, out);
         let packet = parcel.packet;
         let endpoint = packet.outer.map(|outer| outer.endpoint);
         match self.gate.tell_stranger(endpoint, self.now) {
@@ -219,8 +219,8 @@ impl Engine {
         let Some(flow) = self.table.get(id) else { return Verdict::Drop(Reason::LimitFlows) };
         let direction = flow.direction(parcel.reversed);
         if flow.is_refused() {
-            let verdict = flow.verdict();
-            self.refuse(parcel, verdict, out);
+            let (account, verdict) = (flow.account, flow.verdict());
+            self.refuse(Some(account), parcel, verdict, out);
             let dropped = Verdict::Drop(verdict.reason);
             self.count_packet(id, direction, parcel.packet.ip_len, dropped);
             self.start_event(id, out);

@@ -288,6 +288,14 @@ impl TcpTracker {
         self.side(direction).end
     }
 
+    /// Whether what the side of `direction` has sent and may still wait for an acknowledgement of can
+    /// begin a segment at `seq`: what somebody says who has seen such a segment (RFC 5927 section 4.1).
+    /// Nothing is known of a side that was never seen.
+    #[must_use]
+    pub fn may_have_sent(&self, direction: Direction, seq: u32) -> bool {
+        self.bit(UNSEEN, direction) || self.is_recent(direction, seq)
+    }
+
     /// Ends the connection, as if it had been reset.
     pub fn reset(&mut self) {
         self.set_state(TcpState::Reset);

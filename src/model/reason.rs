@@ -143,7 +143,8 @@ reasons! {
     TcpClosed = "tcp-closed",
     /// SYN with data that does not decide the flow (RFC 7413: the client comes again without).
     SynData = "syn-data",
-    /// An ICMP error about no flow that the rules allow, or to another than sent what it quotes.
+    /// An ICMP error that is too long, comes from or goes to others than it may, or is about no known flow
+    /// (of the path MTU of one the rules allow it leaves shortened, as an answer).
     IcmpUnrelated = "icmp-unrelated",
     /// No room for one more flow, or for one more connection on the ports of a live one.
     LimitFlows = "limit-flows",

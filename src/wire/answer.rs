@@ -5,7 +5,7 @@
 //! Answers to packets behind a tunnel that is not GWLB's are not built: a mirror takes none.
 
 use super::bytes::{array_at, put, u8_at, u16_at};
-use super::{Body, Fragment, Link, Outer, Packet, Sum, TcpFlags, checksum, ip, outer};
+use super::{Body, Fragment, Link, Outer, Packet, Sum, TcpFlags, checksum, icmp, ip, outer};
 use crate::model::{Addr, FiveTuple};
 use etherparse::{IpHeaders, PacketBuilder, PacketBuilderStep};
 
@@ -89,6 +89,42 @@ pub fn too_big(frame: &[u8], packet: &Packet, mtu: u16) -> Option<Vec<u8>> {
     let [high, low] = mtu.to_be_bytes();
     let (kind, code) = if packet.tuple.src.is_v4() { (3, 4) } else { (2, 0) };
     icmp_error(frame, packet, kind, code, [0, 0, high, low])
+}
+
+/// The longest ICMP error there may be about such a packet, IP header included (RFC 1812 section
+/// 4.3.2.3, RFC 4443 section 2.4).
+#[must_use]
+pub const fn icmp_error_limit(v4: bool) -> usize {
+    if v4 { ICMP_LIMIT_BYTES } else { ICMPV6_LIMIT_BYTES }
+}
+
+/// A whole packet that says another was too big, made anew with no more of what it quotes than its
+/// receiver needs: the IP header and 8 bytes behind it (RFC 792). Nothing for any other packet, nor for
+/// a quote with IP options or extension headers.
+#[must_use]
+pub fn too_big_in_short(frame: &[u8], packet: &Packet) -> Option<Vec<u8>> {
+    let (Body::IcmpError { kind, code, quoted }, Fragment::Whole) = (packet.body, packet.fragment)
+    else {
+        return None;
+    };
+    let message = frame.get(usize::from(packet.transport)..)?;
+    let rest: [u8; 4] = array_at(message, 4)?;
+    let quote = message.get(icmp::HEADER_LEN..)?;
+    let tuple = packet.tuple;
+    let mut inner = Vec::new();
+    match (tuple.src.is_v4(), kind, code) {
+        (true, 3, 4) if u8_at(quote, 0) == Some(0x45) => {
+            let [_, _, high, low] = rest;
+            let step = network(tuple).icmpv4_raw(kind, code, [0, 0, high, low]);
+            step.write_to_vec(&mut inner, quote.get(..28)?).ok()?;
+        }
+        (false, 2, _) if u8_at(quote, 6) == Some(quoted.tuple.protocol.0) => {
+            let step = network(tuple).icmpv6_raw(kind, 0, rest);
+            step.write_to_vec(&mut inner, quote.get(..48)?).ok()?;
+        }
+        _ => return None,
+    }
+    encapsulate(frame, packet, &inner, Toward::Receiver)
 }
 
 fn icmp_error(frame: &[u8], packet: &Packet, kind: u8, code: u8, rest: [u8; 4]) -> Option<Vec<u8>> {

@@ -407,3 +407,12 @@ fn fast_open_data_may_be_taken_left_or_sent_without() {
 mod endings;
 #[path = "properties.rs"]
 mod properties;
+
+#[test]
+fn what_may_have_been_sent_of_late_is_known_of_a_side_that_was_seen() {
+    let adopted = TcpTracker::adopt(C, &seg(ACK, 70_000, 5_000, 10));
+    assert!(adopted.may_have_sent(C, 70_010) && adopted.may_have_sent(C, 4_010));
+    assert!(!adopted.may_have_sent(C, 70_011) && !adopted.may_have_sent(C, 4_009));
+    assert!(adopted.may_have_sent(S, 12_345), "nothing is known of the server");
+    assert!(TcpTracker::open(&seg(SYN, 1_000, 0, 0)).may_have_sent(C, 1_000));
+}

@@ -36,6 +36,13 @@ impl TcpTracker {
         Ok(())
     }
 
+    /// Whether `seq` lies among what was sent last: as much of it as the other side ever had room for.
+    pub(super) fn is_recent(&self, direction: Direction, seq: u32) -> bool {
+        let end = self.side(direction).end;
+        let room = self.max_window(direction.flip()).max(ACK_WINDOW_MIN);
+        !after(seq, end) && !after(end.wrapping_sub(room), seq)
+    }
+
     /// Bounds 3 and 4.
     #[inline]
     pub(super) fn check_ack(&self, direction: Direction, ack: u32) -> Result<(), Reason> {

@@ -118,6 +118,26 @@ fn icmp_errors_quote_their_trigger() {
 }
 
 #[test]
+fn that_a_packet_was_too_big_is_said_again_with_no_more_than_it_needs() {
+    for (text, kind, headers) in [(SYN_V4, (3, 4), 20), (SYN_V6, (2, 0), 40)] {
+        let trigger = hex(text);
+        let error = answer::too_big(&trigger, &live(&trigger).unwrap(), 1_400).unwrap();
+        let asked = live(&error).unwrap();
+        let again = answer::too_big_in_short(&error, &asked).unwrap();
+        let read = live(&again).unwrap();
+        assert_eq!((read.tuple, read.outer.is_some()), (asked.tuple, true));
+        let Body::IcmpError { quoted, .. } = asked.body else { unreachable!("an error") };
+        assert_eq!(read.body, Body::IcmpError { kind: kind.0, code: kind.1, quoted });
+        assert_eq!(read.ip_len, 2 * (headers + 8));
+        assert!(crate::wire::transport_checksum_ok(&again, &read));
+        let mtu = usize::from(read.transport) + 6;
+        assert_eq!(again[mtu..mtu + 2], 1_400u16.to_be_bytes());
+        let other = answer::icmp_prohibited(&trigger, &live(&trigger).unwrap()).unwrap();
+        assert_eq!(answer::too_big_in_short(&other, &live(&other).unwrap()), None);
+    }
+}
+
+#[test]
 fn icmp_errors_are_no_longer_than_they_may_be() {
     for (inner_len, v6, expected) in [
         (547, false, 575),
