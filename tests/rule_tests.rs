@@ -95,3 +95,31 @@ fn what_a_rule_may_ask_is_written_down_with_a_recorded_flow() {
         assert!(text(&run.stdout).contains(told), "{told}: {}", text(&run.stdout));
     }
 }
+
+#[test]
+fn a_source_port_is_recorded_where_a_rule_asks_for_it() {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("recorded-ports");
+    std::fs::create_dir_all(&folder).unwrap();
+    let ruleset = "lockgate: 1
+segments:
+  acme: { kind: partner, networks: [10.20.0.0/16] }
+  inside: { kind: workload, networks: [10.53.0.0/16, 10.100.0.0/16] }
+common_endpoints: any
+policies:
+  - from: acme
+    to: inside
+    rules:
+      - { id: one, action: allow, protocol: tcp, source_ports: [48072] }
+";
+    std::fs::write(folder.join("lockgate.yaml"), ruleset).unwrap();
+    let folder = folder.to_string_lossy();
+    let run = lockgate(&["test", &folder, "--record", "pcaps/partner-dmz.pcap", "--as-flows"]);
+    assert_eq!(run.status.code(), Some(0), "{}", text(&run.stderr));
+    let recorded = text(&run.stdout);
+    let of_port: Vec<&str> =
+        recorded.lines().filter(|l| l.contains("source_port: 48072")).collect();
+    assert!(matches!(of_port.as_slice(), [line] if line.contains("rule: one")), "{recorded}");
+    assert_eq!(recorded.matches("source_port").count(), 1, "{recorded}");
+    assert_eq!(recorded.matches("rule: one").count(), 1, "{recorded}");
+    assert!(!text(&run.stderr).contains("left out"), "{}", text(&run.stderr));
+}

@@ -59,7 +59,7 @@ pub use test_file::{
     Chosen, Expectation, Expected, FlowPattern, FlowSelector, InlineFlow, Named, Outcome,
     Presented, Side, TestFile, TestSuite,
 };
-pub use test_reader::{tests, tests_text};
+pub use test_reader::{SOURCE_PORT, tests, tests_text};
 
 use crate::policy::Policy;
 use crate::policy::spec::PolicySpec;

@@ -23,7 +23,7 @@ use crate::policy::spec::AppMatch;
 use std::path::Path;
 
 /// The port a flow without `source_port` comes from.
-const SOURCE_PORT: u16 = 40_000;
+pub const SOURCE_PORT: u16 = 40_000;
 
 /// Reads the test files of a ruleset folder.
 ///

@@ -13,7 +13,8 @@ use crate::policy::spec::AppMatch;
 use crate::prove::observed::{Flow, Packets};
 use crate::prove::yaml::{list, plain, quoted};
 use crate::ruleset::{
-    Date, Expected, FlowPattern, InlineFlow, Loaded, Outcome, Place, Presented, Style, tests_text,
+    Date, Expected, FlowPattern, InlineFlow, Loaded, Outcome, Place, Presented, SOURCE_PORT, Style,
+    tests_text,
 };
 use std::collections::BTreeSet;
 use std::fmt::Write;
@@ -124,15 +125,20 @@ impl Recording<'_> {
                 left_out += 1;
                 continue;
             };
-            let judged = inline::packets(&inline, ruleset, self.day)
-                .map(|packets| packets.judge(policy, None))
-                .unwrap_or_default();
-            let same = |other: &&Flow| said(&other.record, policy) == said(&flow.record, policy);
-            let Some(record) = judged.first().filter(same).map(|flow| &flow.record) else {
+            let holds = |inline: &InlineFlow| {
+                let judged = inline::packets(inline, ruleset, self.day)
+                    .map(|packets| packets.judge(policy, None))
+                    .unwrap_or_default();
+                let first = judged.first();
+                first.is_some_and(|j| said(&j.record, policy) == said(&flow.record, policy))
+            };
+            // Its source port is written down only where it matters.
+            let usual = usual_port(&inline);
+            let Some(inline) = [usual, inline].into_iter().find(holds) else {
                 left_out += 1;
                 continue;
             };
-            let line = format!("{}, {}", inline_text(&inline), said_text(record, policy));
+            let line = format!("{}, {}", inline_text(&inline), said_text(&flow.record, policy));
             if written.insert(line.clone()) {
                 let _ = writeln!(out, "  - {{ {line} }}");
             }
@@ -190,6 +196,13 @@ impl Recording<'_> {
             expected: Expected::default(),
         })
     }
+}
+
+/// A flow from the port that one without `source_port` comes from.
+fn usual_port(flow: &InlineFlow) -> InlineFlow {
+    let ports = flow.tuple.protocol.has_ports();
+    let src_port = if ports { SOURCE_PORT } else { flow.tuple.src_port };
+    InlineFlow { tuple: FiveTuple { src_port, ..flow.tuple }, ..flow.clone() }
 }
 
 fn in_the_middle(record: &FlowRecord) -> bool {
@@ -288,6 +301,8 @@ fn inline_text(flow: &InlineFlow) -> String {
     part("to", flow.to.as_deref().map(plain));
     part("endpoint", flow.endpoint.map(|endpoint| endpoint.to_string()));
     part("source", Some(address(tuple.src)));
+    let own_port = ports && tuple.src_port != SOURCE_PORT;
+    part("source_port", own_port.then(|| tuple.src_port.to_string()));
     part("destination", Some(address(tuple.dst)));
     part("protocol", Some(tuple.protocol.to_string()));
     part("port", ports.then(|| tuple.dst_port.to_string()));
