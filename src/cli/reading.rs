@@ -17,7 +17,11 @@ use std::path::Path;
 /// How captures are judged.
 #[derive(Args, Debug)]
 pub(super) struct Reading {
-    /// Worker threads; the result does not depend on it, but for when a flow is seen to have waited too long
+    /// Worker threads; as many as processors if left out
+    ///
+    /// Verdicts, reasons, what is forwarded and every order are the same with any number of them. Two things
+    /// may differ: what meets a limit (`limit-*`), as limits are divided among the workers, and when a
+    /// flow is seen to have waited too long. With 1, limits are whole.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=WORKERS_MAX as i64))]
     workers: Option<u16>,
     /// Whether wrong checksums drop packets; `auto` looks for signs of checksum offload first
