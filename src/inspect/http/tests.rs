@@ -126,6 +126,22 @@ fn ambiguous_fields_are_refused() {
     }
 }
 
+/// RFC 9110 section 5.6.3 allows a TAB around every value; recipients differ in what they take off.
+#[test]
+fn a_tab_is_refused_in_fields_that_say_where_a_request_goes_and_taken_in_others() {
+    for (fields, taken) in [
+        ("Host: a \r\nX:\ty\t", true),
+        ("Host: a\t", false),
+        ("Host:\ta", false),
+        ("Host: a\r\nX-Apigw-Api-Id: b\t", false),
+        ("Host: a\r\nContent-Length: 0\t", false),
+        ("Host: a\r\nTransfer-Encoding: chunked\t", false),
+    ] {
+        let fault = hosts(format!("POST / HTTP/1.1\r\n{fields}\r\n\r\n").as_bytes()).1;
+        assert_eq!(fault, (!taken).then_some(Reason::HttpMalformed), "{fields:?}");
+    }
+}
+
 #[test]
 fn ambiguous_request_lines_are_refused() {
     for line in [
