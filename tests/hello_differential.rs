@@ -68,6 +68,11 @@ impl Flow {
         let Body::Tcp(segment) = packet.body else { return };
         let seq = if segment.flags.syn() { segment.seq.wrapping_add(1) } else { segment.seq };
         let payload = packet.payload(frame);
+        let known = self.streams[direction.flip().index()].as_ref().map(StreamHead::in_order_end);
+        let missed = known.is_none_or(|end| segment.ack.wrapping_sub(end).cast_signed() > 0);
+        if let (true, Some(reader)) = (segment.flags.ack() && missed, self.tls.as_mut()) {
+            reader.miss(direction.flip());
+        }
         let stream = &mut self.streams[direction.index()];
         if stream.is_none() && (segment.flags.syn() || !payload.is_empty()) {
             *stream = Some(StreamHead::new(seq, STREAM_LIMIT_BYTES));

@@ -355,6 +355,11 @@ impl Engine {
             return refused;
         }
         if flow.tcp.forgive_unseen(direction, segment) {
+            let at = flow.case;
+            let case = self.cases.get_mut(at);
+            if let Some(open) = case.and_then(|case| case.inspection.as_deref_mut()) {
+                open.inspector.miss(direction.flip());
+            }
             return Tracked::Goes;
         }
         if !flow.tcp.assume_answer(direction, segment) {

@@ -4,7 +4,7 @@ use super::decide::Question;
 use super::entry::Mark;
 use super::open::Start;
 use super::record::Ended;
-use super::state::Stage;
+use super::state::{Inspection, Stage};
 use super::{Engine, Output, Parcel};
 use crate::flow::{FlowId, TcpTracker};
 use crate::inspect::{detect, is_beginning};
@@ -94,6 +94,19 @@ impl Engine {
             (Action::Allow, _) => (sides(true), forward),
             (_, Action::Allow) => (sides(false), backward),
             _ => (sides(guess.forward), if guess.forward { forward } else { backward }),
+        }
+    }
+
+    /// Tells a flow's inspector if nothing came of the side that a segment goes to, though it is there.
+    pub(super) fn miss_other_side(
+        &self,
+        id: FlowId,
+        inspection: &mut Inspection,
+        direction: Direction,
+    ) {
+        let other = direction.flip();
+        if self.table.get(id).is_some_and(|flow| flow.tcp.is_unseen(other)) {
+            inspection.inspector.miss(other);
         }
     }
 

@@ -61,6 +61,8 @@ mod tally;
 #[cfg(test)]
 mod tests;
 #[cfg(test)]
+mod tls_tests;
+#[cfg(test)]
 mod told_tests;
 #[cfg(test)]
 mod twin_tests;

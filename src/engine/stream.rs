@@ -44,6 +44,7 @@ impl Engine {
             return self.uninspected(id);
         };
         let asks_server = self.table.get(id).is_none_or(|flow| flow.stage() != Stage::Following);
+        self.miss_other_side(id, &mut inspection, direction);
         let reading = self.read_segment(id, &mut case, &mut inspection, parcel, segment, direction);
         if inspection.done && !asks_server && case.facts.app == Fact::Known(App::Tls) {
             inspection.forget_replies();

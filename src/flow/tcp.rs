@@ -245,6 +245,12 @@ impl TcpTracker {
         true
     }
 
+    /// Whether nothing of this side was seen yet of a connection that goes on all the same.
+    #[must_use]
+    pub const fn is_unseen(&self, direction: Direction) -> bool {
+        self.bit(UNSEEN, direction)
+    }
+
     /// Where the connection stands.
     #[must_use]
     pub const fn state(&self) -> TcpState {

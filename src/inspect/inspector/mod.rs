@@ -193,6 +193,13 @@ impl Inspector {
         }
     }
 
+    /// Bytes of one direction of a TCP flow passed unseen: the other side has acknowledged them.
+    pub fn miss(&mut self, direction: Direction) {
+        if let State::Tls(reader) = &mut self.state {
+            reader.miss(direction);
+        }
+    }
+
     fn reader_wants(&self) -> Wants {
         match &self.state {
             State::Proxy(reader) if reader.is_identified() => Wants::BOTH,

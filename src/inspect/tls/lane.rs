@@ -40,12 +40,20 @@ pub struct Lane {
     body: Vec<u8>,
     body_left: usize,
     in_body: bool,
+    /// What was let go before the connection was decided.
+    passed: usize,
 }
 
 impl Lane {
     /// The body of the message last told, if it is one that is kept.
     pub fn body(&self) -> &[u8] {
         &self.body
+    }
+
+    /// Counts bytes that are let go before the decision; how many there were so far.
+    pub const fn count(&mut self, bytes: usize) -> usize {
+        self.passed = self.passed.saturating_add(bytes);
+        self.passed
     }
 
     /// Lets the application data record that starts `bytes` pass; its bytes are used by what is

@@ -19,11 +19,16 @@ pub use facts::Fingerprints;
 
 use super::bytes::Reader;
 use super::progress::{Progress, Wants};
-use crate::model::{Direction, Fact, Facts, Reason};
+use crate::model::{Direction, Fact, Facts, Reason, TlsVersion};
 use hello::{CLIENT_HELLO, ClientHello, ServerHello, Transport};
 use lane::{Event, Lane};
 use record::{Assembly, Content, HEADER_BYTES, Header, MESSAGE_HEADER_BYTES};
 use watch::Watch;
+
+/// What may pass of a handshake behind the first hello, of each side, before the connection is
+/// decided: room for a chain of certificates with post-quantum signatures, of some tens of kilobytes,
+/// and as much again.
+pub const HANDSHAKE_LIMIT_BYTES: usize = 128 * 1024;
 
 /// Reads one TLS connection.
 #[derive(Debug)]
@@ -35,6 +40,8 @@ pub struct TlsReader {
     allowed: bool,
     /// Nobody asks.
     for_record: bool,
+    /// What the server said passed unseen.
+    server_unseen: bool,
     named: bool,
     stage: Stage,
     assembly: Assembly,
@@ -60,8 +67,8 @@ struct Lanes {
     client: Lane,
     server: Lane,
     watch: Watch,
-    /// The server asked for a second hello.
-    retried: bool,
+    /// The server asked for a second hello, of this version.
+    retried: Option<TlsVersion>,
 }
 
 impl Default for TlsReader {
@@ -80,6 +87,7 @@ impl TlsReader {
             settled: false,
             allowed: false,
             for_record: false,
+            server_unseen: false,
             named: false,
             stage: Stage::Hello,
             assembly: Assembly::default(),
@@ -130,6 +138,11 @@ impl TlsReader {
         self.allowed = true;
     }
 
+    /// Bytes of one direction passed unseen: the other side has acknowledged them.
+    pub fn miss(&mut self, direction: Direction) {
+        self.server_unseen |= direction != self.client;
+    }
+
     /// Which directions tell more.
     #[must_use]
     pub fn wants(&self) -> Wants {
@@ -144,6 +157,7 @@ impl TlsReader {
     #[inline]
     pub fn read(&mut self, direction: Direction, bytes: &[u8], facts: &mut Facts) -> Progress {
         let from_client = direction == self.client;
+        let bounded = self.is_bounded();
         let read = match self.stage {
             Stage::Hello if from_client => self.read_hello(bytes, facts),
             Stage::Hello => Ok(Progress::more(0)),
@@ -152,10 +166,30 @@ impl TlsReader {
             Stage::Certificate => self.read_certificate(from_client, bytes, facts),
             Stage::Done => Ok(Progress::done(bytes.len())),
         };
+        let read = match read {
+            Ok(progress) if bounded => self.within_bound(from_client, progress),
+            read => read,
+        };
         read.unwrap_or_else(|reason| {
             self.finish();
             Progress::fault(reason)
         })
+    }
+
+    /// Whether what is read travels though nothing is decided.
+    const fn is_bounded(&self) -> bool {
+        matches!(self.stage, Stage::Answer | Stage::Certificate)
+            && !(self.settled || self.allowed || self.for_record)
+    }
+
+    /// Counts what is let go of one side before the decision. Application data is not: it waits.
+    fn within_bound(&mut self, from_client: bool, progress: Progress) -> Result<Progress, Reason> {
+        let Some(lanes) = self.lanes.as_mut() else { return Ok(progress) };
+        let lane = if from_client { &mut lanes.client } else { &mut lanes.server };
+        if lane.count(progress.consumed) > HANDSHAKE_LIMIT_BYTES {
+            return Err(Reason::LimitInspection);
+        }
+        Ok(progress)
     }
 
     /// A ClientHello, the first or a further one, that starts `bytes`.
@@ -194,8 +228,7 @@ impl TlsReader {
         loop {
             let rest = bytes.get(at..).unwrap_or_default();
             let lanes = self.lanes.get_or_insert_default();
-            // Early data is void once the server asks for another hello (RFC 8446 section 4.2.10).
-            let passes = self.settled || self.allowed || lanes.retried;
+            let passes = self.settled || self.allowed;
             let lane = &mut lanes.client;
             let (used, event) = lane.next(rest, true)?;
             at = at.saturating_add(used);
@@ -210,7 +243,7 @@ impl TlsReader {
                     match rest.get(HEADER_BYTES) {
                         None => return Ok(Progress::more(at)),
                         Some(&CLIENT_HELLO) => {}
-                        Some(_) => return Ok(self.unanswered(at, facts)),
+                        Some(_) => return self.unanswered(at, facts),
                     }
                     let inner = self.read_hello(rest, facts)?;
                     let consumed = at.saturating_add(inner.consumed);
@@ -220,9 +253,13 @@ impl TlsReader {
         }
     }
 
-    /// The client goes on with its handshake, so that the server answered where it was not seen, as
-    /// in a capture of one direction. A server takes no hello behind this.
-    fn unanswered(&mut self, consumed: usize, facts: &mut Facts) -> Progress {
+    /// The client goes on with its handshake before the server answered. No client can, so that the
+    /// answer passed unseen, as in a capture of one direction; where it cannot have, the client only
+    /// pretends. A server takes no hello behind this.
+    fn unanswered(&mut self, consumed: usize, facts: &mut Facts) -> Result<Progress, Reason> {
+        if !(self.server_unseen || self.for_record) {
+            return Err(Reason::TlsMalformed);
+        }
         facts.tls.version = Fact::Missed;
         facts.tls.client_certificate = Fact::Missed;
         if self.for_record {
@@ -230,7 +267,7 @@ impl TlsReader {
         } else {
             self.finish();
         }
-        Progress::fact(consumed)
+        Ok(Progress::fact(consumed))
     }
 
     fn finish(&mut self) {
@@ -238,7 +275,7 @@ impl TlsReader {
         self.stage = Stage::Done;
     }
 
-    /// The server up to its ServerHello; a HelloRetryRequest on the way says nothing.
+    /// The server up to its ServerHello, or a HelloRetryRequest on the way.
     fn read_answer(&mut self, bytes: &[u8], facts: &mut Facts) -> Result<Progress, Reason> {
         if let Some((consumed, answer)) = self.last_word(bytes) {
             self.answered(answer, facts);
@@ -256,11 +293,23 @@ impl TlsReader {
                 Event::ChangeCipherSpec => lane.unseal(),
                 Event::Message(hello::SERVER_HELLO) => {
                     let answer = ServerHello::read(lane.body()).ok_or(Reason::TlsMalformed)?;
-                    if !answer.retry {
-                        self.answered(answer, facts);
-                        return Ok(Progress::fact(at));
+                    // The version stays what the retry said, and there is one retry at most
+                    // (RFC 8446 sections 4.1.3 and 4.1.4).
+                    if lanes
+                        .retried
+                        .is_some_and(|version| answer.retry || version != answer.version)
+                        || answer.retry && !answer.sealed
+                    {
+                        return Err(Reason::TlsMalformed);
                     }
-                    lanes.retried = true;
+                    if answer.retry {
+                        lanes.retried = Some(answer.version);
+                        facts.tls.version = Fact::Known(answer.version);
+                        facts.tls.client_certificate = Fact::Missed;
+                    } else {
+                        self.answered(answer, facts);
+                    }
+                    return Ok(Progress::fact(at));
                 }
                 Event::ApplicationData | Event::Handshake | Event::Message(_) => {
                     return Err(Reason::TlsMalformed);

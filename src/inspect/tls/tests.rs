@@ -227,8 +227,9 @@ fn a_second_hello_after_a_retry_is_a_message_and_must_keep_the_name() {
     ] {
         let (mut reader, mut facts) = after_hello();
         let retry = [record(22, &server_hello(Some(0x0304), true)), record(20, &[1])].concat();
-        assert_eq!(feed(&mut reader, &mut facts, REPLY, &retry), []);
-        assert_eq!(facts.tls.version, Fact::Unknown);
+        assert_eq!(feed(&mut reader, &mut facts, REPLY, &retry), [Outcome::Fact]);
+        assert_eq!(facts.tls.version, Fact::Known(TlsVersion(0x0304)));
+        assert_eq!(facts.tls.client_certificate, Fact::Missed);
         let second = Offer { names: &[name], ..offer() }.records(300).unwrap();
         let second = [record(20, &[1]), second].concat();
         assert_eq!(feed(&mut reader, &mut facts, ORIGINAL, &second), [outcome]);
@@ -247,7 +248,7 @@ fn a_second_hello_after_a_retry_is_a_message_and_must_keep_the_name() {
 fn an_empty_record_hides_no_second_hello() {
     let (mut reader, mut facts) = after_hello();
     let retry = record(22, &server_hello(Some(0x0304), true));
-    assert_eq!(feed(&mut reader, &mut facts, REPLY, &retry), []);
+    assert_eq!(feed(&mut reader, &mut facts, REPLY, &retry), [Outcome::Fact]);
     let other = Offer { names: &[b"other.example"], ..offer() }.records(9000).unwrap();
     for kind in [21, 22] {
         let behind = [record(kind, &[]), other.clone()].concat();
@@ -293,13 +294,68 @@ fn application_data_of_an_allowed_hello_does_not_wait_and_facts_are_told_all_the
 }
 
 #[test]
-fn early_data_of_a_client_that_must_say_hello_again_does_not_wait() {
+fn early_data_of_a_client_that_must_say_hello_again_waits_for_the_decision() {
     let early = record(23, &[7; 100]);
     let (mut reader, mut facts) = after_hello();
     assert_eq!(reader.read(ORIGINAL, &early, &mut facts), Progress::more(0));
     let retry = record(22, &server_hello(Some(0x0304), true));
-    assert_eq!(feed(&mut reader, &mut facts, REPLY, &retry), []);
+    assert_eq!(feed(&mut reader, &mut facts, REPLY, &retry), [Outcome::Fact]);
+    assert_eq!(reader.read(ORIGINAL, &early, &mut facts), Progress::more(0));
+    reader.allow();
     assert_eq!(reader.read(ORIGINAL, &early, &mut facts), Progress::more(early.len()));
+}
+
+#[test]
+fn a_server_asks_once_for_another_hello_and_keeps_the_version_it_named() {
+    let retry = |version| record(22, &server_hello(version, true));
+    let answer = |version| record(22, &server_hello(version, false));
+    let malformed = Outcome::Fault(Reason::TlsMalformed);
+    for (said, expected) in [
+        ([retry(Some(0x0304)), answer(Some(0x0304))], &[Outcome::Fact, Outcome::Fact][..]),
+        ([retry(Some(0x0304)), answer(Some(0x7f1c))], &[Outcome::Fact, malformed]),
+        ([retry(Some(0x0304)), answer(None)], &[Outcome::Fact, malformed]),
+        ([retry(Some(0x0304)), retry(Some(0x0304))], &[Outcome::Fact, malformed]),
+        ([retry(None), answer(None)], &[malformed]),
+    ] {
+        let (mut reader, mut facts) = after_hello();
+        assert_eq!(feed(&mut reader, &mut facts, REPLY, &said.concat()), expected, "{said:?}");
+    }
+}
+
+#[test]
+fn what_passes_of_an_undecided_handshake_ends_at_its_limit() {
+    let alert = record(21, &[0; 11]);
+    for (direction, other) in [(ORIGINAL, REPLY), (REPLY, ORIGINAL)] {
+        for (len, fits) in [
+            (HANDSHAKE_LIMIT_BYTES - 1, true),
+            (HANDSHAKE_LIMIT_BYTES, true),
+            (HANDSHAKE_LIMIT_BYTES + 1, false),
+        ] {
+            for (allowed, for_record) in [(false, false), (true, false), (false, true)] {
+                let (mut reader, mut facts) = after_hello();
+                reader.set_for_record(for_record);
+                if allowed {
+                    reader.allow();
+                }
+                let count = reader.read(other, &alert, &mut facts).consumed;
+                assert_eq!(count, alert.len(), "the sides are counted by themselves");
+                let whole = (len - 20) / alert.len();
+                for _ in 0..whole {
+                    let progress = reader.read(direction, &alert, &mut facts);
+                    assert_eq!(progress, Progress::more(alert.len()));
+                }
+                let rest = len - whole * alert.len() - HEADER_BYTES;
+                let last = record(21, &vec![0; rest]);
+                let free = fits || allowed || for_record;
+                let expected = if free {
+                    Progress::more(last.len())
+                } else {
+                    Progress::fault(Reason::LimitInspection)
+                };
+                assert_eq!(reader.read(direction, &last, &mut facts), expected, "{len}");
+            }
+        }
+    }
 }
 
 #[test]
@@ -312,12 +368,35 @@ fn a_server_that_answers_no_tls_is_malformed() {
 
 #[test]
 fn a_server_that_is_not_seen_leaves_its_facts_missed() {
-    let (mut reader, mut facts) = after_hello();
-    let client = [record(20, &[1]), record(22, &[0xee; 40]), record(23, &[1; 90])].concat();
-    let outcomes = feed(&mut reader, &mut facts, ORIGINAL, &client);
-    assert_eq!(outcomes, [Outcome::Fact, Outcome::Done]);
-    assert_eq!(facts.tls.version, Fact::Missed);
-    assert_eq!(facts.tls.client_certificate, Fact::Missed);
+    for acknowledged in [true, false] {
+        let (mut reader, mut facts) = after_hello();
+        if acknowledged {
+            reader.miss(REPLY);
+        } else {
+            reader.set_for_record(true);
+        }
+        let client = [record(20, &[1]), record(22, &[0xee; 40]), record(23, &[1; 90])].concat();
+        let outcomes = feed(&mut reader, &mut facts, ORIGINAL, &client);
+        let expected: &[_] =
+            if acknowledged { &[Outcome::Fact, Outcome::Done] } else { &[Outcome::Fact] };
+        assert_eq!(outcomes, expected);
+        assert_eq!(facts.tls.version, Fact::Missed);
+        assert_eq!(facts.tls.client_certificate, Fact::Missed);
+    }
+}
+
+#[test]
+fn a_client_that_goes_on_before_its_server_answered_is_malformed() {
+    for missed in [None, Some(ORIGINAL)] {
+        for kind in [11, 16, 20] {
+            let (mut reader, mut facts) = after_hello();
+            missed.into_iter().for_each(|direction| reader.miss(direction));
+            let early = record(22, &handshake(kind, &[6; 66]));
+            let outcomes = feed(&mut reader, &mut facts, ORIGINAL, &early);
+            assert_eq!(outcomes, [Outcome::Fault(Reason::TlsMalformed)]);
+            assert!(facts.tls.version.is_unknown() && facts.tls.client_certificate.is_unknown());
+        }
+    }
 }
 
 #[test]
