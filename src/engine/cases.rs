@@ -2,6 +2,7 @@
 //! known here.
 
 use super::gate::Account;
+use super::kept::Kept;
 use super::state::{Attention, Case, CaseRef, Inspection};
 use super::story::{Stories, StoryId};
 use crate::inspect::quic::QuicReader;
@@ -45,7 +46,7 @@ pub(super) struct Cases {
     /// What is known of flows that need no case.
     pub(super) stories: Stories,
     /// Bytes kept of all streams.
-    kept_bytes: usize,
+    pub(super) kept: Kept,
 }
 
 /// The last one in so many of the cases there may be is for segments that have less than that.
@@ -285,16 +286,6 @@ impl Cases {
         }
     }
 
-    /// Takes in that what is kept of a stream has changed, from so many bytes to so many.
-    pub(super) fn count_kept(&mut self, (before, now): (usize, usize)) {
-        self.kept_bytes = self.kept_bytes.saturating_sub(before).saturating_add(now);
-    }
-
-    /// Bytes kept of all streams.
-    pub(super) const fn kept_bytes(&self) -> usize {
-        self.kept_bytes
-    }
-
     /// Gives a stream that has none the memory of another one, if there is some.
     pub(super) fn lend_room(&mut self, head: &mut StreamHead) {
         if head.has_no_room()
@@ -331,7 +322,7 @@ impl Cases {
 
     /// Keeps the memory of an inspection that is over.
     pub(super) fn leave(&mut self, mut inspection: Box<Inspection>) {
-        self.count_kept((inspection.kept_bytes, 0));
+        self.kept.count(inspection.charged, (inspection.charged.0, 0));
         if let Some(reader) = inspection.inspector.take_quic() {
             self.keep_reader(reader);
         }

@@ -13,8 +13,9 @@ pub struct Limits {
     pub inspections: usize,
     /// Bytes of one direction of a stream read for the record alone, before reading stops.
     pub unasked_bytes: usize,
-    /// Bytes kept of all streams under inspection, to be compared with what comes again. Beyond, one that
-    /// is read for the record alone is read no further, and another keeps as much as it may hold.
+    /// Bytes kept of all streams under inspection, to be compared with what comes again, beyond what each
+    /// may hold; of one segment as many as are still free. Beyond, a stream that is read for the record
+    /// alone is read no further, and another keeps as much as it may hold.
     pub kept_bytes: usize,
     /// Fragmented packets waited for at once, of one segment as many as are still free; their bytes are
     /// held bytes.

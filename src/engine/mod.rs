@@ -31,6 +31,7 @@ mod gate;
 mod gateways;
 #[cfg(test)]
 mod half_tests;
+mod kept;
 mod known;
 #[cfg(test)]
 mod last_tests;

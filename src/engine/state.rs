@@ -3,6 +3,7 @@
 
 use super::bindings::Asked;
 use super::frame::Origin;
+use super::kept::Charge;
 use super::record::{Names, RECORD_NAMES_MAX};
 use super::story::StoryId;
 use crate::inspect::stream::StreamHead;
@@ -184,8 +185,8 @@ pub(super) struct Inspection {
     pub(super) unasked: bool,
     /// What was read so far, for the bound of reading for the record alone.
     pub(super) read_bytes: usize,
-    /// What is kept of its streams, as last counted.
-    pub(super) kept_bytes: usize,
+    /// What of its streams is charged, and to whom.
+    pub(super) charged: Charge,
     /// Nothing more is read; what was read is still compared with retransmissions until the
     /// receiver has acknowledged it.
     pub(super) done: bool,

@@ -3,6 +3,7 @@
 
 use super::case::Identity;
 use super::entry::Mark;
+use super::kept::Charge;
 use super::state::{Case, Cleared, Inspection, Lane, Stage};
 use super::{Engine, Output, Parcel};
 use crate::flow::FlowId;
@@ -120,7 +121,8 @@ impl Engine {
             return Ok(Reading::Goes);
         }
         if !inspection.unasked {
-            let room = self.cases.kept_bytes() < self.limits.kept_bytes;
+            let account = self.table.get(id).map(|flow| flow.account).unwrap_or_default();
+            let room = self.cases.kept.has_room(account, self.limits.kept_bytes);
             lane.head.allow_passed(if room { PASSED_BYTES_MAX } else { 0 });
         }
         self.cases.lend_room(&mut lane.head);
@@ -404,11 +406,13 @@ impl Engine {
         inspection: &mut Inspection,
     ) -> Reading {
         let unread: usize = inspection.lanes.iter().map(|lane| lane.head.bytes().len()).sum();
-        self.cases.count_kept(inspection.recount());
+        let account = self.table.get(id).map(|flow| flow.account).unwrap_or_default();
+        let (before, now) = inspection.charge(account);
+        self.cases.kept.count(before, now);
         if inspection.unasked {
             let read = inspection.read_bytes.saturating_add(unread);
             let enough = read > self.limits.unasked_bytes && !self.hears(case);
-            if enough || self.cases.kept_bytes() > self.limits.kept_bytes {
+            if enough || self.cases.kept.is_over(account, self.limits.kept_bytes) {
                 (inspection.done, case.unread) = (true, true);
                 case.close_facts();
             }
@@ -461,14 +465,15 @@ impl Engine {
     /// The other side has these bytes: nothing below `ack` need be compared any more.
     pub(super) fn acknowledge(&mut self, id: FlowId, direction: Direction, ack: u32) {
         let Some(flow) = self.table.get(id) else { return };
-        let at = flow.case;
+        let (at, account) = (flow.case, flow.account);
         let Some(case) = self.cases.get_mut(at) else { return };
         let Some(inspection) = case.inspection.as_mut() else { return };
         direction.flip().of_mut(&mut inspection.lanes).head.acked(ack);
-        let (before, kept) = inspection.recount();
+        let kept = inspection.kept_bytes();
+        let (before, now) = inspection.charge(account);
         let over = inspection.done && inspection.held.is_empty() && kept == 0;
         let rooms = (kept == 0).then(|| inspection.lanes.each_mut().map(|l| l.head.take_room()));
-        self.cases.count_kept((before, kept));
+        self.cases.kept.count(before, now);
         rooms.into_iter().flatten().for_each(|room| self.cases.keep_room(room));
         if over && let Some(case) = self.cases.get_mut(at) {
             if let Some(inspection) = case.inspection.take() {
@@ -511,12 +516,6 @@ impl Cleared {
 }
 
 impl Inspection {
-    /// Counts what is kept of its streams: what it was when last counted, and what it is.
-    fn recount(&mut self) -> (usize, usize) {
-        let kept = self.lanes.iter().map(|lane| lane.head.held_bytes()).sum();
-        (std::mem::replace(&mut self.kept_bytes, kept), kept)
-    }
-
     /// Whether this is a stream whose replies nobody will ever read, and nothing that was read waits
     /// for anything: neither for a decision nor to be acknowledged.
     pub(super) fn reads_half(&self) -> bool {
@@ -569,7 +568,7 @@ impl Inspection {
             deadline,
             unasked,
             read_bytes: 0,
-            kept_bytes: 0,
+            charged: Charge::default(),
             done: false,
             handshake: false,
         }

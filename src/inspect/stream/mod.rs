@@ -156,6 +156,12 @@ impl StreamHead {
         self.in_order_len().saturating_add(self.gaps.len())
     }
 
+    /// How many more bytes are kept than the limit, as [`Self::allow_passed`] lets there be.
+    #[must_use]
+    pub const fn bytes_over_limit(&self) -> usize {
+        self.held_bytes().saturating_sub(self.limit)
+    }
+
     /// Those that count against the limit.
     fn counted_bytes(&self) -> usize {
         self.held_bytes().saturating_sub(self.consumed.min(self.passed))
