@@ -129,12 +129,13 @@ impl Engine {
         let Some(from) = self.policy.proxied(flow.from, *identity) else {
             return Err(self.policy.unknown_segment());
         };
+        // Refused or not, it is that segment's.
+        flow.from = from;
+        flow.pair = self.tally.pair(from, flow.to);
         let account = self.gate.account(from);
         let moved = self.gate.move_flow(flow.account, account, held_bytes, self.now);
         moved.map_err(super::stream::deny)?;
         flow.account = account;
-        flow.from = from;
-        flow.pair = self.tally.pair(from, flow.to);
         let policy = self.policy.block(from, flow.to);
         let monitored = policy.is_some_and(|policy| self.policy.mode(policy) == Mode::Monitor);
         flow.set(Mark::Monitored, monitored);

@@ -153,7 +153,7 @@ impl Engine {
             scope: parcel.scope,
             policy,
             tuple,
-            icmp: super::icmp_of(parcel.packet),
+            icmp: super::icmp_of(parcel.packet, tuple == parcel.packet.tuple),
             missed: true,
             bound: false,
             shortlist: None,

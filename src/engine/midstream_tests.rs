@@ -7,13 +7,15 @@ use super::tests::{Bench, ENDPOINT, spec, tuple};
 use super::{Origin, Output};
 use crate::model::{Action, FiveTuple, Protocol, Reason, Verdict};
 use crate::policy::Policy;
-use crate::policy::spec::{Midstream, PolicySpec};
+use crate::policy::spec::{IcmpMatch, Midstream, PolicySpec};
 use crate::synth::packet::{self, Segment, flag};
 use crate::synth::session::{Session, Side};
 use crate::wire::{self, Settings};
 use std::sync::Arc;
 
 const REFUSED: Verdict = Verdict::Drop(Reason::FlowDenied);
+/// No rule is true of it.
+const REFUSED_BY_NONE: Verdict = Verdict::Drop(Reason::Otherwise);
 
 /// Packets of a protocol without a handshake, and whether the client's are allowed.
 fn datagrams(port: u16) -> FiveTuple {
@@ -146,6 +148,40 @@ fn a_rule_that_says_so_takes_the_middle_of_a_quic_connection_on() {
         assert_eq!(bench.give(&packet::udp(&asked.reverse(), &short())), Verdict::Forward);
         let record = bench.engine.records().next().unwrap();
         assert_eq!((record.tuple.dst_port, record.midstream), (443, true));
+    }
+}
+
+#[test]
+fn an_echo_reply_is_taken_on_by_the_rule_for_what_asked_for_it() {
+    let v6 = packet::tuple(
+        ("fd20::5".parse().unwrap(), 7),
+        ("fd00::7".parse().unwrap(), 7),
+        Protocol::ICMPV6,
+    );
+    let v4 = FiveTuple { src_port: 7, dst_port: 7, ..tuple(7, Protocol::ICMP) };
+    for (echo, kind, other) in [(v4, 8, 0), (v6, 128, 129)] {
+        for (asked, verdict) in [(kind, Verdict::Forward), (other, REFUSED_BY_NONE)] {
+            let mut spec = spec();
+            spec.defaults.midstream = Midstream::Adopt;
+            spec.segments[0].networks.push("fd20::/16".parse().unwrap());
+            spec.segments[2].networks.push("fd00::/16".parse().unwrap());
+            let rule = &mut spec.policies[0].rules[0];
+            (rule.protocols, rule.ports) = (Some(vec![echo.protocol]), None);
+            rule.icmp = Some(vec![IcmpMatch { kind: asked, code: None }]);
+            let mut bench = Bench::new(&spec);
+            assert_eq!(bench.give(&packet::echo(&echo.reverse(), true, 1)), verdict, "{asked}");
+            let record = bench.engine.records().next().unwrap();
+            let request = Some((kind, 0));
+            assert_eq!((record.tuple.src, record.icmp), (echo.src, request), "{asked}");
+            if verdict != Verdict::Forward {
+                continue;
+            }
+            assert_eq!(bench.give(&packet::echo(&echo, false, 2)), verdict);
+            // Decided again, it is the same flow.
+            let policy = Policy::compile(&spec, Some(bench.engine.policy())).unwrap();
+            bench.engine.install(Arc::new(policy));
+            assert_eq!(bench.give(&packet::echo(&echo.reverse(), true, 2)), verdict);
+        }
     }
 }
 

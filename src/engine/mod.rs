@@ -476,12 +476,16 @@ fn expiry_after(policy: &Policy, now: Timestamp) -> Timestamp {
     policy.next_expiry(now).unwrap_or(Timestamp::MAX)
 }
 
-/// ICMP type and code, where the packet has them.
-fn icmp_of(packet: &Packet) -> Option<(u8, u8)> {
+/// ICMP type and code of what opened a flow, where it has them, by a packet that travels along its
+/// original direction or against it: against a reply travels what asked for it.
+fn icmp_of(packet: &Packet, along: bool) -> Option<(u8, u8)> {
     match packet.body {
         Body::Icmp { kind, code } => Some((kind, code)),
-        Body::Echo { reply } if packet.tuple.src.is_v4() => Some((if reply { 0 } else { 8 }, 0)),
-        Body::Echo { reply } => Some((if reply { 129 } else { 128 }, 0)),
+        Body::Echo { reply } => {
+            let reply = reply && along;
+            let kind = if packet.tuple.src.is_v4() { [8, 0] } else { [128, 129] };
+            kind.get(usize::from(reply)).map(|kind| (*kind, 0))
+        }
         _ => None,
     }
 }

@@ -122,7 +122,7 @@ impl Engine {
         parcel: &Parcel<'_>,
         out: &mut Output,
     ) -> Verdict {
-        let icmp = super::icmp_of(parcel.packet);
+        let icmp = super::icmp_of(parcel.packet, start.reversed == parcel.reversed);
         let Some(id) = self.settle_in((parcel.key, parcel.hash), start, charge, decided) else {
             return Verdict::Drop(Reason::LimitFlows);
         };
@@ -179,7 +179,7 @@ impl Engine {
             scope: parcel.scope,
             policy,
             tuple: if along { *tuple } else { tuple.reverse() },
-            icmp: super::icmp_of(parcel.packet),
+            icmp: super::icmp_of(parcel.packet, along),
             missed: false,
             bound: false,
             shortlist: parcel.shortlist(policy).filter(|_| along),

@@ -4,7 +4,7 @@
 use super::record::Event;
 use super::tests::{Bench, ENDPOINT, OTHER, spec, tuple};
 use super::{Frame, Limits, Origin, Output};
-use crate::model::{Action, EndpointId, Protocol, Reason, Timestamp, Verdict};
+use crate::model::{Action, EndpointId, Protocol, Reason, SegmentId, Timestamp, Verdict};
 use crate::policy::Policy;
 use crate::policy::names::{NamePattern, NameSet};
 use crate::policy::spec::{PolicySpec, PortRange, RuleSpec, SegmentKind, SegmentSpec};
@@ -314,6 +314,8 @@ fn a_flow_behind_a_proxy_is_charged_to_the_partner_it_turns_out_to_be() {
         let mut bench = Bench::new(&spec);
         behind_proxy(&mut bench, 1, EndpointId(0x77));
         assert_eq!(behind_proxy(&mut bench, 2, EndpointId(0x77)), second, "limit {limit}");
+        let from: Vec<_> = bench.engine.records().map(|record| record.from).collect();
+        assert_eq!(from, [Some(SegmentId(0)); 2], "refused or not, it is the partner's");
     }
 }
 
