@@ -5,7 +5,7 @@ use crate::inspect::bytes::Reader;
 use crate::inspect::primitives::sha256;
 use crate::model::{Certificate, Reason};
 use std::fmt::Write;
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use x509_parser::asn1_rs::{Oid, ToDer};
 use x509_parser::prelude::{
     AttributeTypeAndValue, FromDer, GeneralName, ParsedExtension, X509Certificate, X509Name,
@@ -59,11 +59,20 @@ pub fn read(der: &[u8]) -> Result<Certificate, Reason> {
     })
 }
 
-/// A subject alternative name as text; kinds that have none are passed over.
+/// A subject alternative name as text; kinds that have none are passed over. So is text that is not of
+/// its kind (RFC 5280 section 4.2.1.6): conditions see the text alone, in which it would pass for
+/// another's.
 fn alternative_name(name: &GeneralName<'_>) -> Option<String> {
+    let is_address = |text: &str| text.parse::<IpAddr>().is_ok();
     match name {
-        GeneralName::DNSName(text) | GeneralName::RFC822Name(text) | GeneralName::URI(text) => {
-            Some((*text).to_owned())
+        GeneralName::DNSName(text) => {
+            (!text.contains([':', '/', '@']) && !is_address(text)).then(|| (*text).to_owned())
+        }
+        GeneralName::RFC822Name(text) => {
+            (text.contains('@') && !text.contains(':')).then(|| (*text).to_owned())
+        }
+        GeneralName::URI(text) => {
+            (has_scheme(text) && !is_address(text)).then(|| (*text).to_owned())
         }
         GeneralName::IPAddress(bytes) => match *bytes {
             &[a, b, c, d] => Some(Ipv4Addr::new(a, b, c, d).to_string()),
@@ -71,6 +80,13 @@ fn alternative_name(name: &GeneralName<'_>) -> Option<String> {
         },
         _ => None,
     }
+}
+
+/// Whether text begins as a URI does (RFC 3986 section 3.1).
+fn has_scheme(text: &str) -> bool {
+    let scheme = text.split_once(':').map_or("", |(scheme, _)| scheme);
+    scheme.starts_with(|first: char| first.is_ascii_alphabetic())
+        && scheme.chars().all(|letter| letter.is_ascii_alphanumeric() || "+-.".contains(letter))
 }
 
 /// A name as RFC 4514 section 2 writes it: the last relative name first.
@@ -175,6 +191,31 @@ mod tests {
         assert_eq!(certificate.names, ["c0.example", "2001:db8::1"]);
         assert_eq!(certificate.sha256, sha256(&der));
         assert!(certificate.validity.0 < certificate.validity.1);
+    }
+
+    #[test]
+    fn a_name_whose_text_is_of_another_kind_is_none() {
+        use GeneralName::{DNSName as Dns, RFC822Name as Mail, URI as Uri};
+        for (name, stands) in [
+            (Dns("gw.client.example"), true),
+            (Dns("*.client.example"), true),
+            (Dns("10.0.0.1"), false),
+            (Dns("2001:db8::1"), false),
+            (Dns("spiffe://client/gw"), false),
+            (Dns("ops@client.example"), false),
+            (Mail("ops@client.example"), true),
+            (Mail("gw.client.example"), false),
+            (Mail("spiffe://ops@client.example"), false),
+            (Uri("spiffe://client/gw"), true),
+            (Uri("urn:client:gw"), true),
+            (Uri("gw.client.example"), false),
+            (Uri("ops@client.example"), false),
+            (Uri("10.0.0.1"), false),
+            (Uri("fe80::1"), false),
+            (Uri(":gw"), false),
+        ] {
+            assert_eq!(alternative_name(&name).is_some(), stands, "{name:?}");
+        }
     }
 
     #[test]

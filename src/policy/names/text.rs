@@ -5,7 +5,7 @@ use super::pattern::{NamePattern, PatternFault, glob_matches};
 use std::fmt;
 
 /// What a subject alternative name must be. What can be read as a name pattern is one
-/// (`.acme.example`, `*.acme.example`); everything else (`spiffe://acme/*`, an address) is
+/// (`.acme.example`, `*.acme.example`) and matches no mailbox or URI that ends alike; everything else (`spiffe://acme/*`, an address) is
 /// compared as text without regard to ASCII case, `*` standing for any run of characters.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct TextPattern(Kind);
@@ -47,7 +47,9 @@ impl TextPattern {
     pub fn matches(&self, text: &str) -> bool {
         let text = text.to_ascii_lowercase();
         match &self.0 {
-            Kind::Name(pattern) => pattern.matches(text.as_bytes()),
+            Kind::Name(pattern) => {
+                !text.contains([':', '/', '@']) && pattern.matches(text.as_bytes())
+            }
             Kind::Text(pattern) => glob_matches(pattern.as_bytes(), text.as_bytes()),
         }
     }
@@ -73,6 +75,8 @@ mod tests {
             (".acme.example", "acme.example", true),
             ("*.acme.example", "acme.example", false),
             ("gw.acme.example", "GW.acme.example", true),
+            (".acme.example", "ops@gw.acme.example", false),
+            (".acme.example", "https://gw.acme.example", false),
             ("spiffe://acme/*", "spiffe://acme/payments", true),
             ("spiffe://acme/*", "spiffe://other/payments", false),
             ("ops@acme.example", "Ops@acme.example", true),
